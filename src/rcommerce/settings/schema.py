@@ -1,0 +1,298 @@
+"""Every settings key: its type, its default, and whether the part behind it is built.
+
+Names are those of CONFIG: an operator of R Commerce knows them. `*_secs` and `*_ttl` are seconds,
+`*_mb` is MiB.
+"""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, field
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Positive = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[int, Meta(ge=0)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the settings file."""
+
+
+class Cors(Section):
+    enabled: bool = True
+    allowed_origins: list[str] = field(default_factory=lambda: ["*"])
+    allowed_methods: list[str] = field(
+        default_factory=lambda: ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+    )
+    allowed_headers: list[str] = field(default_factory=lambda: ["*"])
+    allow_credentials: bool = False
+    max_age: NotNegative = 3600
+
+
+class Limits(Section):
+    max_request_size_mb: Positive = 10
+    rate_limit_per_minute: NotNegative = 1000
+    rate_limit_burst: NotNegative = 200
+
+
+class Server(Section):
+    host: str = "0.0.0.0"  # noqa: S104 - a server in a container has to be reached
+    port: Port = 8080
+    worker_threads: NotNegative = 0
+    workers: NotNegative = 0
+    graceful_shutdown_timeout_secs: NotNegative = 30
+    drain_delay_secs: NotNegative = 0
+    cors: Cors = field(default_factory=Cors)
+    limits: Limits = field(default_factory=Limits)
+
+
+class Shard(Section):
+    name: str
+    host: str = "localhost"
+    port: Port = 5432
+    database: str = "rcommerce"
+    username: str = "rcommerce"
+    password: str = "rcommerce"  # noqa: S105 - the documented default
+    pool_size: Positive = 20
+    ssl_mode: Literal["Disable", "Prefer", "Require", "VerifyFull"] = "Prefer"
+    read_replicas: list[str] = field(default_factory=list)
+    pooler: Literal["None", "pgbouncer"] = "None"
+
+
+class DatabaseSettings(Section):
+    db_type: Literal["Postgres", "Embedded"] = "Embedded"
+    host: str = "localhost"
+    port: Port = 5432
+    database: str = "rcommerce"
+    username: str = "rcommerce"
+    password: str = "rcommerce"  # noqa: S105 - the documented default
+    pool_size: Positive = 20
+    pool_timeout_secs: Positive = 5
+    statement_timeout_secs: Positive = 15
+    lock_timeout_secs: Positive = 5
+    idle_in_transaction_timeout_secs: Positive = 30
+    ssl_mode: Literal["Disable", "Prefer", "Require", "VerifyFull"] = "Prefer"
+    read_replicas: list[str] = field(default_factory=list)
+    pooler: Literal["None", "pgbouncer"] = "None"
+    shards: list[Shard] = field(default_factory=list)
+
+
+class Cache(Section):
+    cache_type: Literal["Memory", "Redis"] = "Memory"
+    redis_url: str | None = None
+    redis_cluster: bool = False
+    redis_pool_size: Positive = 10
+    key_prefix: str = "rcommerce:"
+    max_size_mb: Positive = 100
+    product_cache_ttl: Positive = 300
+    customer_cache_ttl: Positive = 600
+    session_cache_ttl: Positive = 86400
+
+
+class ImageProcessing(Section):
+    enabled: bool = False
+    default_quality: Annotated[int, Meta(ge=1, le=100)] = 85
+
+
+class Media(Section):
+    storage_type: Literal["Local", "S3", "Gcs", "Azure"] = "Local"
+    local_path: Path = Path("./uploads")
+    local_base_url: str | None = None
+    s3_bucket: str | None = None
+    s3_region: str | None = None
+    s3_endpoint: str | None = None
+    s3_access_key: str | None = None
+    s3_secret_key: str | None = None
+    image_processing: ImageProcessing = field(default_factory=ImageProcessing)
+
+
+class Jwt(Section):
+    secret: str | None = None
+    expiry_hours: Positive = 24
+    refresh_expiry_days: Positive = 30
+
+
+class Security(Section):
+    api_key_prefix_length: Annotated[int, Meta(ge=4, le=32)] = 8
+    api_key_secret_length: Annotated[int, Meta(ge=24, le=128)] = 32
+    jwt: Jwt = field(default_factory=Jwt)
+
+
+class RateLimiting(Section):
+    enabled: bool = False
+    requests_per_minute: Positive = 60
+    requests_per_hour: Positive | None = None
+    requests_per_day: Positive | None = None
+    max_concurrent_per_ip: Positive = 10
+    api_key_requests_per_minute: Positive = 1000
+    allowlist: list[str] = field(default_factory=list)
+    blocklist: list[str] = field(default_factory=list)
+    expose_headers: bool = True
+
+
+class Logging(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["Json", "Text"] | None = None
+
+
+class Stripe(Section):
+    enabled: bool = False
+    secret_key: str | None = None
+    publishable_key: str | None = None
+    webhook_secret: str | None = None
+
+
+class Payment(Section):
+    default_gateway: Literal["manual", "test"] = "manual"
+    test_mode: bool | None = None
+    test_webhook_secret: str | None = None
+    gateway_timeout_secs: Positive = 10
+    stripe: Stripe = field(default_factory=Stripe)
+
+
+class FlatRate(Section):
+    """One service of the flat-rate provider; `rate` is in the shop's currency."""
+
+    service_code: str
+    service_name: str
+    rate: Decimal
+    delivery_days: NotNegative | None = None
+    countries: list[str] = field(default_factory=list)
+
+
+def _flat_rates() -> list[FlatRate]:
+    return [
+        FlatRate(
+            service_code="standard",
+            service_name="Standard delivery",
+            rate=Decimal("5.00"),
+            delivery_days=5,
+        ),
+        FlatRate(
+            service_code="express",
+            service_name="Express delivery",
+            rate=Decimal("15.00"),
+            delivery_days=1,
+        ),
+    ]
+
+
+class Address(Section):
+    name: str | None = None
+    address1: str | None = None
+    address2: str | None = None
+    city: str | None = None
+    state: str | None = None
+    zip: str | None = None
+    country: str | None = None
+
+
+class Shipping(Section):
+    default_provider: Literal["manual"] = "manual"
+    origin: Address = field(default_factory=Address)
+    flat_rates: list[FlatRate] = field(default_factory=_flat_rates)
+
+
+class Tax(Section):
+    provider: Literal["builtin"] = "builtin"
+    default_tax_included: bool = False
+    enable_oss: bool = False
+    oss_member_state: str | None = None
+    validate_vat_ids: bool = False
+
+
+class Checkout(Section):
+    reservation_ttl_secs: Positive = 900
+    cart_ttl_days: Positive = 30
+    sweep_interval_secs: Positive = 5
+
+
+class Email(Section):
+    smtp_host: str | None = None
+    smtp_port: Port = 587
+    smtp_user: str | None = None
+    smtp_pass: str | None = None
+    smtp_tls: bool = True
+    from_name: str = "R Commerce"
+    from_email: str = "shop@example.com"
+    password_reset_url: str = "http://localhost:3000/reset-password?token={token}"  # noqa: S105
+
+
+class Notifications(Section):
+    email: Email = field(default_factory=Email)
+
+
+class Hsts(Section):
+    enabled: bool = False
+    max_age: NotNegative = 31536000
+
+
+class Tls(Section):
+    enabled: bool = False
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    min_tls_version: Literal["1.2", "1.3"] = "1.2"
+    https_port: Port = 443
+    hsts: Hsts = field(default_factory=Hsts)
+
+
+class Features(Section):
+    metrics: bool = True
+    debug_api: bool = False
+    health_check: bool = True
+
+
+class Settings(Section):
+    """The whole file."""
+
+    data_dir: Path = Path("./data")
+    server: Server = field(default_factory=Server)
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    cache: Cache = field(default_factory=Cache)
+    media: Media = field(default_factory=Media)
+    security: Security = field(default_factory=Security)
+    rate_limiting: RateLimiting = field(default_factory=RateLimiting)
+    logging: Logging = field(default_factory=Logging)
+    payment: Payment = field(default_factory=Payment)
+    checkout: Checkout = field(default_factory=Checkout)
+    shipping: Shipping = field(default_factory=Shipping)
+    tax: Tax = field(default_factory=Tax)
+    notifications: Notifications = field(default_factory=Notifications)
+    tls: Tls = field(default_factory=Tls)
+    features: Features = field(default_factory=Features)
+
+
+SECRETS = frozenset(
+    {
+        "database.password",
+        "media.s3_access_key",
+        "media.s3_secret_key",
+        "security.jwt.secret",
+        "payment.test_webhook_secret",
+        "payment.stripe.secret_key",
+        "payment.stripe.webhook_secret",
+        "notifications.email.smtp_pass",
+        "cache.redis_url",
+    }
+)
+
+# Understood, and refused by every command that would need them, until the part behind is built:
+# a setting away from its default must never be silently something else.
+UNBUILT = (
+    "server.drain_delay_secs",
+    "server.limits.rate_limit_per_minute",
+    "server.limits.rate_limit_burst",
+    "database.read_replicas",
+    "database.pooler",
+    "database.shards",
+    "cache",
+    "media",
+    "rate_limiting",
+    "payment.stripe",
+    "shipping.origin",
+    "tax",
+    "tls",
+    "features",
+)
