@@ -1,6 +1,6 @@
 """A connection as the shop's queries see it: a statement in, plain values out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, LiteralString, TypeVar, cast
 
 import msgspec
@@ -67,21 +67,26 @@ class Connection:
         cursor = self.raw.cursor(row_factory=class_row(kind))
         return await (await cursor.execute(sql, params)).fetchone()
 
-    async def raw_row(
-        self, sql: LiteralString, params: Params = None
-    ) -> Sequence[bytes | None] | None:
-        """The first row as the very bytes that PostgreSQL sent, or None.
+    async def raw_row(self, sql: LiteralString, params: Params = None) -> list[bytes] | None:
+        """The first row as the very bytes that PostgreSQL sent (empty for null), or None.
 
         What it built as JSON travels on like this, never decoded.
         """
         result = (await self.raw.execute(sql, params)).pgresult
         if result is None or result.ntuples == 0:
             return None
-        return [result.get_value(0, column) for column in range(result.nfields)]
+        return [result.get_value(0, column) or b"" for column in range(result.nfields)]
 
-    async def json(self, sql: LiteralString, params: Params = None) -> bytes | None:
-        """The first column of the first row as bytes: JSON that PostgreSQL has built."""
+    async def json_or_none(self, sql: LiteralString, params: Params = None) -> bytes | None:
+        """The first column of the first row as bytes: JSON that PostgreSQL has built; or None."""
         result = (await self.raw.execute(sql, params)).pgresult
         if result is None or result.ntuples == 0:
             return None
         return result.get_value(0, 0)
+
+    async def json(self, sql: LiteralString, params: Params = None) -> bytes:
+        """As `json_or_none`, of a statement that always has a row."""
+        body = await self.json_or_none(sql, params)
+        if body is None:
+            raise LookupError("the statement returned no JSON")
+        return body

@@ -385,7 +385,6 @@ create table sales_order (
     cart_id uuid,
     customer_id uuid,
     customer_email text not null,
-    token_hash bytea, -- opens a guest's order
     status text not null check (status in
         ('pending', 'confirmed', 'processing', 'on_hold', 'completed', 'cancelled')),
     payment_status text not null check (payment_status in

@@ -1,0 +1,1 @@
+"""The shop: one folder a capability, each with the same few files."""

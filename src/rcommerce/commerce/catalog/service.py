@@ -1,0 +1,399 @@
+"""The rules of the catalogue."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from msgspec import UNSET, Struct, UnsetType, to_builtins
+
+from rcommerce import ids, money
+from rcommerce.commerce import paging, versions
+from rcommerce.commerce.catalog import queries, writes
+from rcommerce.commerce.catalog.schema import (
+    ImageChange,
+    NewImage,
+    NewProduct,
+    NewVariant,
+    Priced,
+    ProductChange,
+    ProductFilter,
+    VariantChange,
+)
+from rcommerce.commerce.fields import OrderLine
+from rcommerce.commerce.inventory import service as inventory
+from rcommerce.commerce.shop import Shop
+from rcommerce.database import Connection, Jsonb, translated
+from rcommerce.errors import Conflict, FieldError, Invalid, NotFound, Unprocessable
+
+WRITE = "products:write"
+READ = "products:read"
+_CONSTRAINTS = {
+    "product_tenant_id_slug_key": "slug",
+    "variant_sku": "sku",
+    "variant_tenant_id_product_id_option_values_key": "option_values",
+    "product_tenant_id_category_id_fkey": "category_id",
+}
+_JSON_COLUMNS = frozenset({"options", "meta_fields", "option_values"})
+LARGEST_WEIGHT = Decimal(10) ** 9
+
+
+async def product(shop: Shop, key: str) -> tuple[str, bytes]:
+    """A product's version and JSON, by id or slug. Raises NotFound."""
+    async with shop.read() as conn:
+        return await _product(conn, shop, key)
+
+
+async def _product(conn: Connection, shop: Shop, key: str) -> tuple[str, bytes]:
+    by = "id" if ids.is_uuid(key) else "slug"
+    found = await queries.product(conn, shop.tenant.id, key, by=by, staff=shop.caller.may(READ))
+    if found is None:
+        raise NotFound("there is no such product")
+    return found
+
+
+async def products(
+    shop: Shop, wanted: ProductFilter, page: int | None, per_page: int, cursor: str | None
+) -> bytes:
+    """A page of products as JSON. Raises Invalid."""
+    if wanted.sort == "relevance" and not wanted.q:
+        raise Invalid.field("sort", "relevance needs a search: q")
+    window = paging.window(page, per_page, cursor, queries.KEYS[wanted.sort])
+    async with shop.read() as conn:
+        return await queries.products(conn, shop.tenant.id, wanted, window)
+
+
+def visible(shop: Shop, status: str | None) -> str | None:
+    """The status that a list may show: others than staff see what is active, whatever they ask."""
+    return status if shop.caller.may(READ) else "active"
+
+
+async def create(shop: Shop, new: NewProduct) -> tuple[UUID, str, bytes]:
+    """Makes a product; returns its id, version and JSON.
+
+    Raises Invalid, Conflict, Unprocessable.
+    """
+    shop.caller.require(WRITE)
+    currency = money.currency(new.currency or shop.tenant.currency)
+    variants = new.variants or [_own_variant(new)]
+    prices = [
+        money.amount(variant.price, currency, f"variants[{number}].price")
+        for number, variant in enumerate(variants)
+    ]
+    lowest = prices.index(min(prices))
+    compare_at = variants[lowest].compare_at_price
+    slug = new.slug or slug_of(new.title)
+    _check_slug(slug)
+    product_id = ids.new_id()
+    values = {
+        "tenant_id": shop.tenant.id,
+        "id": product_id,
+        "title": new.title,
+        "slug": slug,
+        "description": new.description,
+        "short_description": new.short_description,
+        "product_type": new.product_type,
+        "vendor": new.vendor,
+        "tags": new.tags,
+        "status": new.status,
+        "is_featured": new.is_featured,
+        "currency": currency,
+        "price": prices[lowest],
+        "compare_at_price": _optional(compare_at, currency, "compare_at_price"),
+        "requires_shipping": new.requires_shipping,
+        "weight": _weight(new.weight),
+        "weight_unit": new.weight_unit,
+        "seo_title": new.seo_title,
+        "seo_description": new.seo_description,
+        "meta_fields": Jsonb(new.meta_fields),
+        "options": Jsonb(to_builtins(new.options)),
+        "category_id": new.category_id,
+        "published_at": datetime.now(UTC) if new.status == "active" else None,
+    }
+    with translated(_CONSTRAINTS):
+        async with shop.write() as tx:
+            await writes.insert_product(tx, values)
+            for number, variant in enumerate(variants, start=1):
+                await _add_variant(tx, shop, product_id, currency, variant, number)
+            for number, image in enumerate(new.images, start=1):
+                await _add_image(tx, shop, product_id, image, number)
+            return product_id, *await _product(tx, shop, str(product_id))
+
+
+def _own_variant(new: NewProduct) -> NewVariant:
+    """The one variant of a product that names none."""
+    if new.price is None:
+        raise Invalid.field("price", "is needed, here or in each of variants")
+    return NewVariant(
+        price=new.price,
+        compare_at_price=new.compare_at_price,
+        cost_price=new.cost_price,
+        sku=new.sku,
+        barcode=new.barcode,
+        inventory_policy=new.inventory_policy,
+        inventory_quantity=new.inventory_quantity,
+    )
+
+
+async def change(
+    shop: Shop, product_id: UUID, data: ProductChange, if_match: str | None
+) -> tuple[str, bytes]:
+    """Changes a product's own fields. Raises NotFound, PreconditionFailed, Invalid, Conflict."""
+    values = _columns(data, leave=("price", "compare_at_price"))
+    if isinstance(data.slug, str):
+        _check_slug(data.slug)
+    if isinstance(data.weight, Decimal):
+        values["weight"] = _weight(data.weight)
+    with translated(_CONSTRAINTS):
+        async with shop.write() as tx:
+            currency = await _begin(tx, shop, product_id, if_match)
+            await writes.update_product(tx, shop.tenant.id, product_id, values)
+            await _reprice(tx, shop, product_id, currency, data)
+            return await _finish(tx, shop, product_id)
+
+
+async def _reprice(
+    tx: Connection, shop: Shop, product_id: UUID, currency: str, data: ProductChange
+) -> None:
+    """A price given for the product goes to its variant, where it has just one."""
+    prices = _prices({"price": data.price, "compare_at_price": data.compare_at_price}, currency)
+    if not prices:
+        return
+    variant = await writes.first_variant(tx, shop.tenant.id, product_id)
+    if variant is None:
+        raise Unprocessable(
+            "the product has several variants: set the price of each",
+            fields=[FieldError("price", "belongs to the variants of this product")],
+        )
+    await writes.update_variant(tx, shop.tenant.id, product_id, variant, prices)
+
+
+async def delete(shop: Shop, product_id: UUID, if_match: str | None) -> None:
+    """Removes a product. Raises NotFound, PreconditionFailed, Conflict."""
+    async with shop.write() as tx:
+        await _begin(tx, shop, product_id, if_match)
+        await writes.delete_product(tx, shop.tenant.id, product_id)
+
+
+async def add_variant(
+    shop: Shop, product_id: UUID, new: NewVariant, if_match: str | None
+) -> tuple[str, bytes]:
+    """Adds a variant. Raises NotFound, PreconditionFailed, Invalid, Conflict."""
+    with translated(_CONSTRAINTS):
+        async with shop.write() as tx:
+            currency = await _begin(tx, shop, product_id, if_match)
+            await _add_variant(tx, shop, product_id, currency, new, 1000)
+            return await _finish(tx, shop, product_id)
+
+
+async def change_variant(
+    shop: Shop, product_id: UUID, variant: UUID, data: VariantChange, if_match: str | None
+) -> tuple[str, bytes]:
+    """Changes a variant. Raises NotFound, PreconditionFailed, Invalid, Conflict."""
+    money_fields = ("price", "compare_at_price", "cost_price")
+    values = _columns(data, leave=money_fields)
+    with translated(_CONSTRAINTS):
+        async with shop.write() as tx:
+            currency = await _begin(tx, shop, product_id, if_match)
+            values |= _prices({name: getattr(data, name) for name in money_fields}, currency)
+            if not await writes.update_variant(tx, shop.tenant.id, product_id, variant, values):
+                raise NotFound("the product has no such variant")
+            return await _finish(tx, shop, product_id)
+
+
+async def delete_variant(
+    shop: Shop, product_id: UUID, variant: UUID, if_match: str | None
+) -> tuple[str, bytes]:
+    """Removes a variant; a product keeps at least one. Raises NotFound, Conflict."""
+    async with shop.write() as tx:
+        await _begin(tx, shop, product_id, if_match)
+        if not await writes.delete_variant(tx, shop.tenant.id, product_id, variant):
+            raise NotFound("the product has no such variant")
+        found = await writes.lock_product(tx, shop.tenant.id, product_id)
+        if found[2] == 0:
+            raise Conflict("a product keeps at least one variant", code="last_variant")
+        return await _finish(tx, shop, product_id)
+
+
+async def add_image(
+    shop: Shop, product_id: UUID, new: NewImage, if_match: str | None
+) -> tuple[str, bytes]:
+    """Adds an image by its address. Raises NotFound, PreconditionFailed."""
+    async with shop.write() as tx:
+        await _begin(tx, shop, product_id, if_match)
+        await _add_image(tx, shop, product_id, new, 1000)
+        return await _finish(tx, shop, product_id)
+
+
+async def change_image(
+    shop: Shop, product_id: UUID, image: UUID, data: ImageChange, if_match: str | None
+) -> tuple[str, bytes]:
+    """Changes an image. Raises NotFound, PreconditionFailed."""
+    async with shop.write() as tx:
+        await _begin(tx, shop, product_id, if_match)
+        if not await writes.update_image(tx, shop.tenant.id, product_id, image, _columns(data)):
+            raise NotFound("the product has no such image")
+        return await _finish(tx, shop, product_id)
+
+
+async def delete_image(
+    shop: Shop, product_id: UUID, image: UUID, if_match: str | None
+) -> tuple[str, bytes]:
+    """Removes an image. Raises NotFound, PreconditionFailed."""
+    async with shop.write() as tx:
+        await _begin(tx, shop, product_id, if_match)
+        if not await writes.delete_image(tx, shop.tenant.id, product_id, image):
+            raise NotFound("the product has no such image")
+        return await _finish(tx, shop, product_id)
+
+
+async def _begin(tx: Connection, shop: Shop, product_id: UUID, if_match: str | None) -> str:
+    """Every change of a product begins so: may it, is it there, is it the version that was read.
+
+    The product's row is held until the end, which puts the changes of one product in a line.
+    Returns its currency.
+    """
+    shop.caller.require(WRITE)
+    found = await writes.lock_product(tx, shop.tenant.id, product_id)
+    if found is None:
+        raise NotFound("there is no such product")
+    versions.check(if_match, found[0], "the product")
+    return str(found[1])
+
+
+async def _finish(tx: Connection, shop: Shop, product_id: UUID) -> tuple[str, bytes]:
+    """And ends so: the next version, and what the product is now."""
+    await writes.touch(tx, shop.tenant.id, product_id)
+    return await _product(tx, shop, str(product_id))
+
+
+async def _add_variant(
+    tx: Connection, shop: Shop, product_id: UUID, currency: str, new: NewVariant, position: int
+) -> None:
+    variant = ids.new_id()
+    title = new.title or " / ".join(new.option_values.values()) or "Default"
+    values = {
+        "tenant_id": shop.tenant.id,
+        "id": variant,
+        "product_id": product_id,
+        "title": title,
+        "sku": new.sku,
+        "barcode": new.barcode,
+        "currency": currency,
+        "price": money.amount(new.price, currency, "price"),
+        "compare_at_price": _optional(new.compare_at_price, currency, "compare_at_price"),
+        "cost_price": _optional(new.cost_price, currency, "cost_price"),
+        "option_values": Jsonb(new.option_values),
+        "tracks_inventory": new.tracks_inventory,
+        "inventory_policy": new.inventory_policy,
+        "position": position if new.position is None else new.position,
+    }
+    await writes.insert_variant(tx, values)
+    if new.tracks_inventory:
+        await inventory.set_initial(tx, shop, variant, new.inventory_quantity)
+
+
+async def _add_image(
+    tx: Connection, shop: Shop, product_id: UUID, new: NewImage, position: int
+) -> None:
+    values = {
+        "tenant_id": shop.tenant.id,
+        "id": ids.new_id(),
+        "product_id": product_id,
+        "src": new.src,
+        "alt_text": new.alt_text,
+        "width": new.width,
+        "height": new.height,
+        "position": position if new.position is None else new.position,
+    }
+    await writes.insert_image(tx, values)
+
+
+def _columns(data: Struct, leave: Sequence[str] = ()) -> dict[str, Any]:
+    """The fields that the client sent, as columns."""
+    values = {
+        name: getattr(data, name)
+        for name in data.__struct_fields__
+        if name not in leave and getattr(data, name) is not UNSET
+    }
+    return {
+        name: Jsonb(to_builtins(value)) if name in _JSON_COLUMNS else value
+        for name, value in values.items()
+    }
+
+
+def _prices(
+    given: Mapping[str, Decimal | None | UnsetType], currency: str
+) -> dict[str, Decimal | None]:
+    return {
+        name: _optional(value, currency, name)
+        for name, value in given.items()
+        if not isinstance(value, UnsetType)
+    }
+
+
+def _optional(value: Decimal | None, currency: str, field: str) -> Decimal | None:
+    return None if value is None else money.amount(value, currency, field)
+
+
+def _weight(value: Decimal | None) -> Decimal | None:
+    if value is None:
+        return None
+    if not value.is_finite() or not 0 <= value < LARGEST_WEIGHT:
+        raise Invalid.field("weight", "must be at least 0 and below 1000000000")
+    return round(value, 6)
+
+
+def _check_slug(slug: str) -> None:
+    if ids.is_uuid(slug):
+        raise Invalid.field("slug", "must not look like an id")
+
+
+def slug_of(title: str) -> str:
+    """The slug of a title: its letters and digits in lower case, joined by hyphens."""
+    slug = re.sub(r"[\W_]+", "-", title.lower()).strip("-")[:255]
+    return slug or f"product-{ids.secret_token(6)}"
+
+
+async def lines(
+    conn: Connection, shop: Shop, wanted: Sequence[OrderLine]
+) -> list[tuple[Priced, int]]:
+    """The variants that were asked for, as they are sold now, with their quantities.
+
+    A product with one variant may be named alone. Raises Invalid, NotFound.
+    """
+    alone = [line.product_id for line in wanted if line.variant_id is None]
+    default: dict[UUID, tuple[UUID, int]] = {}
+    if alone:
+        found = await queries.only_variants(conn, shop.tenant.id, alone)
+        default = {product: (variant, count) for product, variant, count in found}
+    chosen: list[tuple[UUID, OrderLine]] = []
+    for number, line in enumerate(wanted):
+        variant = line.variant_id
+        if variant is None:
+            if line.product_id not in default:
+                raise NotFound("there is no such product")
+            variant, count = default[line.product_id]
+            if count > 1:
+                raise Invalid.field(
+                    f"items[{number}].variant_id" if len(wanted) > 1 else "variant_id",
+                    f"is needed: the product has {count} variants",
+                )
+        chosen.append((variant, line))
+    return await _sold(conn, shop, chosen)
+
+
+async def _sold(
+    conn: Connection, shop: Shop, chosen: Sequence[tuple[UUID, OrderLine]]
+) -> list[tuple[Priced, int]]:
+    found = await queries.priced(conn, shop.tenant.id, [variant for variant, _ in chosen])
+    priced = {row.variant_id: row for row in found}
+    result = []
+    for variant, line in chosen:
+        row = priced.get(variant)
+        if row is None or row.product_id != line.product_id or not row.is_active:
+            raise NotFound("there is no such product or variant")
+        result.append((row, line.quantity))
+    return result

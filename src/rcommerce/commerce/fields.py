@@ -1,0 +1,74 @@
+"""Types of fields that several capabilities take in."""
+
+from decimal import Decimal
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+Name = Annotated[str, Meta(min_length=1, max_length=255)]
+Line = Annotated[str, Meta(max_length=255)]
+Paragraph = Annotated[str, Meta(max_length=5_000)]
+Html = Annotated[str, Meta(max_length=100_000)]
+Slug = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^\s/?#%]{1,255}$",
+        max_length=255,
+        description="without spaces, /, ?, # or %",
+        examples=["ocean-blue-shirt"],
+    ),
+]
+Email = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^@\s,;<>\x00-\x1f]{1,64}@[^@\s,;<>\x00-\x1f]+\.[^@\s,;<>\x00-\x1f]+$",
+        max_length=254,
+        examples=["ada@example.com"],
+    ),
+]
+Password = Annotated[str, Meta(min_length=8, max_length=256, examples=["correct horse battery"])]
+Currency = Annotated[str, Meta(min_length=3, max_length=3, examples=["USD"])]
+Money = Annotated[Decimal, Meta(description="a decimal string", examples=["19.99"])]
+Tag = Annotated[str, Meta(min_length=1, max_length=255)]
+Quantity = Annotated[int, Meta(ge=1, le=9999)]
+Units = Annotated[int, Meta(ge=1, le=1_000_000)]
+Count = Annotated[int, Meta(ge=0, le=1_000_000)]
+Position = Annotated[int, Meta(ge=0, le=1_000_000)]
+
+
+class Input(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A request's body, or a part of one: an unknown field is an error."""
+
+
+class Address(Input, kw_only=True):
+    """A postal address."""
+
+    first_name: Name
+    last_name: Name
+    address1: Name
+    city: Name
+    zip: Annotated[str, Meta(max_length=32, examples=["10115"])] = ""
+    country: Annotated[str, Meta(pattern="^[A-Za-z]{2}$", examples=["DE"])]
+    company: Line | None = None
+    address2: Line | None = None
+    state: Line | None = None
+    phone: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class ItemChange(Input):
+    """A new quantity for a line."""
+
+    quantity: Quantity
+
+
+class OrderLine(Input, kw_only=True):
+    """A product, or one of its variants, and how many."""
+
+    product_id: UUID
+    variant_id: UUID | None = None
+    quantity: Quantity
+    # Clients send these along; what is charged is always worked out here.
+    price: Money | None = None
+    total: Money | None = None

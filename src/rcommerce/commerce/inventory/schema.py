@@ -1,0 +1,104 @@
+"""What inventory takes in and gives out."""
+
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from rcommerce.commerce.fields import Count, Input, Line, Units
+
+
+class Adjustment(Input):
+    """A difference to what lies on the shelf: a breakage, a find."""
+
+    variant_id: UUID
+    quantity: Annotated[int, Meta(ge=-1_000_000, le=1_000_000, description="may be negative")]
+    location_id: UUID | None = None
+    reason: Line = ""
+
+
+class Recount(Input):
+    """What a count of the shelf gave."""
+
+    variant_id: UUID
+    on_hand: Count
+    location_id: UUID | None = None
+    reason: Line = ""
+
+
+class Receipt(Input):
+    """Goods that came in."""
+
+    variant_id: UUID
+    quantity: Units
+    location_id: UUID | None = None
+    reason: Line = ""
+
+
+class NewReservation(Input):
+    """Units to hold by hand, for a time."""
+
+    variant_id: UUID
+    quantity: Units
+    expires_in_s: Annotated[int, Meta(ge=1, le=2_592_000)] = 900
+    reason: Line = ""
+
+
+class Release(Input):
+    """A reservation to give back."""
+
+    reservation_id: UUID
+
+
+class Transfer(Input):
+    """Units to move between two locations."""
+
+    variant_id: UUID
+    from_location_id: UUID
+    to_location_id: UUID
+    quantity: Units
+    reason: Line = ""
+
+
+class NewLocation(Input):
+    """A place where stock lies."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """A variant, and how many units of it."""
+
+    variant_id: UUID
+    quantity: int
+
+
+class Short(msgspec.Struct, frozen=True):
+    """A line that cannot be served, and how much is left of it."""
+
+    variant_id: UUID
+    quantity: int
+    available: int
+
+
+class Level(msgspec.Struct):
+    """Stock of a variant at a location: available is on_hand less reserved."""
+
+    variant_id: UUID
+    location_id: UUID
+    on_hand: int
+    reserved: int
+    available: int
+
+
+class LevelAnswer(msgspec.Struct):
+    """One level after a change."""
+
+    level: Level
+
+
+class LevelsAnswer(msgspec.Struct):
+    """All levels of a variant."""
+
+    levels: list[Level]

@@ -1,0 +1,199 @@
+"""The rules of stock."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from rcommerce import ids
+from rcommerce.commerce import paging
+from rcommerce.commerce.inventory import queries
+from rcommerce.commerce.inventory.schema import (
+    Adjustment,
+    Level,
+    NewReservation,
+    Receipt,
+    Recount,
+    Short,
+    Transfer,
+    Wanted,
+)
+from rcommerce.commerce.shop import Shop
+from rcommerce.database import Connection
+from rcommerce.errors import Conflict, NotFound, OutOfStock
+
+
+async def reserve(
+    tx: Connection, shop: Shop, lines: Sequence[Wanted], *, order: UUID | None, ttl_s: int
+) -> None:
+    """Holds every line for `ttl_s` seconds. Raises OutOfStock; nothing is held then."""
+    wanted: dict[UUID, int] = {}
+    for line in lines:
+        wanted[line.variant_id] = wanted.get(line.variant_id, 0) + line.quantity
+    short = await queries.reserve(
+        tx, shop.tenant.id, variants=list(wanted), quantities=list(wanted.values()), order=order,
+        reservation=None, ttl_s=ttl_s, reason="", actor=shop.caller.name,
+    )  # fmt: skip
+    if short:
+        raise out_of_stock(short)
+
+
+def out_of_stock(short: Sequence[Short]) -> OutOfStock:
+    """The refusal that names each line with what is left of it."""
+    lines = [
+        {"variant_id": s.variant_id, "quantity": s.quantity, "available": s.available}
+        for s in short
+    ]
+    return OutOfStock("some items are no longer available in that quantity", extra={"lines": lines})
+
+
+async def hold(shop: Shop, new: NewReservation) -> UUID:
+    """Reserves by hand. Raises NotFound, OutOfStock."""
+    async with shop.write() as tx:
+        await _require_variant(tx, shop, new.variant_id)
+        reservation = ids.new_id()
+        short = await queries.reserve(
+            tx, shop.tenant.id, variants=[new.variant_id], quantities=[new.quantity], order=None,
+            reservation=reservation, ttl_s=new.expires_in_s, reason=new.reason,
+            actor=shop.caller.name,
+        )  # fmt: skip
+        if short:
+            raise out_of_stock(short)
+    return reservation
+
+
+async def release(shop: Shop, reservation: UUID) -> None:
+    """Gives a reservation back that was made by hand. Raises NotFound."""
+    async with shop.write() as tx:
+        done = await queries.release(
+            tx, shop.tenant.id, reservation, reason="released", actor=shop.caller.name
+        )
+    if not done:
+        raise NotFound("there is no such reservation")
+
+
+async def adjust(shop: Shop, data: Adjustment) -> Level:
+    """Adds a difference. Raises NotFound, or Conflict where reserved units would be missing."""
+    return await _change(
+        shop, data.variant_id, data.location_id, "adjust", by=data.quantity, reason=data.reason
+    )
+
+
+async def receive(shop: Shop, data: Receipt) -> Level:
+    """Books goods in. Raises NotFound."""
+    return await _change(
+        shop, data.variant_id, data.location_id, "receive", by=data.quantity, reason=data.reason
+    )
+
+
+async def recount(shop: Shop, data: Recount) -> Level:
+    """Sets what lies on the shelf. Raises NotFound, or Conflict below what is reserved."""
+    return await _change(
+        shop, data.variant_id, data.location_id, "set", to=data.on_hand, reason=data.reason
+    )
+
+
+async def transfer(shop: Shop, data: Transfer) -> list[Level]:
+    """Moves units between two locations. Raises NotFound, Conflict."""
+    steps = [(data.from_location_id, -data.quantity), (data.to_location_id, data.quantity)]
+    async with shop.write() as tx:
+        for location, quantity in sorted(steps):  # in a fixed order, so that two never deadlock
+            await _book(
+                tx, shop, data.variant_id, location, "transfer", by=quantity, reason=data.reason
+            )
+        return await queries.levels(tx, shop.tenant.id, data.variant_id)
+
+
+async def set_initial(tx: Connection, shop: Shop, variant: UUID, on_hand: int) -> None:
+    """The stock that a new variant begins with, at the default location."""
+    await _book(tx, shop, variant, None, "set", to=on_hand, reason="first stock")
+
+
+async def _change(
+    shop: Shop,
+    variant: UUID,
+    location: UUID | None,
+    kind: str,
+    *,
+    by: int | None = None,
+    to: int | None = None,
+    reason: str,
+) -> Level:
+    async with shop.write() as tx:
+        return await _book(tx, shop, variant, location, kind, by=by, to=to, reason=reason)
+
+
+async def _book(
+    tx: Connection,
+    shop: Shop,
+    variant: UUID,
+    location: UUID | None,
+    kind: str,
+    *,
+    by: int | None = None,
+    to: int | None = None,
+    reason: str,
+) -> Level:
+    tenant = shop.tenant.id
+    if not await queries.ensure_level(tx, tenant, variant, location):
+        raise NotFound("there is no such variant or location")
+    level = await queries.change(
+        tx, tenant, variant=variant, location=location, kind=kind, by=by, to=to, reason=reason,
+        actor=shop.caller.name,
+    )  # fmt: skip
+    if level is None:
+        raise Conflict(
+            "fewer units would be on hand than are reserved, or more than a level can hold",
+            code="stock_reserved",
+        )
+    return level
+
+
+async def levels(shop: Shop, variant: UUID) -> list[Level]:
+    """Where a variant lies. Raises NotFound."""
+    async with shop.read() as conn:
+        found = await queries.levels(conn, shop.tenant.id, variant)
+        if not found:
+            await _require_variant(conn, shop, variant)
+    return found
+
+
+async def _require_variant(conn: Connection, shop: Shop, variant: UUID) -> None:
+    if not await queries.variant_exists(conn, shop.tenant.id, variant):
+        raise NotFound("there is no such variant")
+
+
+async def list_levels(
+    shop: Shop, page: int | None, per_page: int, cursor: str | None, location: UUID | None
+) -> bytes:
+    """A page of all levels, as JSON."""
+    window = paging.window(page, per_page, cursor, queries.LEVEL_KEYS)
+    async with shop.read() as conn:
+        return await queries.list_levels(conn, shop.tenant.id, window, location)
+
+
+async def list_movements(
+    shop: Shop, page: int | None, per_page: int, cursor: str | None, variant: UUID | None
+) -> bytes:
+    """A page of movements, newest first, as JSON."""
+    window = paging.window(page, per_page, cursor, queries.MOVEMENT_KEYS)
+    async with shop.read() as conn:
+        return await queries.list_movements(conn, shop.tenant.id, window, variant)
+
+
+async def locations(shop: Shop) -> bytes:
+    """The shop's locations, as JSON."""
+    async with shop.read() as conn:
+        return await queries.locations(conn, shop.tenant.id)
+
+
+async def add_location(shop: Shop, name: str) -> UUID:
+    """A new location. Raises Conflict where the name is taken."""
+    location = ids.new_id()
+    async with shop.write() as tx:
+        if not await queries.insert_location(tx, shop.tenant.id, location, name):
+            raise Conflict(f"there is a location “{name}” already", code="duplicate")
+    return location
+
+
+async def release_expired(conn: Connection, limit: int = 100) -> int:
+    """Gives back what ran out, of every tenant; returns how many reservations that were."""
+    return await queries.release_expired(conn, limit)

@@ -1,0 +1,126 @@
+"""Lists: by cursor (keyset) or, where a caller asks for it, by page number. One statement each."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+from litestar.params import Parameter
+
+from rcommerce.errors import Invalid
+
+# A count stops here and says "at least": counting a million rows for each page would cost more
+# than the page. A cursor reaches every row.
+COUNTED = 10_000
+
+Page = Annotated[int | None, Parameter(ge=1, le=COUNTED, description="from 1")]
+PerPage = Annotated[int, Parameter(ge=1, le=100)]
+Cursor = Annotated[str | None, Parameter(max_length=4000, description="meta.next_cursor")]
+
+
+class Key(msgspec.Struct, frozen=True):
+    """What a list is sorted by: an SQL expression and its type."""
+
+    sql: str
+    type: str
+
+
+class Window(msgspec.Struct, frozen=True):
+    """Which rows of a list: after a cursor, or of a page."""
+
+    per_page: int
+    page: int | None
+    after: tuple[str, ...] | None
+
+    def params(self) -> dict[str, Any]:
+        """The parameters that `list_sql` speaks of."""
+        return {
+            "page": self.page,
+            "per_page": self.per_page,
+            "offset": (self.page - 1) * self.per_page if self.page else 0,
+            **{f"after_{number}": value for number, value in enumerate(self.after or ())},
+        }
+
+
+def window(page: int | None, per_page: int, cursor: str | None, keys: Sequence[Key]) -> Window:
+    """The rows that a request asks for. Raises Invalid."""
+    if cursor is not None:
+        if page is not None:
+            raise Invalid.field("cursor", "goes without page")
+        return Window(per_page, None, _decoded(cursor, keys))
+    number = page or 1
+    if number * per_page > COUNTED:
+        raise Invalid.field(
+            "page", f"pages reach the first {COUNTED} rows; go further with meta.next_cursor"
+        )
+    return Window(per_page, number, None)
+
+
+def _decoded(cursor: str, keys: Sequence[Key]) -> tuple[str, ...]:
+    try:
+        padded = cursor.encode() + b"=" * (-len(cursor) % 4)
+        raw = base64.b64decode(padded, altchars=b"-_", validate=True)
+        values = msgspec.json.decode(raw, type=list[str])
+    except (binascii.Error, msgspec.MsgspecError, ValueError) as error:
+        raise Invalid.field("cursor", "is not one of meta.next_cursor") from error
+    if len(values) != len(keys) or any("\x00" in value for value in values):
+        raise Invalid.field("cursor", "belongs to another list")
+    return tuple(values)
+
+
+def list_sql(
+    *,
+    name: str,
+    table: str,
+    where: str,
+    row: str,
+    keys: Sequence[Key],
+    descending: bool,
+    window: Window,
+) -> str:
+    """The statement of a list: PostgreSQL builds {name: [row, …], meta}.
+
+    `table` is aliased `t` in `where`, `row` and `keys`. The keys must be unique together.
+    """
+    direction = "desc" if descending else "asc"
+    columns = ", ".join(f"{key.sql} as key_{number}" for number, key in enumerate(keys))
+    order = ", ".join(f"key_{number} {direction}" for number in range(len(keys)))
+    after = ""
+    # A page counts its list; who follows a cursor has seen the count.
+    total = f"(select count(*)::int from (select from {table} t where {where} limit {COUNTED}) _)"
+    if window.after is not None:
+        sign = "<" if descending else ">"
+        left = ", ".join(key.sql for key in keys)
+        right = ", ".join(f"%(after_{number})s::{key.type}" for number, key in enumerate(keys))
+        after = f"and ({left}) {sign} ({right})"
+        total = "null::int"
+    cursor = ", ".join(f"key_{number}::text" for number in range(len(keys)))
+    return rf"""
+        with page as materialized (
+            select t.*, {columns} from {table} t
+             where {where} {after}
+             order by {order}
+             limit %(per_page)s + 1 offset %(offset)s
+        ), shown as materialized (
+            select * from page order by {order} limit %(per_page)s
+        ), counted as materialized (
+            select {total} as total
+        ), last as (
+            select rtrim(translate(encode(convert_to(json_build_array({cursor})::text, 'UTF8'),
+                                          'base64'), E'+/\n', '-_'), '=') as cursor
+              from shown
+             where (select count(*) from page) > %(per_page)s
+             order by {order} offset %(per_page)s - 1 limit 1
+        )
+        select json_build_object(
+            '{name}', coalesce((select json_agg({row} order by {order}) from shown t), '[]'),
+            'meta', json_build_object(
+                'total', total,
+                'total_relation', case when total >= {COUNTED} then 'at_least' else 'exact' end,
+                'page', %(page)s::int,
+                'per_page', %(per_page)s::int,
+                'total_pages', ceil(total::numeric / %(per_page)s)::int,
+                'next_cursor', (select cursor from last)))
+          from counted
+        """

@@ -1,0 +1,54 @@
+"""What collections and categories take in."""
+
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import UNSET, Meta, UnsetType
+
+from rcommerce.commerce.fields import Input, Name, Paragraph, Position, Slug
+
+Products = Annotated[
+    list[UUID], Meta(max_length=10_000, description="the products in it, in their order")
+]
+
+
+class NewCollection(Input, kw_only=True):
+    """A collection to be made: products that are shown together."""
+
+    title: Name
+    slug: Slug | None = None
+    description: Paragraph = ""
+    is_active: bool = True
+    position: Position = 0
+    product_ids: Products = []
+
+
+class CollectionChange(Input, kw_only=True):
+    """Fields of a collection to change; those left out stay."""
+
+    title: Name | UnsetType = UNSET
+    slug: Slug | UnsetType = UNSET
+    description: Paragraph | UnsetType = UNSET
+    is_active: bool | UnsetType = UNSET
+    position: Position | UnsetType = UNSET
+    product_ids: Products | UnsetType = UNSET
+
+
+class NewCategory(Input, kw_only=True):
+    """A category to be made: a node of the tree."""
+
+    name: Name
+    slug: Slug | None = None
+    description: Paragraph = ""
+    parent_id: UUID | None = None
+    position: Position = 0
+
+
+class CategoryChange(Input, kw_only=True):
+    """Fields of a category to change; those left out stay."""
+
+    name: Name | UnsetType = UNSET
+    slug: Slug | UnsetType = UNSET
+    description: Paragraph | UnsetType = UNSET
+    parent_id: UUID | None | UnsetType = UNSET
+    position: Position | UnsetType = UNSET

@@ -1,0 +1,31 @@
+"""What the database refused, said in the words of the request."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from psycopg import errors
+
+from rcommerce.errors import Conflict, FieldError, Unprocessable
+
+
+@contextmanager
+def translated(fields: Mapping[str, str]) -> Iterator[None]:
+    """Raises Conflict for a duplicate and Unprocessable for a reference that leads nowhere.
+
+    `fields` maps a constraint's name to the field that the client sent; a violation of any other
+    constraint is a fault of ours and goes on as it is.
+    """
+    try:
+        yield
+    except errors.UniqueViolation as error:
+        field = fields.get(error.diag.constraint_name or "")
+        if field is None:
+            raise
+        fault = FieldError(field, "is taken already")
+        raise Conflict(f"{field}: is taken already", code="duplicate", fields=[fault]) from error
+    except errors.ForeignKeyViolation as error:
+        field = fields.get(error.diag.constraint_name or "")
+        if field is None:
+            raise
+        fault = FieldError(field, "there is no such one")
+        raise Unprocessable(f"{field}: there is no such one", fields=[fault]) from error
