@@ -31,16 +31,20 @@ class Tenant(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. Nobody, a customer, one of the staff, or an API key with its scopes."""
+    """Who asks. Nobody, a customer, one of the staff, an API key with its scopes, or a process of
+    the shop itself."""
 
     customer_id: UUID | None = None
     is_staff: bool = False
     key: str | None = None
+    process: str | None = None
     scopes: frozenset[str] = field(default_factory=frozenset)
 
     @property
     def name(self) -> str:
         """For the books: who did it."""
+        if self.process:
+            return self.process
         if self.key:
             return f"key:{self.key}"
         if self.customer_id:

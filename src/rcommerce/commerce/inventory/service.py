@@ -45,6 +45,30 @@ def out_of_stock(short: Sequence[Short]) -> OutOfStock:
     return OutOfStock("some items are no longer available in that quantity", extra={"lines": lines})
 
 
+async def sell(tx: Connection, shop: Shop, order: UUID) -> None:
+    """What an order holds leaves the shelf."""
+    await queries.sell(tx, shop.tenant.id, order, actor=shop.caller.name)
+
+
+async def let_go(tx: Connection, shop: Shop, order: UUID, reason: str) -> None:
+    """What an order holds may be sold to others again."""
+    await queries.release_order(tx, shop.tenant.id, order, reason=reason, actor=shop.caller.name)
+
+
+async def put_back(
+    tx: Connection, shop: Shop, order: UUID, units: Sequence[tuple[UUID, int]]
+) -> None:
+    """Units that an order had bought go back on the shelf."""
+    await queries.put_back(
+        tx,
+        shop.tenant.id,
+        variants=[variant for variant, _ in units],
+        quantities=[quantity for _, quantity in units],
+        order=order,
+        actor=shop.caller.name,
+    )
+
+
 async def hold(shop: Shop, new: NewReservation) -> UUID:
     """Reserves by hand. Raises NotFound, OutOfStock."""
     async with shop.write() as tx:

@@ -35,7 +35,7 @@ async def one(
         """,
         {"tenant": tenant, "key": key},
     )
-    return row and (row[0].decode(), row[1])
+    return (row[0].decode(), row[1]) if row else None
 
 
 async def collections(conn: Connection, tenant: UUID, window: Window, *, hidden: bool) -> bytes:

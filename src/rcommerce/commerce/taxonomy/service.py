@@ -56,7 +56,7 @@ async def category_tree(shop: Shop) -> list[dict[str, Any]]:
     async with shop.read() as conn:
         rows = await queries.categories(conn, shop.tenant.id)
     nodes: dict[UUID, dict[str, Any]] = {row["id"]: {**row, "children": []} for row in rows}
-    roots = []
+    roots: list[dict[str, Any]] = []
     for node in nodes.values():
         parent = nodes.get(node["parent_id"])
         (parent["children"] if parent else roots).append(node)

@@ -489,7 +489,8 @@ create unique index payment_order on payment (tenant_id, order_id)
     where status in ('pending', 'requires_action', 'succeeded');
 create index payment_of_order on payment (tenant_id, order_id, id);
 -- Those that wait for their gateway: asked for by the sweep.
-create index payment_waiting on payment (tenant_id, updated_at) where status = 'requires_action';
+create index payment_waiting on payment (tenant_id, updated_at)
+    where status in ('pending', 'requires_action') and gateway_id <> 'manual';
 
 create table refund (
     tenant_id uuid not null references tenant (id),

@@ -1,0 +1,68 @@
+"""What carts take in, and how checkout reads one."""
+
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from rcommerce.commerce.fields import Currency, Input
+
+
+class NewCart(Input, kw_only=True):
+    """A guest's cart; the currency is the shop's."""
+
+    currency: Currency | None = None
+    email: Annotated[str, Meta(max_length=254)] | None = None
+
+
+class Merge(Input):
+    """A guest's cart, to be put into the caller's own."""
+
+    session_token: Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+class Coupon(Input):
+    """A coupon's code."""
+
+    coupon_code: Annotated[str, Meta(min_length=1, max_length=255)]
+
+
+class Access(msgspec.Struct, frozen=True):
+    """By what right a cart is opened: a guest's token, being its customer, or running the shop."""
+
+    token_hash: bytes | None
+    customer_id: UUID | None
+    is_staff: bool
+
+
+class CartLine(msgspec.Struct, kw_only=True):
+    """A line of a cart with its variant as it is now."""
+
+    item_id: UUID
+    product_id: UUID
+    variant_id: UUID
+    sku: str | None
+    title: str
+    variant_title: str
+    quantity: int
+    seen_price: Decimal
+    price: Decimal
+    currency: str
+    requires_shipping: bool
+    is_active: bool
+
+
+class OpenCart(msgspec.Struct, kw_only=True):
+    """A cart whose row the transaction holds."""
+
+    id: UUID
+    status: str
+    customer_id: UUID | None
+    currency: str
+    email: str | None
+    shipping_address: dict[str, Any] | None
+    billing_address: dict[str, Any] | None
+    shipping_service: str | None
+    lines: list[CartLine]

@@ -1,0 +1,92 @@
+"""What checkout takes in and gives out."""
+
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from rcommerce.commerce.fields import Address, Currency, Email, Input, Line, Paragraph
+from rcommerce.commerce.payments.schema import PaymentMethod
+from rcommerce.commerce.strategies import Rate
+
+ServiceCode = Annotated[str, Meta(min_length=1, max_length=64, examples=["standard"])]
+
+
+class ChosenRate(Input, kw_only=True):
+    """A way to ship, as it was offered. Only its codes count: prices are worked out here."""
+
+    provider_id: Line = "manual"
+    service_code: ServiceCode
+    carrier: Line | None = None
+    service_name: Line | None = None
+    rate: msgspec.Raw | None = None
+    currency: Currency | None = None
+    delivery_days: int | None = None
+    total_cost: msgspec.Raw | None = None
+
+
+class Initiation(Input, kw_only=True):
+    """Where a cart is to be sent."""
+
+    cart_id: UUID
+    shipping_address: Address
+    billing_address: Address | None = None
+    vat_id: Line | None = None
+    currency: Currency | None = None
+
+
+class ShippingChoice(Input, kw_only=True):
+    """How a cart is to be sent: a rate that was offered, or its codes."""
+
+    cart_id: UUID
+    shipping_rate: ChosenRate | None = None
+    provider_id: Line | None = None
+    service_code: ServiceCode | None = None
+
+
+class Completion(Input, kw_only=True):
+    """The last step: where to, how, and who pays."""
+
+    cart_id: UUID
+    shipping_address: Address
+    billing_address: Address | None = None
+    payment_method: PaymentMethod
+    customer_email: Email
+    notes: Paragraph = ""
+    selected_shipping_rate: ChosenRate | None = None
+
+
+class SummaryItem(msgspec.Struct, kw_only=True):
+    """A line of the summary."""
+
+    id: UUID
+    product_id: UUID
+    variant_id: UUID
+    sku: str | None
+    title: str
+    variant_title: str
+    quantity: int
+    price: Decimal
+    total: Decimal
+    tax_amount: Decimal
+
+
+class Summary(msgspec.Struct, kw_only=True):
+    """What a checkout would cost, and the choices that are left."""
+
+    cart_id: UUID
+    items: list[SummaryItem]
+    subtotal: Decimal
+    discount_total: Decimal
+    shipping_total: Decimal
+    shipping_tax: Decimal
+    item_tax: Decimal
+    tax_total: Decimal
+    total: Decimal
+    currency: str
+    available_shipping_rates: list[Rate]
+    selected_shipping_rate: Rate | None
+    tax_breakdown: list[dict[str, Any]]
+    vat_id_valid: bool | None

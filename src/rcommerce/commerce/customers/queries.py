@@ -1,0 +1,278 @@
+"""SQL of customers, their addresses and their tokens."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from rcommerce.commerce.customers.schema import Credentials, RefreshState
+from rcommerce.commerce.paging import Key, Window, list_sql
+from rcommerce.database import Connection
+
+_CUSTOMER = """json_build_object(
+    'id', t.id, 'email', t.email, 'first_name', t.first_name, 'last_name', t.last_name,
+    'phone', t.phone, 'accepts_marketing', t.accepts_marketing, 'currency', t.currency,
+    'role', t.role, 'created_at', rfc3339(t.created_at), 'updated_at', rfc3339(t.updated_at))"""
+_ADDRESS = """json_build_object(
+    'id', a.id, 'is_default', a.is_default, 'address', a.address,
+    'created_at', rfc3339(a.created_at))"""
+_CREDENTIALS = "select id, email, first_name, last_name, password_hash, role from customer"
+KEYS = (Key("t.id", "uuid"),)
+
+
+async def insert(conn: Connection, values: Mapping[str, Any]) -> bool:
+    """A new customer; False where the tenant has this email already."""
+    return bool(
+        await conn.execute(
+            """
+            insert into customer (tenant_id, id, email, password_hash, first_name, last_name,
+                                  phone, accepts_marketing, currency, role)
+            values (%(tenant)s, %(id)s, %(email)s, %(password_hash)s, %(first_name)s,
+                    %(last_name)s, %(phone)s, %(accepts_marketing)s, %(currency)s, %(role)s)
+            on conflict (tenant_id, email) do nothing
+            """,
+            values,
+        )
+    )
+
+
+async def credentials(conn: Connection, tenant: UUID, email: str) -> Credentials | None:
+    """The customer of this email."""
+    return await conn.record(
+        Credentials,
+        f"{_CREDENTIALS} where (tenant_id, email) = (%(tenant)s, %(email)s)",
+        {"tenant": tenant, "email": email},
+    )
+
+
+async def credentials_of(conn: Connection, tenant: UUID, customer: UUID) -> Credentials | None:
+    """The customer of this id."""
+    return await conn.record(
+        Credentials,
+        f"{_CREDENTIALS} where (tenant_id, id) = (%(tenant)s, %(customer)s)",
+        {"tenant": tenant, "customer": customer},
+    )
+
+
+async def insert_refresh(
+    conn: Connection, tenant: UUID, token_hash: bytes, family: UUID, customer: UUID, days: int
+) -> None:
+    """A refresh token of a family."""
+    await conn.execute(
+        """
+        insert into refresh_token (tenant_id, token_hash, family_id, customer_id, expires_at)
+        values (%(tenant)s, %(hash)s, %(family)s, %(customer)s,
+                now() + make_interval(days => %(days)s))
+        """,
+        {
+            "tenant": tenant,
+            "hash": token_hash,
+            "family": family,
+            "customer": customer,
+            "days": days,
+        },
+    )
+
+
+async def use_refresh(conn: Connection, tenant: UUID, token_hash: bytes) -> RefreshState | None:
+    """Marks a refresh token as used, and says how it stood before. None: never heard of."""
+    return await conn.record(
+        RefreshState,
+        """
+        with before as (
+            select family_id, customer_id, used_at is not null as was_used,
+                   revoked_at is not null or expires_at < now() as is_over
+              from refresh_token where (tenant_id, token_hash) = (%(tenant)s, %(hash)s)
+               for update
+        ), used as (
+            update refresh_token set used_at = coalesce(used_at, now())
+             where (tenant_id, token_hash) = (%(tenant)s, %(hash)s)
+               and exists (select from before)
+        )
+        select family_id, customer_id, was_used, is_over from before
+        """,
+        {"tenant": tenant, "hash": token_hash},
+    )
+
+
+async def revoke_family(conn: Connection, tenant: UUID, family: UUID) -> None:
+    """Ends every refresh token that descends from one login."""
+    await conn.execute(
+        """
+        update refresh_token set revoked_at = now()
+         where (tenant_id, family_id) = (%(tenant)s, %(family)s) and revoked_at is null
+        """,
+        {"tenant": tenant, "family": family},
+    )
+
+
+async def revoke_all(conn: Connection, tenant: UUID, customer: UUID) -> None:
+    """Ends every refresh token of a customer."""
+    await conn.execute(
+        """
+        update refresh_token set revoked_at = now()
+         where (tenant_id, customer_id) = (%(tenant)s, %(customer)s) and revoked_at is null
+        """,
+        {"tenant": tenant, "customer": customer},
+    )
+
+
+async def insert_reset(
+    conn: Connection, tenant: UUID, token_hash: bytes, customer: UUID, minutes: int
+) -> None:
+    """A password reset that may be confirmed for some minutes."""
+    await conn.execute(
+        """
+        insert into password_reset (tenant_id, token_hash, customer_id, expires_at)
+        values (%(tenant)s, %(hash)s, %(customer)s, now() + make_interval(mins => %(minutes)s))
+        """,
+        {"tenant": tenant, "hash": token_hash, "customer": customer, "minutes": minutes},
+    )
+
+
+async def use_reset(conn: Connection, tenant: UUID, token_hash: bytes) -> UUID | None:
+    """Uses a reset up; the customer, or None where it is unknown, used or too old."""
+    customer: UUID | None = await conn.value(
+        """
+        update password_reset set used_at = now()
+         where (tenant_id, token_hash) = (%(tenant)s, %(hash)s)
+           and used_at is null and expires_at > now()
+        returning customer_id
+        """,
+        {"tenant": tenant, "hash": token_hash},
+    )
+    return customer
+
+
+async def set_password(conn: Connection, tenant: UUID, customer: UUID, password_hash: str) -> None:
+    """A new password's hash."""
+    await conn.execute(
+        """
+        update customer set password_hash = %(hash)s, updated_at = now()
+         where (tenant_id, id) = (%(tenant)s, %(customer)s)
+        """,
+        {"tenant": tenant, "customer": customer, "hash": password_hash},
+    )
+
+
+async def customer(conn: Connection, tenant: UUID, customer_id: UUID) -> bytes | None:
+    """A customer as JSON."""
+    return await conn.json_or_none(
+        f"""
+        select {_CUSTOMER} from customer t
+         where (t.tenant_id, t.id) = (%(tenant)s, %(customer)s)
+        """,
+        {"tenant": tenant, "customer": customer_id},
+    )
+
+
+async def customers(conn: Connection, tenant: UUID, window: Window, email: str | None) -> bytes:
+    """A page of customers as JSON, newest first."""
+    where = "t.tenant_id = %(tenant)s"
+    if email is not None:
+        where += " and t.email = %(email)s"
+    sql = list_sql(
+        name="customers",
+        table="customer",
+        where=where,
+        row=_CUSTOMER,
+        keys=KEYS,
+        descending=True,
+        window=window,
+    )
+    return await conn.json(sql, {"tenant": tenant, "email": email, **window.params()})
+
+
+async def update(
+    conn: Connection, tenant: UUID, customer_id: UUID, values: Mapping[str, Any]
+) -> None:
+    """Sets columns of a customer."""
+    assignments = "".join(f"{name} = %({name})s, " for name in values)
+    await conn.execute(
+        f"""
+        update customer set {assignments} updated_at = now()
+         where (tenant_id, id) = (%(_tenant)s, %(_customer)s)
+        """,
+        {**values, "_tenant": tenant, "_customer": customer_id},
+    )
+
+
+async def addresses(conn: Connection, tenant: UUID, customer_id: UUID) -> bytes:
+    """A customer's addresses as JSON, the default one first."""
+    return await conn.json(
+        f"""
+        select json_build_object('addresses',
+                   coalesce(json_agg({_ADDRESS} order by a.is_default desc, a.id), '[]'))
+          from customer_address a
+         where (a.tenant_id, a.customer_id) = (%(tenant)s, %(customer)s)
+        """,
+        {"tenant": tenant, "customer": customer_id},
+    )
+
+
+async def address(
+    conn: Connection, tenant: UUID, customer_id: UUID, address_id: UUID
+) -> bytes | None:
+    """One address of a customer as JSON."""
+    return await conn.json_or_none(
+        f"""
+        select json_build_object('address', {_ADDRESS}) from customer_address a
+         where (a.tenant_id, a.customer_id, a.id) = (%(tenant)s, %(customer)s, %(address)s)
+        """,
+        {"tenant": tenant, "customer": customer_id, "address": address_id},
+    )
+
+
+async def put_address(
+    conn: Connection,
+    tenant: UUID,
+    customer_id: UUID,
+    address_id: UUID,
+    value: Any,
+    *,
+    is_default: bool,
+) -> bool:
+    """Makes or replaces an address; False where the id is another customer's.
+
+    The first address is the default one, and there is at most one.
+    """
+    return bool(
+        await conn.execute(
+            """
+            with others as (
+                update customer_address set is_default = false
+                 where (tenant_id, customer_id) = (%(tenant)s, %(customer)s)
+                   and id <> %(address)s and is_default and %(is_default)s
+            )
+            insert into customer_address as kept (tenant_id, id, customer_id, address, is_default)
+            select %(tenant)s, %(address)s, %(customer)s, %(value)s,
+                   %(is_default)s or not exists (
+                       select from customer_address
+                        where (tenant_id, customer_id) = (%(tenant)s, %(customer)s))
+            on conflict (tenant_id, id) do update
+               set address = excluded.address, is_default = excluded.is_default
+             where kept.customer_id = %(customer)s
+            """,
+            {
+                "tenant": tenant,
+                "customer": customer_id,
+                "address": address_id,
+                "value": value,
+                "is_default": is_default,
+            },
+        )
+    )
+
+
+async def delete_address(
+    conn: Connection, tenant: UUID, customer_id: UUID, address_id: UUID
+) -> bool:
+    """Removes an address; False where the customer has no such one."""
+    return bool(
+        await conn.execute(
+            """
+            delete from customer_address
+             where (tenant_id, customer_id, id) = (%(tenant)s, %(customer)s, %(address)s)
+            """,
+            {"tenant": tenant, "customer": customer_id, "address": address_id},
+        )
+    )

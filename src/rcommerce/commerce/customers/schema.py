@@ -1,0 +1,119 @@
+"""What customers send and get."""
+
+from typing import Annotated
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from rcommerce.commerce.fields import Address, Currency, Email, Input, Name, Password
+
+Phone = Annotated[str, Meta(max_length=64, examples=["+49 30 901820"])]
+Token = Annotated[str, Meta(min_length=1, max_length=512)]
+
+
+class Registration(Input, kw_only=True):
+    """A new customer."""
+
+    email: Email
+    password: Password
+    first_name: Name
+    last_name: Name
+    phone: Phone | None = None
+    accepts_marketing: bool = False
+    currency: Currency | None = None
+
+
+class Login(Input):
+    """A customer's proof."""
+
+    email: Email
+    password: Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class Refresh(Input):
+    """A refresh token: it works once."""
+
+    refresh_token: Token
+
+
+class Logout(Input):
+    """The refresh token to end with its family; without it, the access token just runs out."""
+
+    refresh_token: Token | None = None
+
+
+class ResetRequest(Input):
+    """Whose password was forgotten."""
+
+    email: Email
+
+
+class ResetConfirmation(Input):
+    """The token of the mail, and the new password."""
+
+    token: Token
+    password: Password
+
+
+class CustomerChange(Input, kw_only=True):
+    """Fields of a customer to change; those left out stay."""
+
+    first_name: Name | UnsetType = UNSET
+    last_name: Name | UnsetType = UNSET
+    phone: Phone | None | UnsetType = UNSET
+    accepts_marketing: bool | UnsetType = UNSET
+    currency: Currency | UnsetType = UNSET
+
+
+class SavedAddress(Input, kw_only=True):
+    """An address to keep."""
+
+    address: Address
+    is_default: bool = False
+
+
+class Person(msgspec.Struct):
+    """Who has logged in."""
+
+    id: UUID
+    email: str
+    first_name: str
+    last_name: str
+
+
+class Session(msgspec.Struct):
+    """What a login gives. `expires_in` is in seconds."""
+
+    customer: Person
+    access_token: str
+    refresh_token: str
+    token_type: str
+    expires_in: int
+    message: str
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What a login is checked against."""
+
+    id: UUID
+    email: str
+    first_name: str
+    last_name: str
+    password_hash: str
+    role: str
+
+
+class RefreshState(msgspec.Struct, frozen=True):
+    """A refresh token's place in its family."""
+
+    family_id: UUID
+    customer_id: UUID
+    was_used: bool
+    is_over: bool
+
+
+class Message(msgspec.Struct):
+    """A sentence for people."""
+
+    message: str

@@ -1,0 +1,286 @@
+"""SQL of orders."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from msgspec import to_builtins
+
+from rcommerce.commerce.orders.schema import Draft, HeldItem, OrderFilter, OrderState
+from rcommerce.commerce.paging import Key, Window, list_sql
+from rcommerce.database import Connection, Jsonb
+
+ORDER_JSON = """json_build_object(
+    'id', t.id, 'order_number', t.order_number, 'customer_id', t.customer_id,
+    'customer_email', t.customer_email, 'status', t.status,
+    'payment_status', t.payment_status, 'fulfillment_status', t.fulfillment_status,
+    'currency', t.currency, 'subtotal', t.subtotal::text,
+    'discount_total', t.discount_total::text, 'tax_total', t.tax_total::text,
+    'shipping_total', t.shipping_total::text, 'total', t.total::text,
+    'shipping_service', t.shipping_service,
+    'items', (
+        select coalesce(json_agg(json_build_object(
+            'id', i.id, 'product_id', i.product_id, 'variant_id', i.variant_id, 'sku', i.sku,
+            'name', i.title, 'title', i.title, 'variant_title', i.variant_title,
+            'quantity', i.quantity, 'fulfilled_quantity', i.fulfilled_quantity,
+            'returned_quantity', i.returned_quantity, 'price', i.price::text,
+            'total', i.total::text, 'tax_amount', i.tax_amount::text) order by i.position), '[]')
+          from order_item i where (i.tenant_id, i.order_id) = (t.tenant_id, t.id)),
+    'shipping_address', t.shipping_address, 'billing_address', t.billing_address,
+    'notes', t.notes, 'metadata', t.metadata,
+    'created_at', rfc3339(t.created_at), 'updated_at', rfc3339(t.updated_at))"""
+_STATE = """select id, order_number, customer_id, status, payment_status, fulfillment_status,
+                   currency, total, cart_id
+              from sales_order"""
+KEYS = (Key("t.created_at", "timestamptz"), Key("t.id", "uuid"))
+
+
+async def insert(
+    conn: Connection,
+    tenant: UUID,
+    order: UUID,
+    number: str,
+    draft: Draft,
+    *,
+    ttl_s: int,
+    actor: str,
+) -> None:
+    """A pending order with its items and its first event; its cart, if any, is closed."""
+    await conn.execute(
+        """
+        with placed as (
+            insert into sales_order
+                (tenant_id, id, order_number, cart_id, customer_id, customer_email, status,
+                 payment_status, currency, subtotal, discount_total, tax_total, shipping_total,
+                 total, shipping_address, billing_address, shipping_service, notes,
+                 reserved_until)
+            values (%(tenant)s, %(order)s, %(number)s, %(cart)s, %(customer)s, %(email)s,
+                    'pending', 'pending', %(currency)s, %(subtotal)s, %(discount_total)s,
+                    %(tax_total)s, %(shipping_total)s, %(total)s, %(shipping_address)s,
+                    %(billing_address)s, %(shipping_service)s, %(notes)s,
+                    now() + make_interval(secs => %(ttl_s)s))
+        ), listed as (
+            insert into order_item
+                (tenant_id, id, order_id, position, product_id, variant_id, sku, title,
+                 variant_title, quantity, price, total, tax_amount, requires_shipping)
+            select %(tenant)s, i.id, %(order)s, i.position, i.product_id, i.variant_id, i.sku,
+                   i.title, i.variant_title, i.quantity, i.price, i.total, i.tax_amount,
+                   i.requires_shipping
+              from jsonb_to_recordset(%(items)s) as i (
+                   id uuid, position int, product_id uuid, variant_id uuid, sku text, title text,
+                   variant_title text, quantity int, price numeric, total numeric,
+                   tax_amount numeric, requires_shipping boolean)
+        ), closed as (
+            update cart set status = 'ordered', updated_at = now()
+             where (tenant_id, id) = (%(tenant)s, %(cart)s)
+        )
+        insert into order_event (tenant_id, id, order_id, type, actor)
+        values (%(tenant)s, new_id(), %(order)s, 'placed', %(actor)s)
+        """,
+        {
+            "tenant": tenant,
+            "order": order,
+            "number": number,
+            "cart": draft.cart_id,
+            "customer": draft.customer_id,
+            "email": draft.customer_email,
+            "currency": draft.currency,
+            "subtotal": draft.totals.subtotal,
+            "discount_total": draft.totals.discount_total,
+            "tax_total": draft.totals.tax_total,
+            "shipping_total": draft.totals.shipping_total,
+            "total": draft.totals.total,
+            "shipping_address": Jsonb(draft.shipping_address),
+            "billing_address": Jsonb(draft.billing_address),
+            "shipping_service": draft.shipping_service,
+            "notes": draft.notes,
+            "items": Jsonb(to_builtins(draft.items, builtin_types=())),
+            "ttl_s": ttl_s,
+            "actor": actor,
+        },
+    )
+
+
+async def lock(conn: Connection, tenant: UUID, order: UUID) -> OrderState | None:
+    """An order's state; its row is held by this transaction."""
+    return await conn.record(
+        OrderState,
+        f"{_STATE} where (tenant_id, id) = (%(tenant)s, %(order)s) for update",
+        {"tenant": tenant, "order": order},
+    )
+
+
+async def state(conn: Connection, tenant: UUID, order: UUID) -> OrderState | None:
+    """An order's state."""
+    return await conn.record(
+        OrderState,
+        f"{_STATE} where (tenant_id, id) = (%(tenant)s, %(order)s)",
+        {"tenant": tenant, "order": order},
+    )
+
+
+async def of_cart(conn: Connection, tenant: UUID, cart: UUID) -> OrderState | None:
+    """The order that a cart has become."""
+    return await conn.record(
+        OrderState,
+        f"""
+        {_STATE} where (tenant_id, cart_id) = (%(tenant)s, %(cart)s) and status <> 'cancelled'
+        """,
+        {"tenant": tenant, "cart": cart},
+    )
+
+
+async def update(
+    conn: Connection,
+    tenant: UUID,
+    order: UUID,
+    values: Mapping[str, Any],
+    *,
+    event: str,
+    data: Mapping[str, Any],
+    actor: str,
+) -> None:
+    """Sets columns of an order, and writes the event that says so.
+
+    An order that is no longer pending waits for no payment: its reservation runs out no more.
+    """
+    assignments = "".join(f"{name} = %({name})s, " for name in values)
+    if values.get("status", "pending") != "pending":
+        assignments += "reserved_until = null, "
+    await conn.execute(
+        f"""
+        with changed as (
+            update sales_order set {assignments} updated_at = now()
+             where (tenant_id, id) = (%(_tenant)s, %(_order)s)
+        )
+        insert into order_event (tenant_id, id, order_id, type, data, actor)
+        values (%(_tenant)s, new_id(), %(_order)s, %(_event)s, %(_data)s, %(_actor)s)
+        """,
+        {
+            **values,
+            "_tenant": tenant,
+            "_order": order,
+            "_event": event,
+            "_data": Jsonb(dict(data)),
+            "_actor": actor,
+        },
+    )
+
+
+async def is_over(conn: Connection, tenant: UUID, order: UUID) -> bool:
+    """Whether the time is over for which the order's stock is held."""
+    return bool(
+        await conn.value(
+            """
+            select reserved_until < now() from sales_order
+             where (tenant_id, id) = (%(tenant)s, %(order)s)
+            """,
+            {"tenant": tenant, "order": order},
+        )
+    )
+
+
+async def extend(conn: Connection, tenant: UUID, order: UUID, ttl_s: int) -> None:
+    """Holds the stock of an order for longer, from now."""
+    await conn.execute(
+        """
+        update sales_order set reserved_until = now() + make_interval(secs => %(ttl_s)s)
+         where (tenant_id, id) = (%(tenant)s, %(order)s) and reserved_until is not null
+        """,
+        {"tenant": tenant, "order": order, "ttl_s": ttl_s},
+    )
+
+
+async def reopen_cart(conn: Connection, tenant: UUID, cart: UUID) -> None:
+    """After a declined payment the buyer goes on with the cart, unless they have begun another."""
+    await conn.execute(
+        """
+        update cart c set status = 'active', updated_at = now()
+         where (c.tenant_id, c.id) = (%(tenant)s, %(cart)s) and c.status = 'ordered'
+           and not exists (
+               select from cart o
+                where (o.tenant_id, o.customer_id) = (c.tenant_id, c.customer_id)
+                  and o.status = 'active')
+        """,
+        {"tenant": tenant, "cart": cart},
+    )
+
+
+async def items(conn: Connection, tenant: UUID, order: UUID) -> list[HeldItem]:
+    """An order's items."""
+    return await conn.records(
+        HeldItem,
+        """
+        select id, variant_id, quantity, fulfilled_quantity, returned_quantity from order_item
+         where (tenant_id, order_id) = (%(tenant)s, %(order)s) order by position
+        """,
+        {"tenant": tenant, "order": order},
+    )
+
+
+async def add_to_items(
+    conn: Connection,
+    tenant: UUID,
+    order: UUID,
+    column: str,
+    quantities: Mapping[UUID, int],
+) -> None:
+    """Adds units to fulfilled_quantity or returned_quantity of an order's items."""
+    await conn.execute(
+        f"""
+        update order_item i set {column} = i.{column} + w.quantity
+          from unnest(%(ids)s::uuid[], %(quantities)s::int[]) as w (id, quantity)
+         where (i.tenant_id, i.order_id, i.id) = (%(tenant)s, %(order)s, w.id)
+        """,
+        {
+            "tenant": tenant,
+            "order": order,
+            "ids": list(quantities),
+            "quantities": list(quantities.values()),
+        },
+    )
+
+
+async def order(conn: Connection, tenant: UUID, order_id: UUID) -> bytes | None:
+    """An order as JSON."""
+    return await conn.json_or_none(
+        f"""
+        select {ORDER_JSON} from sales_order t
+         where (t.tenant_id, t.id) = (%(tenant)s, %(order)s)
+        """,
+        {"tenant": tenant, "order": order_id},
+    )
+
+
+async def orders(conn: Connection, tenant: UUID, wanted: OrderFilter, window: Window) -> bytes:
+    """A page of orders as JSON, newest first."""
+    where = ["t.tenant_id = %(tenant)s"]
+    params: dict[str, Any] = {"tenant": tenant, **window.params()}
+    for name in wanted.__struct_fields__:
+        value = getattr(wanted, name)
+        if value is not None:
+            where.append(f"t.{name} = %({name})s")
+            params[name] = value
+    sql = list_sql(
+        name="orders",
+        table="sales_order",
+        where=" and ".join(where),
+        row=ORDER_JSON,
+        keys=KEYS,
+        descending=True,
+        window=window,
+    )
+    return await conn.json(sql, params)
+
+
+async def events(conn: Connection, tenant: UUID, order_id: UUID) -> bytes:
+    """What happened to an order, as JSON, oldest first."""
+    return await conn.json(
+        """
+        select json_build_object('events', coalesce(json_agg(json_build_object(
+                   'id', e.id, 'type', e.type, 'data', e.data, 'actor', e.actor,
+                   'created_at', rfc3339(e.created_at)) order by e.id), '[]'))
+          from order_event e where (e.tenant_id, e.order_id) = (%(tenant)s, %(order)s)
+        """,
+        {"tenant": tenant, "order": order_id},
+    )

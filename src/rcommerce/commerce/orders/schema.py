@@ -1,0 +1,159 @@
+"""What orders take in, and how the shop holds them."""
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from rcommerce.commerce.fields import (
+    Address,
+    Email,
+    Input,
+    Line,
+    OrderLine,
+    Paragraph,
+    Quantity,
+)
+
+Status = Literal["pending", "confirmed", "processing", "on_hold", "completed", "cancelled"]
+PaymentStatus = Literal[
+    "pending", "authorized", "paid", "partially_refunded", "refunded", "failed", "cancelled"
+]
+FulfillmentStatus = Literal[
+    "unfulfilled", "partially_fulfilled", "fulfilled", "shipped", "delivered", "returned"
+]
+
+
+class NewOrder(Input, kw_only=True):
+    """An order without a cart: to be paid afterwards, under /payments."""
+
+    items: Annotated[list[OrderLine], Meta(min_length=1, max_length=500)]
+    shipping_address: Address
+    billing_address: Address | None = None
+    customer_email: Email | None = None
+    coupon_code: Line | None = None
+    shipping_service: Line | None = None
+    notes: Paragraph = ""
+    # Clients send these along; what is charged is always worked out here.
+    price: msgspec.Raw | None = None
+    total: msgspec.Raw | None = None
+
+
+class OrderChange(Input, kw_only=True):
+    """What staff may change of an order by hand."""
+
+    status: Literal["confirmed", "processing", "on_hold", "completed"] | UnsetType = UNSET
+    notes: Paragraph | UnsetType = UNSET
+    metadata: dict[Annotated[str, Meta(max_length=255)], Any] | UnsetType = UNSET
+
+
+class ItemQuantity(Input):
+    """Units of one of the order's items."""
+
+    order_item_id: UUID
+    quantity: Quantity
+
+
+class Cancellation(Input):
+    """Why an order is cancelled. What was paid is refunded."""
+
+    reason: Line = ""
+
+
+class Fulfilment(Input, kw_only=True):
+    """What left the house: some items, or (without `items`) all that is left.
+
+    With `status` shipped or delivered, an order that is fulfilled goes on to that.
+    """
+
+    items: Annotated[list[ItemQuantity], Meta(max_length=500)] | None = None
+    status: Literal["fulfilled", "shipped", "delivered"] = "fulfilled"
+    tracking_number: Line | None = None
+    carrier: Line | None = None
+
+
+class Return(Input, kw_only=True):
+    """What came back: some items, or (without `items`) all that was sent."""
+
+    items: Annotated[list[ItemQuantity], Meta(max_length=500)] | None = None
+    reason: Line = ""
+    restock: bool = True
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """An order's sums, each with the currency's digits."""
+
+    subtotal: Decimal
+    discount_total: Decimal
+    tax_total: Decimal
+    shipping_total: Decimal
+    total: Decimal
+
+
+class NewItem(msgspec.Struct, frozen=True, kw_only=True):
+    """A line as it goes into an order."""
+
+    id: UUID
+    position: int
+    product_id: UUID
+    variant_id: UUID
+    sku: str | None
+    title: str
+    variant_title: str
+    quantity: int
+    price: Decimal
+    total: Decimal
+    tax_amount: Decimal
+    requires_shipping: bool
+
+
+class Draft(msgspec.Struct, kw_only=True):
+    """An order about to be placed."""
+
+    cart_id: UUID | None
+    customer_id: UUID | None
+    customer_email: str
+    currency: str
+    totals: Totals
+    items: list[NewItem]
+    shipping_address: Any
+    billing_address: Any
+    shipping_service: str | None
+    notes: str
+
+
+class OrderState(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an order stands; its row is held by the transaction where it was read so."""
+
+    id: UUID
+    order_number: str
+    customer_id: UUID | None
+    status: Status
+    payment_status: PaymentStatus
+    fulfillment_status: FulfillmentStatus
+    currency: str
+    total: Decimal
+    cart_id: UUID | None
+
+
+class HeldItem(msgspec.Struct, frozen=True, kw_only=True):
+    """An order's item, and what has become of its units."""
+
+    id: UUID
+    variant_id: UUID
+    quantity: int
+    fulfilled_quantity: int
+    returned_quantity: int
+
+
+class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which orders of a list."""
+
+    customer_id: UUID | None = None
+    status: str | None = None
+    payment_status: str | None = None
+    fulfillment_status: str | None = None
+    customer_email: str | None = None
+    order_number: str | None = None

@@ -1,0 +1,338 @@
+"""The rules of orders: placing, fulfilling, returning. Payment and cancelling are in payments."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from msgspec import UNSET, to_builtins
+
+from rcommerce import ids, money
+from rcommerce.commerce import paging
+from rcommerce.commerce.catalog import service as catalog
+from rcommerce.commerce.catalog.schema import Priced
+from rcommerce.commerce.customers import service as customers
+from rcommerce.commerce.customers import tokens
+from rcommerce.commerce.inventory import service as inventory
+from rcommerce.commerce.inventory.schema import Wanted
+from rcommerce.commerce.orders import queries, states
+from rcommerce.commerce.orders.schema import (
+    Draft,
+    Fulfilment,
+    HeldItem,
+    ItemQuantity,
+    NewItem,
+    NewOrder,
+    OrderChange,
+    OrderFilter,
+    OrderState,
+    Return,
+    Totals,
+)
+from rcommerce.commerce.shipping import service as shipping
+from rcommerce.commerce.shop import Shop
+from rcommerce.commerce.strategies import Rate
+from rcommerce.database import Connection, Jsonb
+from rcommerce.errors import Invalid, NotFound, Unprocessable
+
+READ = "orders:read"
+WRITE = "orders:write"
+
+
+def items_of(lines: Sequence[tuple[Priced, int]], currency: str) -> list[NewItem]:
+    """The lines of an order, at the prices of now."""
+    zero = money.rounded(money.ZERO, currency)
+    return [
+        NewItem(
+            id=ids.new_id(),
+            position=position,
+            product_id=line.product_id,
+            variant_id=line.variant_id,
+            sku=line.sku,
+            title=line.title,
+            variant_title=line.variant_title,
+            quantity=quantity,
+            price=line.price,
+            total=line.price * quantity,
+            tax_amount=zero,
+            requires_shipping=line.requires_shipping,
+        )
+        for position, (line, quantity) in enumerate(lines, start=1)
+    ]
+
+
+def totals(items: Sequence[NewItem], rate: Rate | None, currency: str) -> Totals:
+    """The sums of an order."""
+    zero = money.rounded(money.ZERO, currency)
+    subtotal = sum((item.total for item in items), zero)
+    cost = rate.total_cost if rate else zero
+    tax: Decimal = sum((item.tax_amount for item in items), zero)
+    return Totals(
+        subtotal=subtotal,
+        discount_total=zero,
+        tax_total=tax,
+        shipping_total=cost,
+        total=subtotal + tax + cost,
+    )
+
+
+def rates(shop: Shop, items: Sequence[NewItem], currency: str, country: str) -> list[Rate]:
+    """The ways to ship these items; none where nothing of them has to be shipped."""
+    if not any(item.requires_shipping for item in items):
+        return []
+    found = shop.services.shipping.rates(currency=currency, country=country.upper())
+    if not found:
+        raise Unprocessable("nothing ships to this country", code="no_shipping")
+    return found
+
+
+def chosen(found: Sequence[Rate], wanted: str | None, remembered: str | None) -> Rate | None:
+    """The rate of an order, None where nothing has to be shipped. Raises Unprocessable."""
+    return shipping.choose(found, wanted, remembered) if found else None
+
+
+async def place(tx: Connection, shop: Shop, draft: Draft) -> tuple[UUID, str]:
+    """Reserves the stock and writes a pending order; its id and number. Raises OutOfStock."""
+    if not draft.totals.total < money.LARGEST:
+        raise Unprocessable("the order's total is too large", code="total_too_large")
+    order = ids.new_id()
+    number = ids.order_number(datetime.now(UTC).date())
+    ttl_s = shop.services.settings.checkout.reservation_ttl_secs
+    wanted = [Wanted(item.variant_id, item.quantity) for item in draft.items]
+    await inventory.reserve(tx, shop, wanted, order=order, ttl_s=ttl_s)
+    await queries.insert(
+        tx, shop.tenant.id, order, number, draft, ttl_s=ttl_s, actor=shop.caller.name
+    )
+    return order, number
+
+
+async def create(shop: Shop, new: NewOrder) -> tuple[bytes, str | None]:
+    """An order without a cart, to be paid under /payments: its JSON, and a guest's order token.
+
+    Raises Invalid, NotFound, OutOfStock, Unprocessable.
+    """
+    if new.coupon_code:
+        raise Unprocessable(f"the coupon “{new.coupon_code}” is not valid", code="coupon_invalid")
+    async with shop.write() as tx:
+        lines = await catalog.lines(tx, shop, new.items)
+        currency = _one_currency(lines)
+        items = items_of(lines, currency)
+        country = new.shipping_address.country
+        rate = chosen(rates(shop, items, currency, country), new.shipping_service, None)
+        address = to_builtins(new.shipping_address)
+        draft = Draft(
+            cart_id=None,
+            customer_id=shop.caller.customer_id,
+            customer_email=await _email(tx, shop, new.customer_email),
+            currency=currency,
+            totals=totals(items, rate, currency),
+            items=items,
+            shipping_address=address,
+            billing_address=to_builtins(new.billing_address) if new.billing_address else address,
+            shipping_service=rate.service_code if rate else None,
+            notes=new.notes,
+        )
+        order, _ = await place(tx, shop, draft)
+        body = await queries.order(tx, shop.tenant.id, order)
+    return body or b"", guest_token(shop, order)
+
+
+def guest_token(shop: Shop, order: UUID) -> str | None:
+    """What a guest opens the order with; a customer needs none."""
+    if shop.caller.customer_id is not None:
+        return None
+    return tokens.order_token(shop.services.jwt_secret, order)
+
+
+def _one_currency(lines: Sequence[tuple[Priced, int]]) -> str:
+    currencies = {line.currency for line, _ in lines}
+    if len(currencies) > 1:
+        raise Unprocessable(
+            f"one order cannot be in {' and '.join(sorted(currencies))}", code="currency_mismatch"
+        )
+    return currencies.pop()
+
+
+async def _email(tx: Connection, shop: Shop, given: str | None) -> str:
+    if given is not None:
+        return given.lower()
+    if shop.caller.customer_id is None:
+        raise Invalid.field("customer_email", "is needed: nobody is logged in")
+    return await customers.email_of(tx, shop, shop.caller.customer_id)
+
+
+async def require(conn: Connection, shop: Shop, order: UUID, token: str | None) -> OrderState:
+    """The order's state, for its customer, who has its token, or staff. Raises NotFound."""
+    state = await queries.state(conn, shop.tenant.id, order)
+    caller = shop.caller
+    if state is not None:
+        if caller.may(READ):
+            return state
+        if caller.customer_id is not None and state.customer_id == caller.customer_id:
+            return state
+        if token and tokens.opens_order(shop.services.jwt_secret, order, token):
+            return state
+    raise NotFound("there is no such order, or it takes another X-Order-Token to open it")
+
+
+async def one(shop: Shop, order: UUID, token: str | None) -> bytes:
+    """An order as JSON. Raises NotFound."""
+    async with shop.read() as conn:
+        await require(conn, shop, order, token)
+        return await json(conn, shop, order)
+
+
+async def json(conn: Connection, shop: Shop, order: UUID) -> bytes:
+    """An order as JSON, for who may see it already. Raises NotFound."""
+    found = await queries.order(conn, shop.tenant.id, order)
+    if found is None:
+        raise NotFound("there is no such order")
+    return found
+
+
+async def everyone(
+    shop: Shop, wanted: OrderFilter, page: int | None, per_page: int, cursor: str | None
+) -> bytes:
+    """A page of orders: the customer's own, or all for staff. Raises Unauthenticated."""
+    if not shop.caller.may(READ):
+        if shop.caller.customer_id is None:
+            shop.caller.require(READ)
+        wanted = OrderFilter(
+            customer_id=shop.caller.customer_id,
+            status=wanted.status,
+            payment_status=wanted.payment_status,
+            fulfillment_status=wanted.fulfillment_status,
+            order_number=wanted.order_number,
+        )
+    window = paging.window(page, per_page, cursor, queries.KEYS)
+    async with shop.read() as conn:
+        return await queries.orders(conn, shop.tenant.id, wanted, window)
+
+
+async def events(shop: Shop, order: UUID, token: str | None) -> bytes:
+    """What happened to an order, as JSON. Raises NotFound."""
+    async with shop.read() as conn:
+        await require(conn, shop, order, token)
+        return await queries.events(conn, shop.tenant.id, order)
+
+
+async def locked(tx: Connection, shop: Shop, order: UUID) -> OrderState:
+    """The order's state, its row held. Raises NotFound."""
+    state = await queries.lock(tx, shop.tenant.id, order)
+    if state is None:
+        raise NotFound("there is no such order")
+    return state
+
+
+async def record(
+    tx: Connection,
+    shop: Shop,
+    order: UUID,
+    event: str,
+    values: Mapping[str, Any],
+    data: Mapping[str, Any] | None = None,
+) -> None:
+    """Sets columns of an order whose row is held, and writes the event."""
+    await queries.update(
+        tx, shop.tenant.id, order, values, event=event, data=data or {}, actor=shop.caller.name
+    )
+
+
+async def change(shop: Shop, order: UUID, data: OrderChange) -> bytes:
+    """What staff change by hand. Raises NotFound, InvalidTransition."""
+    shop.caller.require(WRITE)
+    async with shop.write() as tx:
+        state = await locked(tx, shop, order)
+        values: dict[str, Any] = {}
+        if data.status is not UNSET and data.status != state.status:
+            states.require(states.STATUS, state.status, data.status)
+            values["status"] = data.status
+        if data.notes is not UNSET:
+            values["notes"] = data.notes
+        if data.metadata is not UNSET:
+            values["metadata"] = Jsonb(data.metadata)
+        changed = {"fields": sorted(values), "status": values.get("status", state.status)}
+        await record(tx, shop, order, "changed", values, changed)
+        return await json(tx, shop, order)
+
+
+async def fulfil(shop: Shop, order: UUID, data: Fulfilment) -> bytes:
+    """Sends items, or carries a sent order further. Raises InvalidTransition, Unprocessable."""
+    shop.caller.require(WRITE)
+    async with shop.write() as tx:
+        state = await locked(tx, shop, order)
+        if state.status not in ("confirmed", "processing"):
+            states.require(states.STATUS, state.status, "processing")
+        held = await queries.items(tx, shop.tenant.id, order)
+        left = {item.id: item.quantity - item.fulfilled_quantity for item in held}
+        sent = _units(data.items, left, "order_item_id")
+        if sent:
+            await queries.add_to_items(tx, shop.tenant.id, order, "fulfilled_quantity", sent)
+        is_whole = sum(left.values()) == sum(sent.values())
+        then = data.status if is_whole else "partially_fulfilled"
+        if not sent and then == state.fulfillment_status:
+            then = "fulfilled"  # nothing left to send: say which steps are possible
+        states.require(states.FULFILLMENT, state.fulfillment_status, then)
+        status = "completed" if is_whole and state.payment_status == "paid" else "processing"
+        await record(
+            tx, shop, order, then, {"fulfillment_status": then, "status": status},
+            {
+                "items": {str(item): quantity for item, quantity in sent.items()},
+                "tracking_number": data.tracking_number,
+                "carrier": data.carrier,
+            },
+        )  # fmt: skip
+        return await json(tx, shop, order)
+
+
+async def take_back(shop: Shop, order: UUID, data: Return) -> bytes:
+    """Items came back. Raises InvalidTransition, Unprocessable."""
+    shop.caller.require(WRITE)
+    async with shop.write() as tx:
+        state = await locked(tx, shop, order)
+        states.require(states.FULFILLMENT, state.fulfillment_status, "returned")
+        held = await queries.items(tx, shop.tenant.id, order)
+        left = {item.id: item.fulfilled_quantity - item.returned_quantity for item in held}
+        back = _units(data.items, left, "order_item_id")
+        if not back:
+            raise Unprocessable("nothing is left to return", code="nothing_to_return")
+        await queries.add_to_items(tx, shop.tenant.id, order, "returned_quantity", back)
+        if data.restock:
+            await restock(tx, shop, order, held, back)
+        is_whole = sum(left.values()) == sum(back.values())
+        values = {"fulfillment_status": "returned"} if is_whole else {}
+        noted = {str(item): quantity for item, quantity in back.items()}
+        await record(tx, shop, order, "returned", values, {"items": noted, "reason": data.reason})
+        return await json(tx, shop, order)
+
+
+async def restock(
+    tx: Connection,
+    shop: Shop,
+    order: UUID,
+    held: Sequence[HeldItem],
+    quantities: Mapping[UUID, int],
+) -> None:
+    """Units of an order's items go back on the shelf."""
+    back = [(item.variant_id, quantities[item.id]) for item in held if quantities.get(item.id)]
+    await inventory.put_back(tx, shop, order, back)
+
+
+def _units(
+    wanted: Sequence[ItemQuantity] | None, left: Mapping[UUID, int], field: str
+) -> dict[UUID, int]:
+    """The units of each item that are meant: those named, else all that are left."""
+    if wanted is None:
+        return {item: quantity for item, quantity in left.items() if quantity > 0}
+    units: dict[UUID, int] = {}
+    for line in wanted:
+        units[line.order_item_id] = units.get(line.order_item_id, 0) + line.quantity
+    for item, quantity in units.items():
+        if item not in left:
+            raise Invalid.field(field, f"the order has no item {item}")
+        if quantity > left[item]:
+            raise Unprocessable(
+                f"{left[item]} of item {item} are left, not {quantity}", code="too_many_units"
+            )
+    return units

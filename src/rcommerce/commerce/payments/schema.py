@@ -1,0 +1,120 @@
+"""What payments take in, and how the shop holds them."""
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from rcommerce.commerce.fields import Currency, Email, Input, Line, Money
+
+GatewayId = Annotated[str, Meta(min_length=1, max_length=64, examples=["test"])]
+Token = Annotated[str, Meta(max_length=512, examples=["tok_approve"])]
+
+
+class MethodsQuery(Input, kw_only=True):
+    """For which sum a buyer wants to know the ways to pay."""
+
+    currency: Currency
+    amount: Money
+
+
+class MethodData(Input, kw_only=True):
+    """What the gateway's own form gave the buyer: never a card's number."""
+
+    token: Token | None = None
+
+
+class PaymentMethod(Input, kw_only=True):
+    """How a checkout is paid."""
+
+    type: Annotated[str, Meta(min_length=1, max_length=64, examples=["card"])]
+    gateway_id: GatewayId | None = None
+    token: Token | None = None
+
+
+class NewPayment(Input, kw_only=True):
+    """A payment for an order."""
+
+    order_id: UUID
+    amount: Money
+    currency: Currency
+    gateway_id: GatewayId | None = None
+    payment_method_type: Annotated[str, Meta(min_length=1, max_length=64)] = "card"
+    payment_method_data: MethodData | None = None
+    customer_email: Email | None = None
+    description: Line = ""
+    save_payment_method: bool = False
+    idempotency_key: Line | None = None
+
+
+class RefundRequest(Input, kw_only=True):
+    """How much to give back: all that is left, where no amount is named."""
+
+    amount: Money | None = None
+    reason: Line = ""
+
+
+class PaymentState(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a payment stands."""
+
+    id: UUID
+    order_id: UUID
+    gateway_id: str
+    method_type: str
+    amount: Decimal
+    refunded: Decimal
+    currency: str
+    status: Literal["pending", "requires_action", "succeeded", "failed", "cancelled"]
+    error_message: str | None
+
+
+class RefundState(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a refund stands."""
+
+    id: UUID
+    payment_id: UUID
+    amount: Decimal
+    status: str
+
+
+class PaymentResult(msgspec.Struct, kw_only=True):
+    """What became of a payment."""
+
+    result: Literal["success", "requires_action", "failed"]
+    payment_id: UUID
+    action_type: str | None = None
+    action_data: dict[str, Any] | None = None
+    error_message: str | None = None
+
+
+class PaymentView(msgspec.Struct, kw_only=True):
+    """A payment as its order's owner sees it."""
+
+    id: UUID
+    order_id: UUID
+    gateway_id: str
+    payment_method_type: str
+    amount: Decimal
+    refunded: Decimal
+    currency: str
+    status: str
+    error_message: str | None
+
+
+class Method(msgspec.Struct, kw_only=True):
+    """A gateway and the ways to pay through it."""
+
+    gateway_id: str
+    name: str
+    methods: list[str]
+
+
+class Methods(msgspec.Struct, kw_only=True):
+    """The ways to pay a sum."""
+
+    currency: str
+    amount: Decimal
+    gateways: list[Method]
+    default_gateway: str

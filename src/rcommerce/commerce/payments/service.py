@@ -1,0 +1,420 @@
+"""The rules of payment. The money is asked for outside any transaction, under an id that makes a
+second asking harmless; what the gateway says is then written down in one transaction."""
+
+import asyncio
+from collections.abc import Mapping
+from decimal import Decimal
+from uuid import UUID, uuid5
+
+import structlog
+
+from rcommerce import ids, money
+from rcommerce.commerce.inventory import service as inventory
+from rcommerce.commerce.orders import queries as order_rows
+from rcommerce.commerce.orders import service as orders
+from rcommerce.commerce.orders import states
+from rcommerce.commerce.orders.schema import Cancellation, OrderState
+from rcommerce.commerce.payments import queries
+from rcommerce.commerce.payments.schema import (
+    Method,
+    Methods,
+    MethodsQuery,
+    NewPayment,
+    PaymentResult,
+    PaymentState,
+    PaymentView,
+    RefundRequest,
+    RefundState,
+)
+from rcommerce.commerce.shop import Shop
+from rcommerce.commerce.strategies import Charge, GatewayError, Outcome, PaymentGateway
+from rcommerce.database import Connection
+from rcommerce.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    PaymentFailed,
+    Unavailable,
+    Unprocessable,
+)
+
+WRITE = "payments:write"
+log = structlog.get_logger()
+
+
+def gateway(shop: Shop, gateway_id: str | None) -> PaymentGateway:
+    """A gateway by its id, or the default one. Raises Invalid."""
+    name = gateway_id or shop.services.settings.payment.default_gateway
+    found = shop.services.gateways.get(name)
+    if found is None:
+        known = ", ".join(shop.services.gateways)
+        raise Invalid.field("gateway_id", f"there is no gateway “{name}”; there are {known}")
+    return found
+
+
+def methods(shop: Shop, query: MethodsQuery) -> Methods:
+    """The ways to pay a sum. Raises Invalid."""
+    currency = money.currency(query.currency)
+    return Methods(
+        currency=currency,
+        amount=money.amount(query.amount, currency, "amount"),
+        gateways=[
+            Method(gateway_id=each.id, name=each.name, methods=list(each.methods))
+            for each in shop.services.gateways.values()
+        ],
+        default_gateway=shop.services.settings.payment.default_gateway,
+    )
+
+
+async def open_payment(
+    tx: Connection, shop: Shop, order: UUID, amount: Decimal, currency: str,
+    gateway_id: str | None, method: str,
+) -> PaymentState:  # fmt: skip
+    """The order's one open payment: that which is there, or a new one.
+
+    The order's row is held by the transaction, so two never make one each.
+    """
+    found = await queries.of_order(tx, shop.tenant.id, order)
+    if found is not None:
+        return found
+    payment = ids.new_id()
+    by = gateway(shop, gateway_id)
+    await queries.insert(
+        tx, shop.tenant.id, payment, order, gateway=by.id, method=method, amount=amount,
+        currency=currency,
+    )  # fmt: skip
+    return PaymentState(
+        id=payment, order_id=order, gateway_id=by.id, method_type=method, amount=amount,
+        refunded=amount - amount, currency=currency, status="pending", error_message=None,
+    )  # fmt: skip
+
+
+async def charge(
+    shop: Shop, payment: PaymentState, order_number: str, token: str | None
+) -> Outcome:
+    """Asks the gateway for the money. Raises Unavailable where it does not answer: whether it has
+    charged is not known then, the payment stays open, and asking again is harmless."""
+    asked = Charge(
+        tenant_id=shop.tenant.id,
+        payment_id=payment.id,
+        order_number=order_number,
+        amount=payment.amount,
+        currency=payment.currency,
+        token=token,
+    )
+    try:
+        async with asyncio.timeout(shop.services.settings.payment.gateway_timeout_secs):
+            return await gateway(shop, payment.gateway_id).charge(asked)
+    except (GatewayError, TimeoutError) as error:
+        log.warning("gateway_failed", gateway=payment.gateway_id, payment_id=str(payment.id))
+        raise Unavailable(
+            "the payment gateway does not answer; nothing is lost: try again",
+            code="gateway_unavailable",
+            retry_after_s=2,
+        ) from error
+
+
+async def settle(shop: Shop, payment: PaymentState, outcome: Outcome) -> None:
+    """Writes down what the gateway said; once, however often it says it."""
+    async with shop.write() as tx:
+        order = await orders.locked(tx, shop, payment.order_id)
+        await _settle(tx, shop, order, payment, outcome)
+    if outcome.state == "approved" and order.status == "cancelled":
+        # It came too late: the stock may be another's by now.
+        await refund_rest(shop, payment.id, "the order was cancelled before it was paid")
+
+
+async def _settle(
+    tx: Connection, shop: Shop, order: OrderState, payment: PaymentState, outcome: Outcome
+) -> None:
+    tenant, reference = shop.tenant.id, outcome.reference
+    paid = {"payment_id": payment.id, "amount": str(payment.amount)}
+    if outcome.state == "approved":
+        if not await queries.change(tx, tenant, payment.id, "succeeded", reference=reference):
+            return
+        values = {"payment_status": "paid"}
+        if order.status == "pending":
+            values["status"] = "confirmed"
+            await inventory.sell(tx, shop, order.id)
+        await orders.record(tx, shop, order.id, "paid", values, paid)
+    elif outcome.state == "accepted":
+        if order.status == "pending":
+            await inventory.sell(tx, shop, order.id)
+            await orders.record(tx, shop, order.id, "confirmed", {"status": "confirmed"}, paid)
+    elif outcome.state == "waiting":
+        await queries.change(tx, tenant, payment.id, "requires_action", reference=reference)
+    else:
+        if not await queries.change(
+            tx, tenant, payment.id, "failed", reference=reference, message=outcome.message
+        ):
+            return
+        await give_up(tx, shop, order, "payment_failed", "failed", outcome.message or "declined")
+
+
+async def give_up(
+    tx: Connection, shop: Shop, order: OrderState, event: str, payment_status: str, reason: str
+) -> None:
+    """A pending order that will not be paid: its stock goes free, its cart is open again."""
+    if order.status != "pending":
+        return
+    await inventory.let_go(tx, shop, order.id, reason)
+    values = {"status": "cancelled", "payment_status": payment_status}
+    await orders.record(tx, shop, order.id, event, values, {"reason": reason})
+    if order.cart_id is not None:
+        await order_rows.reopen_cart(tx, shop.tenant.id, order.cart_id)
+
+
+async def ask(shop: Shop, order_id: UUID) -> None:
+    """Brings an order to an end whose payment nobody has written down: the gateway knows.
+
+    What it has charged is confirmed; what it has never heard of is given up once its time is over.
+    """
+    async with shop.read() as conn:
+        order = await order_rows.state(conn, shop.tenant.id, order_id)
+        payment = await queries.of_order(conn, shop.tenant.id, order_id)
+    if order is None:
+        return
+    outcome = None
+    if payment is not None:
+        by = gateway(shop, payment.gateway_id)
+        async with asyncio.timeout(shop.services.settings.payment.gateway_timeout_secs):
+            outcome = await by.find(shop.tenant.id, payment.id)
+    if payment is not None and outcome is not None and outcome.state != "waiting":
+        await settle(shop, payment, outcome)
+        return
+    async with shop.write() as tx:
+        order = await orders.locked(tx, shop, order_id)
+        is_over = await order_rows.is_over(tx, shop.tenant.id, order_id)
+        if outcome is not None:
+            ttl_s = shop.services.settings.checkout.reservation_ttl_secs
+            await order_rows.extend(tx, shop.tenant.id, order_id, ttl_s)
+        elif is_over or order.status != "pending":
+            if payment is not None:
+                await queries.change(tx, shop.tenant.id, payment.id, "cancelled")
+            await give_up(tx, shop, order, "expired", "cancelled", "not paid in time")
+
+
+async def pay(shop: Shop, new: NewPayment, order_token: str | None) -> PaymentResult:
+    """Pays an order. Raises NotFound, Invalid, Unprocessable, Conflict, Unavailable."""
+    currency = money.currency(new.currency)
+    amount = money.amount(new.amount, currency, "amount")
+    async with shop.write() as tx:
+        await orders.require(tx, shop, new.order_id, order_token)
+        order = await orders.locked(tx, shop, new.order_id)
+        if (amount, currency) != (order.total, order.currency):
+            raise Unprocessable(
+                f"the order's total is {order.total} {order.currency}, not {amount} {currency}",
+                code="amount_mismatch",
+            )
+        if order.status == "cancelled":
+            raise Conflict("the order is cancelled", code="order_cancelled")
+        payment = await open_payment(
+            tx, shop, order.id, amount, currency, new.gateway_id, new.payment_method_type
+        )
+    token = new.payment_method_data.token if new.payment_method_data else None
+    if payment.status == "pending":
+        outcome = await charge(shop, payment, order.order_number, token)
+        await settle(shop, payment, outcome)
+    async with shop.read() as conn:
+        payment = await _require(conn, shop, payment.id)
+    return _result(payment)
+
+
+def _result(payment: PaymentState) -> PaymentResult:
+    if payment.status == "failed":
+        return PaymentResult(
+            result="failed", payment_id=payment.id, error_message=payment.error_message
+        )
+    if payment.status == "requires_action":
+        return PaymentResult(
+            result="requires_action", payment_id=payment.id, action_type="wait", action_data={}
+        )
+    return PaymentResult(result="success", payment_id=payment.id)
+
+
+async def _require(conn: Connection, shop: Shop, payment: UUID) -> PaymentState:
+    found = await queries.payment(conn, shop.tenant.id, payment)
+    if found is None:
+        raise NotFound("there is no such payment")
+    return found
+
+
+async def one(shop: Shop, payment: UUID, order_token: str | None) -> PaymentView:
+    """A payment, for who may see its order. Raises NotFound."""
+    async with shop.read() as conn:
+        found = await _require(conn, shop, payment)
+        await orders.require(conn, shop, found.order_id, order_token)
+    return PaymentView(
+        id=found.id, order_id=found.order_id, gateway_id=found.gateway_id,
+        payment_method_type=found.method_type, amount=found.amount, refunded=found.refunded,
+        currency=found.currency, status=found.status, error_message=found.error_message,
+    )  # fmt: skip
+
+
+async def confirm(shop: Shop, payment: UUID) -> PaymentView:
+    """Staff have the money of a manual payment in hand. Raises NotFound, Conflict."""
+    shop.caller.require(WRITE)
+    async with shop.read() as conn:
+        found = await _require(conn, shop, payment)
+    if found.gateway_id != "manual":
+        raise Conflict("only a manual payment is confirmed by hand", code="not_manual")
+    await settle(shop, found, Outcome("approved"))
+    return await one(shop, payment, None)
+
+
+async def apply_event(shop: Shop, gateway_id: str, headers: Mapping[str, str], body: bytes) -> None:
+    """A gateway's event, applied once. Raises NotFound, Unauthenticated, Invalid."""
+    by = shop.services.gateways.get(gateway_id)
+    if by is None:
+        raise NotFound("there is no such gateway")
+    event = by.event(headers, body)
+    async with shop.read() as conn:
+        payment = await _require(conn, shop, event.payment_id)
+    if payment.gateway_id != gateway_id:
+        raise NotFound("there is no such payment")
+    # Settling is idempotent by itself: the event is noted after it, so that a crash in between
+    # has it applied again rather than lost.
+    await settle(shop, payment, event.outcome)
+    async with shop.read() as conn:
+        await queries.insert_event(conn, shop.tenant.id, gateway_id, event.event_id)
+
+
+async def refund_order(shop: Shop, order: UUID, data: RefundRequest) -> bytes:
+    """Refunds an order; the order as JSON. Raises NotFound, Conflict, Unprocessable."""
+    shop.caller.require(WRITE)
+    async with shop.read() as conn:
+        await orders.require(conn, shop, order, None)
+        payment = await queries.of_order(conn, shop.tenant.id, order)
+    if payment is None:
+        raise Conflict("the order has not been paid", code="not_paid")
+    await refund(shop, payment.id, data)
+    async with shop.read() as conn:
+        return await orders.json(conn, shop, order)
+
+
+async def refund(shop: Shop, payment_id: UUID, data: RefundRequest) -> RefundState:
+    """Gives money back. Raises NotFound, Conflict, Unprocessable, PaymentFailed, Unavailable.
+
+    Its id comes from the Idempotency-Key where there is one: a retry finds the refund that it has
+    begun, and goes on with it.
+    """
+    shop.caller.require(WRITE)
+    async with shop.write() as tx:
+        payment = await _require(tx, shop, payment_id)
+        await orders.locked(tx, shop, payment.order_id)
+        payment = await _require(tx, shop, payment_id)
+        if payment.status != "succeeded":
+            raise Conflict("the payment has not succeeded", code="not_paid")
+        refund_id = _refund_id(shop, payment_id)
+        begun = await queries.refund(tx, shop.tenant.id, refund_id)
+        if begun is None:
+            begun = await _begin_refund(tx, shop, payment, refund_id, data)
+    return await _finish_refund(shop, payment, begun)
+
+
+def _refund_id(shop: Shop, payment: UUID) -> UUID:
+    if shop.idempotency_key is None:
+        return ids.new_id()
+    return uuid5(payment, f"{shop.caller.name}:{shop.idempotency_key}")
+
+
+async def _begin_refund(
+    tx: Connection, shop: Shop, payment: PaymentState, refund_id: UUID, data: RefundRequest
+) -> RefundState:
+    left = payment.amount - payment.refunded
+    amount = left
+    if data.amount is not None:
+        amount = money.amount(data.amount, payment.currency, "amount")
+    if amount == 0 or amount > left:
+        raise Unprocessable(
+            f"{left} {payment.currency} of the payment are left to refund",
+            code="refund_too_large",
+        )
+    await queries.begin_refund(tx, shop.tenant.id, refund_id, payment.id, amount, data.reason)
+    return RefundState(id=refund_id, payment_id=payment.id, amount=amount, status="pending")
+
+
+async def _finish_refund(shop: Shop, payment: PaymentState, begun: RefundState) -> RefundState:
+    """Asks the gateway, and writes down what it said."""
+    if begun.status != "pending":
+        return begun
+    try:
+        async with asyncio.timeout(shop.services.settings.payment.gateway_timeout_secs):
+            outcome = await gateway(shop, payment.gateway_id).refund(
+                shop.tenant.id, payment.id, begun.id, begun.amount
+            )
+    except (GatewayError, TimeoutError) as error:
+        raise Unavailable(
+            "the payment gateway does not answer; the refund goes on when you try again",
+            code="gateway_unavailable",
+            retry_after_s=2,
+        ) from error
+    succeeded = outcome.state == "approved"
+    async with shop.write() as tx:
+        await orders.locked(tx, shop, payment.order_id)
+        ended = await queries.end_refund(
+            tx, shop.tenant.id, begun.id, succeeded=succeeded, reference=outcome.reference
+        )
+        if ended and succeeded:
+            now = await _require(tx, shop, payment.id)
+            status = "refunded" if now.refunded == now.amount else "partially_refunded"
+            noted = {"refund_id": begun.id, "amount": str(begun.amount)}
+            values = {"payment_status": status}
+            await orders.record(tx, shop, payment.order_id, "refunded", values, noted)
+    if not succeeded:
+        raise PaymentFailed(outcome.message or "the gateway refused the refund")
+    return RefundState(id=begun.id, payment_id=payment.id, amount=begun.amount, status="succeeded")
+
+
+async def refund_rest(shop: Shop, payment_id: UUID, reason: str) -> None:
+    """Finishes refunds that were begun, and gives back all that is left of a payment."""
+    async with shop.write() as tx:
+        payment = await _require(tx, shop, payment_id)
+        await orders.locked(tx, shop, payment.order_id)
+        payment = await _require(tx, shop, payment_id)
+        if payment.status != "succeeded":
+            return
+        begun = await queries.pending_refunds(tx, shop.tenant.id, payment_id)
+        if payment.amount > payment.refunded:
+            data = RefundRequest(reason=reason)
+            begun.append(await _begin_refund(tx, shop, payment, ids.new_id(), data))
+    for each in begun:
+        await _finish_refund(shop, payment, each)
+
+
+async def cancel(shop: Shop, order_id: UUID, data: Cancellation, order_token: str | None) -> bytes:
+    """Cancels an order before anything of it was sent: stock goes back, money too.
+
+    A customer may cancel while it is pending or confirmed, staff until it is completed. Done
+    again, it finishes what a crash has left. Raises NotFound, InvalidTransition, Unavailable.
+    """
+    async with shop.write() as tx:
+        await orders.require(tx, shop, order_id, order_token)
+        order = await orders.locked(tx, shop, order_id)
+        payment = await queries.of_order(tx, shop.tenant.id, order_id)
+        if order.status != "cancelled" or payment is None:
+            await _cancel(tx, shop, order, payment, data.reason)
+    if payment is not None and payment.status == "succeeded":
+        await refund_rest(shop, payment.id, data.reason or "cancelled")
+    async with shop.read() as conn:
+        return await orders.json(conn, shop, order_id)
+
+
+async def _cancel(
+    tx: Connection, shop: Shop, order: OrderState, payment: PaymentState | None, reason: str
+) -> None:
+    states.require(states.STATUS, order.status, "cancelled")
+    is_staff = shop.caller.may(orders.WRITE)
+    if order.fulfillment_status != "unfulfilled" or (order.status == "processing" and not is_staff):
+        raise Conflict("something of the order was sent already", code="already_fulfilled")
+    if order.status == "pending":
+        await inventory.let_go(tx, shop, order.id, "cancelled")
+    else:
+        held = await order_rows.items(tx, shop.tenant.id, order.id)
+        await orders.restock(tx, shop, order.id, held, {item.id: item.quantity for item in held})
+    values = {"status": "cancelled"}
+    if payment is None or payment.status != "succeeded":
+        values["payment_status"] = "cancelled"
+    if payment is not None and payment.gateway_id == "manual":
+        await queries.change(tx, shop.tenant.id, payment.id, "cancelled")
+    await orders.record(tx, shop, order.id, "cancelled", values, {"reason": reason})
