@@ -1,7 +1,7 @@
 """Types of fields that several capabilities take in."""
 
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
@@ -72,3 +72,14 @@ class OrderLine(Input, kw_only=True):
     # Clients send these along; what is charged is always worked out here.
     price: Money | None = None
     total: Money | None = None
+
+
+class ListMeta(msgspec.Struct, kw_only=True):
+    """Where a page stands in its list. Counting stops at 10,000: `total_relation` is at_least."""
+
+    total: int | None
+    total_relation: Literal["exact", "at_least"]
+    page: int | None
+    per_page: int
+    total_pages: int | None
+    next_cursor: str | None

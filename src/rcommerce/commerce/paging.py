@@ -3,20 +3,15 @@
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from litestar.params import Parameter
 
 from rcommerce.errors import Invalid
 
 # A count stops here and says "at least": counting a million rows for each page would cost more
 # than the page. A cursor reaches every row.
 COUNTED = 10_000
-
-Page = Annotated[int | None, Parameter(ge=1, le=COUNTED, description="from 1")]
-PerPage = Annotated[int, Parameter(ge=1, le=100)]
-Cursor = Annotated[str | None, Parameter(max_length=4000, description="meta.next_cursor")]
 
 
 class Key(msgspec.Struct, frozen=True):

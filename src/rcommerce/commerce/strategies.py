@@ -52,9 +52,17 @@ class GatewayEvent:
 class PaymentGateway(Protocol):
     """A way to be paid. A call may raise GatewayError; the same key never acts twice."""
 
-    id: str
-    name: str
-    methods: Sequence[str]
+    @property
+    def id(self) -> str:
+        """What it is called in settings and requests."""
+
+    @property
+    def name(self) -> str:
+        """What buyers read."""
+
+    @property
+    def methods(self) -> Sequence[str]:
+        """The types of payment method that it takes."""
 
     async def charge(self, charge: Charge) -> Outcome:
         """Takes the money, or says why not."""

@@ -66,3 +66,52 @@ class OpenCart(msgspec.Struct, kw_only=True):
     billing_address: dict[str, Any] | None
     shipping_service: str | None
     lines: list[CartLine]
+
+
+# What comes out, as OpenAPI describes it: PostgreSQL builds it.
+
+
+class CartView(msgspec.Struct, kw_only=True):
+    """A cart and its sums. `session_token` is told to who has sent it."""
+
+    id: UUID
+    session_token: str | None
+    customer_id: UUID | None
+    currency: str
+    status: str
+    subtotal: str
+    discount_total: str
+    tax_total: str
+    shipping_total: str
+    total: str
+    coupon_code: str | None
+    email: str | None
+    created_at: str
+    updated_at: str
+    expires_at: str
+
+
+class CartItemView(msgspec.Struct, kw_only=True):
+    """A line of a cart."""
+
+    id: UUID
+    cart_id: UUID
+    product_id: UUID
+    variant_id: UUID
+    sku: str | None
+    title: str
+    variant_title: str
+    image_url: str | None
+    quantity: int
+    unit_price: str
+    original_price: str
+    subtotal: str
+    discount_amount: str
+    total: str
+
+
+class CartAnswer(msgspec.Struct):
+    """A cart with its lines."""
+
+    cart: CartView
+    items: list[CartItemView]

@@ -13,6 +13,7 @@ from rcommerce.commerce.fields import (
     Html,
     Input,
     Line,
+    ListMeta,
     Money,
     Name,
     Paragraph,
@@ -200,3 +201,119 @@ class VariantState(msgspec.Struct, frozen=True):
 
     id: UUID
     product_id: UUID
+
+
+# What comes out, as OpenAPI describes it: PostgreSQL builds it.
+
+
+class Link(msgspec.Struct):
+    """A category or collection that a product is in."""
+
+    id: UUID
+    slug: str
+    name: str | UnsetType = UNSET
+    title: str | UnsetType = UNSET
+
+
+class ImageView(msgspec.Struct):
+    """An image of a product."""
+
+    id: UUID
+    src: str
+    alt_text: str
+    width: int | None
+    height: int | None
+    position: int
+    renditions: dict[str, str]
+
+
+class VariantView(msgspec.Struct, kw_only=True):
+    """A variant. `cost_price` is for staff alone."""
+
+    id: UUID
+    title: str
+    sku: str | None
+    barcode: str | None
+    price: str
+    compare_at_price: str | None
+    option_values: dict[str, str]
+    inventory_quantity: int | None
+    inventory_policy: Policy
+    position: int
+    cost_price: str | None | UnsetType = UNSET
+
+
+class ProductView(msgspec.Struct, kw_only=True):
+    """A product."""
+
+    id: UUID
+    title: str
+    slug: str
+    description: str
+    short_description: str
+    product_type: str
+    vendor: str
+    tags: list[str]
+    status: Status
+    is_active: bool
+    is_featured: bool
+    price: str
+    compare_at_price: str | None
+    currency: str
+    inventory_quantity: int | None
+    inventory_policy: Policy
+    requires_shipping: bool
+    weight: str | None
+    weight_unit: WeightUnit
+    seo_title: str
+    seo_description: str
+    meta_fields: dict[str, Any]
+    created_at: str
+    updated_at: str
+    published_at: str | None
+    options: list[Option]
+    variants: list[VariantView]
+    images: list[ImageView]
+    category: Link | None
+    collections: list[Link]
+    categories: list[Link]
+
+
+class ProductAnswer(msgspec.Struct):
+    """One product."""
+
+    product: ProductView
+
+
+class ListedImage(msgspec.Struct):
+    """An image in a list."""
+
+    id: UUID
+    src: str
+    alt_text: str
+
+
+class ListedProduct(msgspec.Struct, kw_only=True):
+    """A product in a list."""
+
+    id: UUID
+    title: str
+    slug: str
+    description: str
+    price: str
+    compare_at_price: str | None
+    currency: str
+    category: Link | None
+    tags: list[str]
+    is_active: bool
+    is_featured: bool
+    inventory_quantity: int | None
+    images: list[ListedImage]
+    created_at: str
+
+
+class ProductsAnswer(msgspec.Struct):
+    """A page of products."""
+
+    products: list[ListedProduct]
+    meta: ListMeta

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from rcommerce.commerce.fields import Address, Currency, Email, Input, Line, Paragraph
+from rcommerce.commerce.orders.schema import OrderView
 from rcommerce.commerce.payments.schema import PaymentMethod
 from rcommerce.commerce.strategies import Rate
 
@@ -90,3 +91,13 @@ class Summary(msgspec.Struct, kw_only=True):
     selected_shipping_rate: Rate | None
     tax_breakdown: list[dict[str, Any]]
     vat_id_valid: bool | None
+
+
+class Completed(msgspec.Struct, kw_only=True):
+    """An order that was placed. `order_token` opens it for a guest."""
+
+    order: OrderView
+    payment_id: UUID
+    total_charged: str
+    currency: str
+    order_token: str | None

@@ -1,12 +1,12 @@
 """What customers send and get."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from rcommerce.commerce.fields import Address, Currency, Email, Input, Name, Password
+from rcommerce.commerce.fields import Address, Currency, Email, Input, ListMeta, Name, Password
 
 Phone = Annotated[str, Meta(max_length=64, examples=["+49 30 901820"])]
 Token = Annotated[str, Meta(min_length=1, max_length=512)]
@@ -117,3 +117,56 @@ class Message(msgspec.Struct):
     """A sentence for people."""
 
     message: str
+
+
+# What comes out, as OpenAPI describes it: PostgreSQL builds it.
+
+
+class CustomerView(msgspec.Struct, kw_only=True):
+    """A customer."""
+
+    id: UUID
+    email: str
+    first_name: str
+    last_name: str
+    phone: str | None
+    accepts_marketing: bool
+    currency: str
+    role: str
+    created_at: str
+    updated_at: str
+
+
+class CustomerAnswer(msgspec.Struct):
+    """One customer."""
+
+    customer: CustomerView
+
+
+class CustomersAnswer(msgspec.Struct, kw_only=True):
+    """A page of customers; a customer also gets itself as `customer`."""
+
+    customers: list[CustomerView]
+    customer: CustomerView | UnsetType = UNSET
+    meta: ListMeta
+
+
+class AddressView(msgspec.Struct, kw_only=True):
+    """A kept address."""
+
+    id: UUID
+    is_default: bool
+    address: dict[str, Any]
+    created_at: str
+
+
+class AddressAnswer(msgspec.Struct):
+    """One address."""
+
+    address: AddressView
+
+
+class AddressesAnswer(msgspec.Struct):
+    """Every address of a customer."""
+
+    addresses: list[AddressView]

@@ -6,7 +6,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from rcommerce.commerce.fields import Count, Input, Line, Units
+from rcommerce.commerce.fields import Count, Input, Line, ListMeta, Units
 
 
 class Adjustment(Input):
@@ -102,3 +102,64 @@ class LevelsAnswer(msgspec.Struct):
     """All levels of a variant."""
 
     levels: list[Level]
+
+
+class Reserved(msgspec.Struct):
+    """A reservation that was made."""
+
+    reservation_id: UUID
+    variant_id: UUID
+    quantity: int
+
+
+class MadeLocation(msgspec.Struct):
+    """A location that was made."""
+
+    id: UUID
+    name: str
+
+
+# What comes out, as OpenAPI describes it: PostgreSQL builds it.
+
+
+class LevelsPage(msgspec.Struct):
+    """A page of levels."""
+
+    levels: list[Level]
+    meta: ListMeta
+
+
+class Movement(msgspec.Struct, kw_only=True):
+    """What happened to stock, and why."""
+
+    id: UUID
+    variant_id: UUID
+    location_id: UUID
+    kind: str
+    on_hand_change: int
+    reserved_change: int
+    reason: str
+    order_id: UUID | None
+    actor: str
+    created_at: str
+
+
+class MovementsPage(msgspec.Struct):
+    """A page of movements."""
+
+    movements: list[Movement]
+    meta: ListMeta
+
+
+class LocationView(msgspec.Struct):
+    """A location."""
+
+    id: UUID
+    name: str
+    is_default: bool
+
+
+class LocationsAnswer(msgspec.Struct):
+    """Every location."""
+
+    locations: list[LocationView]

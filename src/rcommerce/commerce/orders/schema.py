@@ -12,6 +12,7 @@ from rcommerce.commerce.fields import (
     Email,
     Input,
     Line,
+    ListMeta,
     OrderLine,
     Paragraph,
     Quantity,
@@ -157,3 +158,80 @@ class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
     fulfillment_status: str | None = None
     customer_email: str | None = None
     order_number: str | None = None
+
+
+# What comes out, as OpenAPI describes it: PostgreSQL builds it.
+
+
+class OrderItemView(msgspec.Struct, kw_only=True):
+    """An item of an order."""
+
+    id: UUID
+    product_id: UUID
+    variant_id: UUID
+    sku: str | None
+    name: str
+    title: str
+    variant_title: str
+    quantity: int
+    fulfilled_quantity: int
+    returned_quantity: int
+    price: str
+    total: str
+    tax_amount: str
+
+
+class OrderView(msgspec.Struct, kw_only=True):
+    """An order. `order_token` is told to a guest who has placed it, once."""
+
+    id: UUID
+    order_number: str
+    customer_id: UUID | None
+    customer_email: str
+    status: Status
+    payment_status: PaymentStatus
+    fulfillment_status: FulfillmentStatus
+    currency: str
+    subtotal: str
+    discount_total: str
+    tax_total: str
+    shipping_total: str
+    total: str
+    shipping_service: str | None
+    items: list[OrderItemView]
+    shipping_address: dict[str, Any]
+    billing_address: dict[str, Any]
+    notes: str
+    metadata: dict[str, Any]
+    created_at: str
+    updated_at: str
+    order_token: str | UnsetType = UNSET
+
+
+class OrderAnswer(msgspec.Struct):
+    """One order."""
+
+    order: OrderView
+
+
+class OrdersAnswer(msgspec.Struct):
+    """A page of orders."""
+
+    orders: list[OrderView]
+    meta: ListMeta
+
+
+class EventView(msgspec.Struct, kw_only=True):
+    """Something that happened to an order."""
+
+    id: UUID
+    type: str
+    data: dict[str, Any]
+    actor: str
+    created_at: str
+
+
+class EventsAnswer(msgspec.Struct):
+    """All that happened to an order."""
+
+    events: list[EventView]

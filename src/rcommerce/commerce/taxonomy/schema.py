@@ -1,11 +1,12 @@
 """What collections and categories take in."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
+import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from rcommerce.commerce.fields import Input, Name, Paragraph, Position, Slug
+from rcommerce.commerce.fields import Input, ListMeta, Name, Paragraph, Position, Slug
 
 Products = Annotated[
     list[UUID], Meta(max_length=10_000, description="the products in it, in their order")
@@ -52,3 +53,69 @@ class CategoryChange(Input, kw_only=True):
     description: Paragraph | UnsetType = UNSET
     parent_id: UUID | None | UnsetType = UNSET
     position: Position | UnsetType = UNSET
+
+
+# What comes out, as OpenAPI describes it: PostgreSQL builds it.
+
+
+class CollectionView(msgspec.Struct, kw_only=True):
+    """A collection."""
+
+    id: UUID
+    title: str
+    slug: str
+    description: str
+    is_active: bool
+    position: int
+    created_at: str
+    updated_at: str
+
+
+class CollectionAnswer(msgspec.Struct):
+    """One collection."""
+
+    collection: CollectionView
+
+
+class CollectionsAnswer(msgspec.Struct):
+    """A page of collections."""
+
+    collections: list[CollectionView]
+    meta: ListMeta
+
+
+class CategoryView(msgspec.Struct, kw_only=True):
+    """A category."""
+
+    id: UUID
+    parent_id: UUID | None
+    name: str
+    slug: str
+    description: str
+    position: int
+    created_at: str
+    updated_at: str
+
+
+class CategoryAnswer(msgspec.Struct):
+    """One category."""
+
+    category: CategoryView
+
+
+class CategoryNode(msgspec.Struct, kw_only=True):
+    """A category with those below it."""
+
+    id: UUID
+    parent_id: UUID | None
+    name: str
+    slug: str
+    description: str
+    position: int
+    children: list[dict[str, Any]]
+
+
+class CategoriesAnswer(msgspec.Struct):
+    """The tree."""
+
+    categories: list[CategoryNode]

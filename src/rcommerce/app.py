@@ -1,0 +1,221 @@
+"""Builds the ASGI application from the settings: the only place where parts are wired together."""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import secrets
+import signal
+import sys
+from collections.abc import AsyncIterator
+
+import structlog
+from litestar import Litestar, Router
+from litestar.config.cors import CORSConfig
+from litestar.di import Provide
+from litestar.types import ASGIApp
+
+from rcommerce import logs
+from rcommerce.commerce.carts.routes import router as carts
+from rcommerce.commerce.catalog.routes import router as catalog
+from rcommerce.commerce.checkout import service as checkout
+from rcommerce.commerce.checkout.routes import router as checkout_routes
+from rcommerce.commerce.customers.mail import LogMailer, SmtpMailer
+from rcommerce.commerce.customers.routes import auth
+from rcommerce.commerce.customers.routes import router as customers
+from rcommerce.commerce.inventory.routes import router as inventory
+from rcommerce.commerce.orders.routes import router as orders
+from rcommerce.commerce.payments.gateways import Manual, Test
+from rcommerce.commerce.payments.routes import router as payments
+from rcommerce.commerce.shipping.service import FlatRates
+from rcommerce.commerce.shop import Services
+from rcommerce.commerce.strategies import PaymentGateway
+from rcommerce.commerce.taxonomy.routes import router as taxonomy
+from rcommerce.database import Database
+from rcommerce.database.database import conninfo
+from rcommerce.database.embedded import EmbeddedPostgres
+from rcommerce.errors import RCommerceError, SettingsError
+from rcommerce.http import idempotency, openapi, operations, pages
+from rcommerce.http.entry import Entry
+from rcommerce.http.problems import HANDLERS
+from rcommerce.http.shop import ShopMiddleware, provide_cart_token, provide_shop
+from rcommerce.settings import Settings, load
+
+log = structlog.get_logger()
+
+
+def worker() -> ASGIApp:
+    """What each worker process serves; the settings come from the file and the environment."""
+    _end_with_parent()
+    loaded = load()
+    loaded.require_built()
+    logs.configure(loaded.settings.logging)
+    return build(loaded.settings)
+
+
+def build(settings: Settings) -> ASGIApp:
+    """The application. Its database must be there and migrated."""
+    services = make_services(settings)
+    middleware = ShopMiddleware(services)
+    api = Router(
+        "/api/v1",
+        route_handlers=[
+            catalog,
+            taxonomy,
+            carts,
+            checkout_routes,
+            orders,
+            payments,
+            customers,
+            auth,
+            inventory,
+        ],
+        middleware=[middleware],
+        dependencies={
+            "shop": Provide(provide_shop, sync_to_thread=False),
+            "cart_token": Provide(provide_cart_token, sync_to_thread=False),
+        },
+    )
+    cors = settings.server.cors
+    app = Litestar(
+        [
+            api,
+            Router("/api/v1", route_handlers=[openapi.openapi]),
+            operations.front,
+            operations.health,
+            operations.ready,
+            pages.docs,
+            pages.asset,
+        ],
+        cors_config=CORSConfig(
+            allow_origins=cors.allowed_origins,
+            allow_methods=cors.allowed_methods,  # type: ignore[arg-type] # words of HTTP
+            allow_headers=cors.allowed_headers,
+            allow_credentials=cors.allow_credentials,
+            expose_headers=["ETag", "Location", "X-Request-ID", "Retry-After"],
+            max_age=cors.max_age,
+        )
+        if cors.enabled
+        else None,
+        dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
+        exception_handlers=HANDLERS,
+        lifespan=[lambda _: _lifespan(services)],
+        openapi_config=openapi.config(),
+        request_max_body_size=settings.server.limits.max_request_size_mb * 1024 * 1024,
+        logging_config=None,
+    )
+    _note_queries(app)
+    return Entry(app)
+
+
+def make_services(settings: Settings, workers: int | None = None) -> Services:
+    """What the shop's services work with: the database, the gateways, the mail."""
+    count = workers or worker_count(settings)
+    database = Database(database_dsn(settings), settings.database, count)
+    gateways: list[PaymentGateway] = [Manual()]
+    if uses_test_gateway(settings):
+        secret = settings.payment.test_webhook_secret or "test-webhook-secret"
+        gateways.append(Test(database, secret))
+    email = settings.notifications.email
+    return Services(
+        database=database,
+        settings=settings,
+        jwt_secret=jwt_secret(settings),
+        gateways={gateway.id: gateway for gateway in gateways},
+        shipping=FlatRates(settings.shipping.flat_rates),
+        mailer=SmtpMailer(email) if email.smtp_host else LogMailer(),
+    )
+
+
+def worker_count(settings: Settings) -> int:
+    """How many worker processes: as set, else one a core that this process may use."""
+    return settings.server.workers or settings.server.worker_threads or len(os.sched_getaffinity(0))
+
+
+def database_dsn(settings: Settings) -> str:
+    """The libpq connection string of the shop's database."""
+    if settings.database.db_type == "Embedded":
+        return embedded(settings).conninfo
+    return conninfo(settings.database)
+
+
+def embedded(settings: Settings) -> EmbeddedPostgres:
+    """The embedded server of these settings; nothing is started yet."""
+    return EmbeddedPostgres(settings.data_dir / "postgres")
+
+
+def uses_test_gateway(settings: Settings) -> bool:
+    """Whether the test gateway may be paid with: in development unless said otherwise."""
+    mode = settings.payment.test_mode
+    is_on = settings.database.db_type == "Embedded" if mode is None else mode
+    if settings.payment.default_gateway == "test" and not is_on:
+        raise SettingsError('payment.default_gateway = "test" needs payment.test_mode = true')
+    return is_on
+
+
+def jwt_secret(settings: Settings) -> str:
+    """What tokens are signed with: as set, or with the embedded database made and kept beside it.
+
+    Raises SettingsError for a server of one's own without a secret: instances must share it.
+    """
+    if settings.security.jwt.secret is not None:
+        return settings.security.jwt.secret
+    if settings.database.db_type != "Embedded":
+        raise SettingsError(
+            "security.jwt.secret is needed with a database of your own, the same on every"
+            " instance; try: openssl rand -hex 32"
+        )
+    path = settings.data_dir / "jwt-secret"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f"jwt-secret.{secrets.token_hex(4)}")
+        aside.touch(mode=0o600)
+        aside.write_text(secrets.token_hex(32))
+        # Linked, so that of two processes one wins and both read the same.
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(aside)
+        aside.unlink()
+    return path.read_text().strip()
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(services: Services) -> AsyncIterator[None]:
+    await services.database.open()
+    sweeping = asyncio.create_task(_sweep(services))
+    try:
+        yield
+    finally:
+        sweeping.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sweeping
+        await services.database.close()
+
+
+async def _sweep(services: Services) -> None:
+    """Ends what ran out, every few seconds, for as long as the process lives."""
+    while True:
+        await asyncio.sleep(services.settings.checkout.sweep_interval_secs)
+        try:
+            await checkout.sweep(services)
+            async with services.database.read() as conn:
+                await idempotency.forget_old(conn, 1000)
+        except (RCommerceError, TimeoutError) as error:
+            log.warning("sweep_failed", error=str(error))
+        except Exception:
+            # The edge of the process: whatever it was, the next round tries again.
+            log.exception("sweep_failed")
+
+
+def _note_queries(app: Litestar) -> None:
+    """Tells each route the names of its query parameters: others are refused."""
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            names = handler.parsed_fn_signature.parameters
+            handler.opt["query"] = frozenset(name.encode() for name in names)
+
+
+def _end_with_parent() -> None:
+    """Asks Linux to end this worker when its parent dies, also by kill -9: no orphan serves on."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)

@@ -1,0 +1,62 @@
+"""The command `rcommerce`: one file a command."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from rcommerce import __version__
+from rcommerce.cli import accounts, bench, config, db, demo, imports, serve, tenant
+from rcommerce.errors import Problem, SettingsError, StartError
+
+app = typer.Typer(
+    name="rcommerce",
+    help="R Commerce: a headless commerce server that grows from one command to a fleet.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"rcommerce {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """What every command shares."""
+
+
+app.command("serve")(serve.serve)
+app.add_typer(db.app, name="db")
+app.add_typer(config.app, name="config")
+app.add_typer(imports.app, name="import")
+app.add_typer(demo.app, name="demo")
+app.add_typer(tenant.app, name="tenant")
+app.add_typer(accounts.keys, name="apikey")
+app.add_typer(accounts.staff, name="staff")
+app.add_typer(bench.app, name="bench")
+
+
+def main() -> None:
+    """Runs a command. Exit codes: 0 done, 1 it failed, 2 it was called or set wrongly."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        app()
+    except SettingsError as error:
+        errors.print("[red]Settings:[/red]", end=" ")
+        errors.print(str(error), markup=False)
+        sys.exit(2)
+    except (StartError, Problem) as error:
+        errors.print("[red]Error:[/red]", end=" ")
+        errors.print(str(error), markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,120 @@
+"""rcommerce serve: the server."""
+
+import os
+import socket
+import time
+from typing import Annotated
+
+import typer
+from rich.panel import Panel
+from rich.table import Table
+
+from rcommerce import __version__, logs
+from rcommerce.app import jwt_secret, uses_test_gateway, worker_count
+from rcommerce.cli import demo
+from rcommerce.cli.session import ConfigFile, out, running_database
+from rcommerce.cli.session import settings as read_settings
+from rcommerce.errors import StartError
+from rcommerce.settings import Settings
+
+BACKLOG = 4096
+
+
+def serve(
+    config: ConfigFile = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; 0: one a core.")] = None,
+    with_demo: Annotated[
+        bool, typer.Option("--demo", help="With demo products, where the shop has none yet.")
+    ] = False,
+) -> None:
+    """Start the server.
+
+    Without settings: an embedded PostgreSQL under ./data, and http://127.0.0.1:8080.
+
+    Examples:
+
+      rcommerce serve --demo
+
+      RCOMMERCE_SERVER__PORT=9000 rcommerce serve
+
+      rcommerce serve --config /etc/rcommerce.toml
+    """
+    given = {"HOST": host, "PORT": port, "WORKERS": workers}
+    for name, value in given.items():
+        if value is not None:
+            os.environ[f"RCOMMERCE_SERVER__{name}"] = str(value)
+    settings = read_settings(config).settings
+    logs.configure(settings.logging)
+    jwt_secret(settings)
+    uses_test_gateway(settings)
+    _require_free_port(settings)
+    begun = time.perf_counter()
+    with running_database(settings):
+        took_s = time.perf_counter() - begun
+        products = demo.ensure(settings) if with_demo else 0
+        _announce(settings, took_s, products)
+        _run(settings)
+
+
+def _run(settings: Settings) -> None:
+    from granian import Granian
+    from granian.constants import Interfaces
+    from granian.log import LogLevels
+
+    Granian(
+        "rcommerce.app:worker",
+        factory=True,
+        interface=Interfaces.ASGI,
+        address=settings.server.host,
+        port=settings.server.port,
+        workers=worker_count(settings),
+        backlog=BACKLOG,
+        respawn_failed_workers=True,
+        respawn_interval=1,
+        workers_kill_timeout=settings.server.graceful_shutdown_timeout_secs or None,
+        log_level=LogLevels.warning,
+        websockets=False,
+    ).serve()
+
+
+def _require_free_port(settings: Settings) -> None:
+    """Raises StartError where something else listens there: the workers would fail less clearly."""
+    host, port = settings.server.host, settings.server.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StartError(
+                f"cannot listen on {host}:{port}: {error.strerror or error};"
+                " choose another with --port or RCOMMERCE_SERVER__PORT"
+            ) from error
+
+
+def _announce(settings: Settings, took_s: float, products: int) -> None:
+    """Says where everything is: in colour to a terminal, plainly to a log."""
+    host = settings.server.host
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - only compared
+    base = f"http://{shown}:{settings.server.port}"
+    where = settings.database
+    database = (
+        "embedded PostgreSQL" if where.db_type == "Embedded" else f"{where.host}:{where.port}"
+    )
+    rows = Table.grid(padding=(0, 2))
+    rows.add_row("[dim]API[/dim]", f"[bold]{base}/api/v1[/bold]")
+    rows.add_row("[dim]Docs[/dim]", f"[bold]{base}/docs[/bold]")
+    rows.add_row("[dim]Front page[/dim]", base)
+    rows.add_row("[dim]Database[/dim]", f"{database}, ready in {took_s:.1f} s")
+    if where.db_type == "Embedded":
+        rows.add_row("[dim]Data[/dim]", str(settings.data_dir.absolute()))
+    if products:
+        rows.add_row("[dim]Demo[/dim]", f"{products:,} products loaded")
+    rows.add_row("[dim]Try[/dim]", f"[cyan]curl -s '{base}/api/v1/products?per_page=3'[/cyan]")
+    rows.add_row("[dim]Stop[/dim]", "Ctrl-C")
+    if out.is_terminal:
+        out.print(Panel(rows, title=f"[green]R Commerce {__version__}[/green]", expand=False))
+    else:
+        out.print(rows, soft_wrap=True)

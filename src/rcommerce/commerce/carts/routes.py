@@ -1,0 +1,198 @@
+"""/carts over HTTP."""
+
+from uuid import UUID
+
+from litestar import Router, delete, get, post, put
+from litestar.datastructures import Cookie
+from litestar.response.base import ASGIResponse
+from litestar.types import Scope
+
+from rcommerce.commerce import answers
+from rcommerce.commerce.carts import service
+from rcommerce.commerce.carts.schema import CartAnswer, Coupon, Merge, NewCart
+from rcommerce.commerce.fields import ItemChange, OrderLine
+from rcommerce.commerce.parameters import CartToken, IdempotencyKey
+from rcommerce.commerce.shop import Shop
+
+CART = answers.documented(CartAnswer)
+CART_MADE = answers.documented(CartAnswer, 201)
+
+
+@post("/guest", summary="A guest's cart", responses=CART_MADE)
+async def create_guest_cart(
+    shop: Shop, scope: Scope, data: NewCart | None = None, idempotency_key: IdempotencyKey = None
+) -> ASGIResponse:
+    """Its session_token opens it, as X-Cart-Token or as the cookie that is set here."""
+    token, body = await service.create_guest(shop, data or NewCart())
+    cookie = Cookie(
+        key="cart_token",
+        value=token,
+        path="/",
+        httponly=True,
+        samesite="lax",
+        secure=scope["scheme"] == "https",
+        max_age=shop.services.settings.checkout.cart_ttl_days * 86_400,
+    )
+    answer = answers.json(body, 201)
+    answer.headers["Set-Cookie"] = cookie.to_header(header="")
+    return answer
+
+
+@get(["/", "/me"], summary="My cart", responses=CART)
+async def get_my_cart(
+    shop: Shop, cart_token: str | None, x_cart_token: CartToken = None
+) -> ASGIResponse:
+    """The customer's, made where there is none; or that of the token."""
+    return answers.json(await service.mine(shop, cart_token))
+
+
+@get("/{cart_id:uuid}", summary="A cart", responses=CART)
+async def get_cart(
+    shop: Shop, cart_id: UUID, cart_token: str | None, x_cart_token: CartToken = None
+) -> ASGIResponse:
+    """An id alone opens nothing: it takes the token, or to be its customer."""
+    return answers.json(await service.view(shop, cart_id, cart_token))
+
+
+@delete("/{cart_id:uuid}", summary="Forget a cart")
+async def delete_cart(
+    shop: Shop, cart_id: UUID, cart_token: str | None, x_cart_token: CartToken = None
+) -> None:
+    """With all that is in it."""
+    await service.delete(shop, cart_id, cart_token)
+
+
+@post("/{cart_id:uuid}/items", summary="Put into a cart", responses=CART_MADE)
+async def add_item(
+    shop: Shop,
+    cart_id: UUID,
+    data: OrderLine,
+    cart_token: str | None,
+    x_cart_token: CartToken = None,
+    idempotency_key: IdempotencyKey = None,
+) -> ASGIResponse:
+    """On top of the units that are there."""
+    return answers.json(await service.add_item(shop, cart_id, cart_token, data), 201)
+
+
+@post("/items", summary="Put into my cart", responses=CART_MADE)
+async def add_my_item(
+    shop: Shop,
+    data: OrderLine,
+    cart_token: str | None,
+    x_cart_token: CartToken = None,
+    idempotency_key: IdempotencyKey = None,
+) -> ASGIResponse:
+    """As /carts/{cart_id}/items."""
+    cart = await service.my_id(shop, cart_token)
+    return answers.json(await service.add_item(shop, cart, cart_token, data), 201)
+
+
+@put("/{cart_id:uuid}/items/{item_id:uuid}", summary="Change a quantity", responses=CART)
+async def change_item(
+    shop: Shop,
+    cart_id: UUID,
+    item_id: UUID,
+    data: ItemChange,
+    cart_token: str | None,
+    x_cart_token: CartToken = None,
+) -> ASGIResponse:
+    """Of one line."""
+    body = await service.set_quantity(shop, cart_id, cart_token, item_id, data.quantity)
+    return answers.json(body)
+
+
+@put("/items/{item_id:uuid}", summary="Change a quantity in my cart", responses=CART)
+async def change_my_item(
+    shop: Shop,
+    item_id: UUID,
+    data: ItemChange,
+    cart_token: str | None,
+    x_cart_token: CartToken = None,
+) -> ASGIResponse:
+    """Of one line."""
+    cart = await service.my_id(shop, cart_token)
+    body = await service.set_quantity(shop, cart, cart_token, item_id, data.quantity)
+    return answers.json(body)
+
+
+@delete(
+    "/{cart_id:uuid}/items/{item_id:uuid}",
+    status_code=200,
+    summary="Take a line out",
+    responses=CART,
+)
+async def remove_item(
+    shop: Shop,
+    cart_id: UUID,
+    item_id: UUID,
+    cart_token: str | None,
+    x_cart_token: CartToken = None,
+) -> ASGIResponse:
+    """The cart without it."""
+    return answers.json(await service.remove_items(shop, cart_id, cart_token, item_id))
+
+
+@delete("/items/{item_id:uuid}", status_code=200, summary="Take out of my cart", responses=CART)
+async def remove_my_item(
+    shop: Shop, item_id: UUID, cart_token: str | None, x_cart_token: CartToken = None
+) -> ASGIResponse:
+    """The cart without it."""
+    cart = await service.my_id(shop, cart_token)
+    return answers.json(await service.remove_items(shop, cart, cart_token, item_id))
+
+
+@delete("/{cart_id:uuid}/items", status_code=200, summary="Empty a cart", responses=CART)
+async def remove_all(
+    shop: Shop, cart_id: UUID, cart_token: str | None, x_cart_token: CartToken = None
+) -> ASGIResponse:
+    """The cart without its lines."""
+    return answers.json(await service.remove_items(shop, cart_id, cart_token, None))
+
+
+@post("/merge", status_code=200, summary="Merge a guest's cart into mine", responses=CART)
+async def merge(shop: Shop, data: Merge, idempotency_key: IdempotencyKey = None) -> ASGIResponse:
+    """After a login: the guest's lines come on top, and the guest's cart is closed."""
+    return answers.json(await service.merge(shop, data.session_token))
+
+
+@post("/{cart_id:uuid}/coupon", status_code=200, summary="Apply a coupon", responses=CART)
+async def apply_coupon(
+    shop: Shop,
+    cart_id: UUID,
+    data: Coupon,
+    cart_token: str | None,
+    x_cart_token: CartToken = None,
+) -> ASGIResponse:
+    """422 for a code that is not valid. This release has no coupons yet: none is."""
+    await service.apply_coupon(shop, cart_id, cart_token, data.coupon_code)
+
+
+@delete("/{cart_id:uuid}/coupon", status_code=200, summary="Take a coupon off", responses=CART)
+async def remove_coupon(
+    shop: Shop, cart_id: UUID, cart_token: str | None, x_cart_token: CartToken = None
+) -> ASGIResponse:
+    """The cart without it."""
+    return answers.json(await service.view(shop, cart_id, cart_token))
+
+
+router = Router(
+    "/carts",
+    tags=["Carts"],
+    route_handlers=[
+        create_guest_cart,
+        get_my_cart,
+        get_cart,
+        delete_cart,
+        add_item,
+        add_my_item,
+        change_item,
+        change_my_item,
+        remove_item,
+        remove_my_item,
+        remove_all,
+        merge,
+        apply_coupon,
+        remove_coupon,
+    ],
+)

@@ -1,0 +1,351 @@
+"""Writes many products at once: those of an import. A few statements for each batch."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from rcommerce import ids
+from rcommerce.commerce.catalog.schema import NewProduct, NewVariant
+from rcommerce.database import Connection, Jsonb
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the products of an import."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    variants: int = 0
+
+    def add(self, other: "Counts") -> None:
+        """Sums up."""
+        self.created += other.created
+        self.updated += other.updated
+        self.unchanged += other.unchanged
+        self.variants += other.variants
+
+
+async def sku_owners(
+    conn: Connection, tenant: UUID, skus: Sequence[str]
+) -> dict[str, tuple[str, Any]]:
+    """Which of these SKUs are taken: (the product's slug, the variant's options)."""
+    rows = await conn.all(
+        """
+        select v.sku, p.slug, v.option_values
+          from variant v join product p on (p.tenant_id, p.id) = (v.tenant_id, v.product_id)
+         where v.tenant_id = %(tenant)s and v.sku = any(%(skus)s::text[])
+        """,
+        {"tenant": tenant, "skus": list(skus)},
+    )
+    return {row[0]: (row[1], row[2]) for row in rows}
+
+
+async def upsert(
+    tx: Connection,
+    tenant: UUID,
+    currency: str,
+    products: Sequence[NewProduct],
+    *,
+    set_stock: bool,
+    actor: str,
+) -> Counts:
+    """Makes or changes these products, matched by slug; their variants, matched by options.
+
+    What is the same stays as it is, so that a second run changes nothing. Stock is set for new
+    variants; for others only with `set_stock`, as it would undo what was sold since.
+    """
+    written = await _upsert_products(tx, tenant, currency, products)
+    known = await tx.all(
+        """
+        select slug, id from product
+         where tenant_id = %(tenant)s and slug = any(%(slugs)s::text[])
+        """,
+        {"tenant": tenant, "slugs": [product.slug for product in products]},
+    )
+    by_slug: dict[str, UUID] = {row[0]: row[1] for row in known}
+    changed = set(written)
+    variants = await _upsert_variants(tx, tenant, currency, products, by_slug)
+    changed |= {row[1] for row in variants}
+    changed |= await _set_images(tx, tenant, products, by_slug)
+    fresh = {row[0] for row in variants if row[2]}
+    await _set_stock(tx, tenant, products, by_slug, None if set_stock else fresh, actor)
+    await _touch(tx, tenant, [product for product in changed if not written.get(product)])
+    created = sum(written.values())
+    return Counts(
+        created=created,
+        updated=len(changed) - created,
+        unchanged=len(products) - len(changed),
+        variants=len(variants),
+    )
+
+
+async def _upsert_products(
+    tx: Connection, tenant: UUID, currency: str, products: Sequence[NewProduct]
+) -> dict[UUID, bool]:
+    """Those that were made (True) or changed (False)."""
+    rows = await tx.all(
+        """
+        insert into product as kept
+            (tenant_id, id, title, slug, description, product_type, vendor, tags, status, currency,
+             price, compare_at_price, requires_shipping, weight, weight_unit, seo_title,
+             seo_description, options, published_at)
+        select %(tenant)s, r.id, r.title, r.slug, r.description, r.product_type, r.vendor, r.tags,
+               r.status, %(currency)s, r.price, r.compare_at_price, r.requires_shipping, r.weight,
+               r.weight_unit, r.seo_title, r.seo_description, r.options,
+               case when r.status = 'active' then now() end
+          from jsonb_to_recordset(%(rows)s) as r (
+               id uuid, title text, slug text, description text, product_type text, vendor text,
+               tags text[], status text, price numeric, compare_at_price numeric,
+               requires_shipping boolean, weight numeric, weight_unit text, seo_title text,
+               seo_description text, options jsonb)
+         order by r.slug
+        on conflict (tenant_id, slug) do update
+           set title = excluded.title, description = excluded.description,
+               product_type = excluded.product_type, vendor = excluded.vendor,
+               tags = excluded.tags, status = excluded.status,
+               requires_shipping = excluded.requires_shipping, weight = excluded.weight,
+               weight_unit = excluded.weight_unit, seo_title = excluded.seo_title,
+               seo_description = excluded.seo_description, options = excluded.options
+         where (kept.title, kept.description, kept.product_type, kept.vendor, kept.tags,
+                kept.status, kept.requires_shipping, kept.weight, kept.weight_unit, kept.seo_title,
+                kept.seo_description, kept.options)
+               is distinct from
+               (excluded.title, excluded.description, excluded.product_type, excluded.vendor,
+                excluded.tags, excluded.status, excluded.requires_shipping, excluded.weight,
+                excluded.weight_unit, excluded.seo_title, excluded.seo_description,
+                excluded.options)
+        returning kept.id, kept.xmax = 0
+        """,
+        {
+            "tenant": tenant,
+            "currency": currency,
+            "rows": Jsonb([_product_row(product) for product in products]),
+        },
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def _product_row(product: NewProduct) -> dict[str, Any]:
+    cheapest = min(product.variants, key=lambda variant: variant.price)
+    return {
+        "id": str(ids.new_id()),
+        "title": product.title,
+        "slug": product.slug,
+        "description": product.description,
+        "product_type": product.product_type,
+        "vendor": product.vendor,
+        "tags": product.tags,
+        "status": product.status,
+        "price": str(cheapest.price),
+        "compare_at_price": _text(cheapest.compare_at_price),
+        "requires_shipping": product.requires_shipping,
+        "weight": _text(product.weight),
+        "weight_unit": product.weight_unit,
+        "seo_title": product.seo_title,
+        "seo_description": product.seo_description,
+        "options": msgspec.to_builtins(product.options),
+    }
+
+
+async def _upsert_variants(
+    tx: Connection,
+    tenant: UUID,
+    currency: str,
+    products: Sequence[NewProduct],
+    by_slug: Mapping[str, UUID],
+) -> list[tuple[Any, ...]]:
+    """(variant, product, whether it is new) of those that were made or changed."""
+    rows = [
+        _variant_row(by_slug[product.slug or ""], variant, position)
+        for product in products
+        for position, variant in enumerate(product.variants, start=1)
+    ]
+    return await tx.all(
+        """
+        insert into variant as kept
+            (tenant_id, id, product_id, title, sku, barcode, currency, price, compare_at_price,
+             cost_price, option_values, tracks_inventory, inventory_policy, position)
+        select %(tenant)s, r.id, r.product_id, r.title, r.sku, r.barcode, %(currency)s, r.price,
+               r.compare_at_price, r.cost_price, r.option_values, r.tracks_inventory,
+               r.inventory_policy, r.position
+          from jsonb_to_recordset(%(rows)s) as r (
+               id uuid, product_id uuid, title text, sku text, barcode text, price numeric,
+               compare_at_price numeric, cost_price numeric, option_values jsonb,
+               tracks_inventory boolean, inventory_policy text, position int)
+         order by r.product_id, r.position
+        on conflict (tenant_id, product_id, option_values) do update
+           set title = excluded.title, sku = excluded.sku, barcode = excluded.barcode,
+               price = excluded.price, compare_at_price = excluded.compare_at_price,
+               cost_price = excluded.cost_price, tracks_inventory = excluded.tracks_inventory,
+               inventory_policy = excluded.inventory_policy, position = excluded.position,
+               updated_at = now()
+         where (kept.title, kept.sku, kept.barcode, kept.price, kept.compare_at_price,
+                kept.cost_price, kept.tracks_inventory, kept.inventory_policy, kept.position)
+               is distinct from
+               (excluded.title, excluded.sku, excluded.barcode, excluded.price,
+                excluded.compare_at_price, excluded.cost_price, excluded.tracks_inventory,
+                excluded.inventory_policy, excluded.position)
+        returning kept.id, kept.product_id, kept.xmax = 0
+        """,
+        {"tenant": tenant, "currency": currency, "rows": Jsonb(rows)},
+    )
+
+
+def _variant_row(product: UUID, variant: NewVariant, position: int) -> dict[str, Any]:
+    return {
+        "id": str(ids.new_id()),
+        "product_id": str(product),
+        "title": variant.title,
+        "sku": variant.sku,
+        "barcode": variant.barcode,
+        "price": str(variant.price),
+        "compare_at_price": _text(variant.compare_at_price),
+        "cost_price": _text(variant.cost_price),
+        "option_values": variant.option_values,
+        "tracks_inventory": variant.tracks_inventory,
+        "inventory_policy": variant.inventory_policy,
+        "position": position,
+    }
+
+
+async def _set_images(
+    tx: Connection,
+    tenant: UUID,
+    products: Sequence[NewProduct],
+    by_slug: Mapping[str, UUID],
+) -> set[UUID]:
+    """Gives each product exactly the images of the file; those whose images have changed."""
+    rows = [
+        {
+            "id": str(ids.new_id()),
+            "product_id": str(by_slug[product.slug or ""]),
+            "src": image.src,
+            "alt_text": image.alt_text,
+            "position": image.position,
+        }
+        for product in products
+        for image in product.images
+    ]
+    found = await tx.all(
+        """
+        with wanted as materialized (
+            select * from jsonb_to_recordset(%(rows)s) as r (
+                id uuid, product_id uuid, src text, alt_text text, position int)
+        ), gone as (
+            delete from product_image i
+             where i.tenant_id = %(tenant)s and i.product_id = any(%(products)s::uuid[])
+               and not exists (
+                   select from wanted w
+                    where (w.product_id, w.src, w.alt_text, w.position)
+                          = (i.product_id, i.src, i.alt_text, i.position))
+            returning i.product_id
+        ), made as (
+            insert into product_image (tenant_id, id, product_id, src, alt_text, position)
+            select %(tenant)s, w.id, w.product_id, w.src, w.alt_text, w.position
+              from wanted w
+             where not exists (
+                   select from product_image i
+                    where (i.tenant_id, i.product_id) = (%(tenant)s, w.product_id)
+                      and (i.src, i.alt_text, i.position) = (w.src, w.alt_text, w.position))
+            returning product_id
+        )
+        select product_id from gone union select product_id from made
+        """,
+        {
+            "tenant": tenant,
+            "rows": Jsonb(rows),
+            "products": list(by_slug.values()),
+        },
+    )
+    return {row[0] for row in found}
+
+
+async def _set_stock(
+    tx: Connection,
+    tenant: UUID,
+    products: Sequence[NewProduct],
+    by_slug: Mapping[str, UUID],
+    only: set[UUID] | None,
+    actor: str,
+) -> None:
+    """Sets on_hand at the default location, never below what is reserved; with movements.
+
+    `only` names the variants to set; None means all.
+    """
+    rows = [
+        {
+            "product_id": str(by_slug[product.slug or ""]),
+            "option_values": variant.option_values,
+            "on_hand": variant.inventory_quantity,
+        }
+        for product in products
+        for variant in product.variants
+        if variant.tracks_inventory
+    ]
+    await tx.execute(
+        """
+        with wanted as materialized (
+            select v.id as variant_id, place.id as location_id, r.on_hand
+              from jsonb_to_recordset(%(rows)s) as r (
+                   product_id uuid, option_values jsonb, on_hand bigint)
+              join variant v on (v.tenant_id, v.product_id, v.option_values)
+                                = (%(tenant)s, r.product_id, r.option_values)
+              join location place on place.tenant_id = %(tenant)s and place.is_default
+             where %(only)s::uuid[] is null or v.id = any(%(only)s::uuid[])
+        ), before as materialized (
+            select level.variant_id, level.location_id, level.on_hand
+              from inventory_level level
+              join wanted w using (variant_id, location_id)
+             where level.tenant_id = %(tenant)s
+             order by 1, 2
+               for update of level
+        ), moved as (
+            insert into inventory_level as level (tenant_id, variant_id, location_id, on_hand)
+            select %(tenant)s, variant_id, location_id, on_hand from wanted order by 2, 3
+            on conflict (tenant_id, variant_id, location_id) do update
+               set on_hand = greatest(excluded.on_hand, level.reserved), updated_at = now()
+             where level.on_hand <> greatest(excluded.on_hand, level.reserved)
+            returning level.variant_id, level.location_id, level.on_hand
+        )
+        insert into inventory_movement
+            (tenant_id, id, variant_id, location_id, kind, on_hand_change, reason, actor)
+        select %(tenant)s, new_id(), m.variant_id, m.location_id, 'set',
+               m.on_hand - coalesce(b.on_hand, 0), 'import', %(actor)s
+          from moved m left join before b using (variant_id, location_id)
+         where m.on_hand <> coalesce(b.on_hand, 0)
+        """,
+        {
+            "tenant": tenant,
+            "rows": Jsonb(rows),
+            "only": None if only is None else list(only),
+            "actor": actor,
+        },
+    )
+
+
+async def _touch(tx: Connection, tenant: UUID, products: Sequence[UUID]) -> None:
+    """The next version of products that have changed, and their lowest variant's price."""
+    await tx.execute(
+        """
+        update product p
+           set version = p.version + 1, updated_at = now(), price = low.price,
+               compare_at_price = low.compare_at_price,
+               published_at = case when p.status = 'active' then coalesce(p.published_at, now())
+                                   else p.published_at end
+          from unnest(%(products)s::uuid[]) as w (id)
+         cross join lateral (
+            select v.price, v.compare_at_price from variant v
+             where (v.tenant_id, v.product_id) = (%(tenant)s, w.id)
+             order by v.price, v.position, v.id limit 1) low
+         where (p.tenant_id, p.id) = (%(tenant)s, w.id)
+        """,
+        {"tenant": tenant, "products": list(products)},
+    )
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

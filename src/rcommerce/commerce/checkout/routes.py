@@ -1,0 +1,66 @@
+"""/checkout over HTTP."""
+
+from litestar import Router, post
+from litestar.response.base import ASGIResponse
+
+from rcommerce.commerce import answers
+from rcommerce.commerce.checkout import service
+from rcommerce.commerce.checkout.schema import (
+    Completed,
+    Completion,
+    Initiation,
+    ShippingChoice,
+    Summary,
+)
+from rcommerce.commerce.parameters import CartToken, IdempotencyKey
+from rcommerce.commerce.shop import Shop
+
+
+@post("/initiate", status_code=200, summary="Begin a checkout")
+async def initiate(
+    shop: Shop,
+    data: Initiation,
+    cart_token: str | None,
+    x_cart_token: CartToken = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Summary:
+    """What the cart costs at this address, and the ways to ship it."""
+    return await service.initiate(shop, data, cart_token)
+
+
+@post("/shipping", status_code=200, summary="Choose how to ship")
+async def choose_shipping(
+    shop: Shop,
+    data: ShippingChoice,
+    cart_token: str | None,
+    x_cart_token: CartToken = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Summary:
+    """Only the rate's codes count; prices are worked out here."""
+    return await service.choose_shipping(shop, data, cart_token)
+
+
+@post(
+    "/complete",
+    summary="Order and pay",
+    responses=answers.documented(Completed, 201),
+    opt={"idempotency": "steps"},
+)
+async def complete(
+    shop: Shop,
+    data: Completion,
+    cart_token: str | None,
+    x_cart_token: CartToken = None,
+    idempotency_key: IdempotencyKey = None,
+) -> ASGIResponse:
+    """A cart becomes one order with one charge, however often this is sent.
+
+    409 out_of_stock names the lines, 409 price_changed has the new totals, 402 payment_failed
+    leaves the cart open.
+    """
+    return answers.json(await service.complete(shop, data, cart_token), 201)
+
+
+router = Router(
+    "/checkout", tags=["Checkout"], route_handlers=[initiate, choose_shipping, complete]
+)

@@ -1,0 +1,155 @@
+"""/auth and /customers over HTTP."""
+
+from typing import Annotated
+from uuid import UUID
+
+from litestar import Router, delete, get, patch, post, put
+from litestar.params import Parameter
+from litestar.response.base import ASGIResponse
+
+from rcommerce.commerce import answers
+from rcommerce.commerce.customers import service
+from rcommerce.commerce.customers.schema import (
+    AddressAnswer,
+    AddressesAnswer,
+    CustomerAnswer,
+    CustomerChange,
+    CustomersAnswer,
+    Login,
+    Logout,
+    Message,
+    Refresh,
+    Registration,
+    ResetConfirmation,
+    ResetRequest,
+    SavedAddress,
+    Session,
+)
+from rcommerce.commerce.parameters import Cursor, IdempotencyKey, Page, PerPage
+from rcommerce.commerce.shop import Shop
+
+
+@post("/register", summary="Register")
+async def register(
+    shop: Shop, data: Registration, idempotency_key: IdempotencyKey = None
+) -> Session:
+    """A new customer, logged in."""
+    return await service.register(shop, data)
+
+
+@post("/login", status_code=200, summary="Log in")
+async def login(shop: Shop, data: Login) -> Session:
+    """Customers and staff."""
+    return await service.login(shop, data)
+
+
+@post("/refresh", status_code=200, summary="A new pair of tokens")
+async def refresh(shop: Shop, data: Refresh) -> Session:
+    """A refresh token works once; one that comes again ends all that descend from its login."""
+    return await service.refresh(shop, data.refresh_token)
+
+
+@post("/logout", status_code=200, summary="Log out")
+async def logout(shop: Shop, data: Logout) -> Message:
+    """Ends the refresh token's family."""
+    await service.logout(shop, data.refresh_token)
+    return Message("Logged out.")
+
+
+@post("/password-reset", status_code=202, summary="Ask for a new password")
+async def request_reset(shop: Shop, data: ResetRequest) -> Message:
+    """Always 202: whether there is such an account is not told."""
+    await service.request_reset(shop, data.email)
+    return Message("If there is such an account, a mail is on its way.")
+
+
+@post("/password-reset/confirm", status_code=200, summary="Set the new password")
+async def confirm_reset(shop: Shop, data: ResetConfirmation) -> Message:
+    """With the token of the mail. Ends every session."""
+    await service.confirm_reset(shop, data.token, data.password)
+    return Message("The password is changed.")
+
+
+@get("/", summary="List customers", responses=answers.documented(CustomersAnswer))
+async def list_customers(
+    shop: Shop,
+    page: Page = None,
+    per_page: PerPage = 20,
+    cursor: Cursor = None,
+    email: Annotated[str | None, Parameter(max_length=254)] = None,
+) -> ASGIResponse:
+    """Staff get all (scope customers:read), a customer itself."""
+    return answers.json(await service.everyone(shop, page, per_page, cursor, email))
+
+
+@get("/me", summary="Who am I", responses=answers.documented(CustomerAnswer))
+async def get_me(shop: Shop) -> ASGIResponse:
+    """The customer who is logged in."""
+    return _customer(await service.me(shop))
+
+
+@patch("/me", summary="Change my data", responses=answers.documented(CustomerAnswer))
+async def change_me(shop: Shop, data: CustomerChange) -> ASGIResponse:
+    """Fields that are left out stay."""
+    return _customer(await service.change_me(shop, data))
+
+
+@get("/{customer_id:uuid}", summary="One customer", responses=answers.documented(CustomerAnswer))
+async def get_customer(shop: Shop, customer_id: UUID) -> ASGIResponse:
+    """Itself, or any for staff (scope customers:read)."""
+    return _customer(await service.one(shop, customer_id))
+
+
+def _customer(body: bytes) -> ASGIResponse:
+    return answers.json(b'{"customer":' + body + b"}")
+
+
+@get("/me/addresses", summary="My addresses", responses=answers.documented(AddressesAnswer))
+async def list_addresses(shop: Shop) -> ASGIResponse:
+    """The default one first."""
+    return answers.json(await service.addresses(shop))
+
+
+@post("/me/addresses", summary="Keep an address", responses=answers.documented(AddressAnswer, 201))
+async def add_address(
+    shop: Shop, data: SavedAddress, idempotency_key: IdempotencyKey = None
+) -> ASGIResponse:
+    """The first one is the default one."""
+    return answers.json(await service.put_address(shop, data, None), 201)
+
+
+@put(
+    "/me/addresses/{address_id:uuid}",
+    summary="Replace an address",
+    responses=answers.documented(AddressAnswer),
+)
+async def replace_address(shop: Shop, address_id: UUID, data: SavedAddress) -> ASGIResponse:
+    """As a whole."""
+    return answers.json(await service.put_address(shop, data, address_id))
+
+
+@delete("/me/addresses/{address_id:uuid}", summary="Forget an address")
+async def delete_address(shop: Shop, address_id: UUID) -> None:
+    """Orders keep what they hold of it."""
+    await service.delete_address(shop, address_id)
+
+
+auth = Router(
+    "/auth",
+    tags=["Auth"],
+    route_handlers=[register, login, refresh, logout, request_reset, confirm_reset],
+)
+router = Router(
+    "/customers",
+    tags=["Customers"],
+    route_handlers=[
+        list_customers,
+        get_me,
+        change_me,
+        get_customer,
+        list_addresses,
+        add_address,
+        replace_address,
+        delete_address,
+    ],
+)

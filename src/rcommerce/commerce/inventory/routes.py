@@ -1,0 +1,147 @@
+"""/inventory over HTTP."""
+
+from uuid import UUID
+
+from litestar import Router, get, post
+from litestar.response.base import ASGIResponse
+
+from rcommerce.commerce import answers
+from rcommerce.commerce.inventory import service
+from rcommerce.commerce.inventory.schema import (
+    Adjustment,
+    LevelAnswer,
+    LevelsAnswer,
+    LevelsPage,
+    LocationsAnswer,
+    MadeLocation,
+    MovementsPage,
+    NewLocation,
+    NewReservation,
+    Receipt,
+    Recount,
+    Release,
+    Reserved,
+    Transfer,
+)
+from rcommerce.commerce.parameters import Cursor, IdempotencyKey, Page, PerPage
+from rcommerce.commerce.shop import Shop
+
+READ, WRITE = "inventory:read", "inventory:write"
+
+
+@get("/", summary="Levels of stock", responses=answers.documented(LevelsPage))
+async def list_levels(
+    shop: Shop,
+    page: Page = None,
+    per_page: PerPage = 20,
+    cursor: Cursor = None,
+    location_id: UUID | None = None,
+) -> ASGIResponse:
+    """By variant and location. Scope inventory:read."""
+    shop.caller.require(READ)
+    return answers.json(await service.list_levels(shop, page, per_page, cursor, location_id))
+
+
+@get("/{variant_id:uuid}", summary="Levels of a variant")
+async def get_levels(shop: Shop, variant_id: UUID) -> LevelsAnswer:
+    """At every location. Scope inventory:read."""
+    shop.caller.require(READ)
+    return LevelsAnswer(await service.levels(shop, variant_id))
+
+
+@get("/movements", summary="Movements of stock", responses=answers.documented(MovementsPage))
+async def list_movements(
+    shop: Shop,
+    page: Page = None,
+    per_page: PerPage = 20,
+    cursor: Cursor = None,
+    variant_id: UUID | None = None,
+) -> ASGIResponse:
+    """What changed and why, newest first. Scope inventory:read."""
+    shop.caller.require(READ)
+    return answers.json(await service.list_movements(shop, page, per_page, cursor, variant_id))
+
+
+@get("/locations", summary="Where stock lies", responses=answers.documented(LocationsAnswer))
+async def list_locations(shop: Shop) -> ASGIResponse:
+    """The default one first. Scope inventory:read."""
+    shop.caller.require(READ)
+    return answers.json(await service.locations(shop))
+
+
+@post("/locations", summary="Add a location")
+async def add_location(
+    shop: Shop, data: NewLocation, idempotency_key: IdempotencyKey = None
+) -> MadeLocation:
+    """Scope inventory:write."""
+    shop.caller.require(WRITE)
+    return MadeLocation(await service.add_location(shop, data.name), data.name)
+
+
+@post("/adjust", status_code=200, summary="Add a difference")
+async def adjust(
+    shop: Shop, data: Adjustment, idempotency_key: IdempotencyKey = None
+) -> LevelAnswer:
+    """A breakage, a find. Scope inventory:write."""
+    shop.caller.require(WRITE)
+    return LevelAnswer(await service.adjust(shop, data))
+
+
+@post("/set", status_code=200, summary="Set what was counted")
+async def set_level(
+    shop: Shop, data: Recount, idempotency_key: IdempotencyKey = None
+) -> LevelAnswer:
+    """Never below what is reserved. Scope inventory:write."""
+    shop.caller.require(WRITE)
+    return LevelAnswer(await service.recount(shop, data))
+
+
+@post("/receive", status_code=200, summary="Book goods in")
+async def receive(shop: Shop, data: Receipt, idempotency_key: IdempotencyKey = None) -> LevelAnswer:
+    """Scope inventory:write."""
+    shop.caller.require(WRITE)
+    return LevelAnswer(await service.receive(shop, data))
+
+
+@post("/reserve", summary="Hold units for a time")
+async def reserve(
+    shop: Shop, data: NewReservation, idempotency_key: IdempotencyKey = None
+) -> Reserved:
+    """They go free when released, or after `expires_in_s`. Scope inventory:write."""
+    shop.caller.require(WRITE)
+    return Reserved(await service.hold(shop, data), data.variant_id, data.quantity)
+
+
+@post("/release", status_code=204, summary="Give a reservation back")
+async def release(shop: Shop, data: Release, idempotency_key: IdempotencyKey = None) -> None:
+    """One that was made by hand. Scope inventory:write."""
+    shop.caller.require(WRITE)
+    await service.release(shop, data.reservation_id)
+
+
+@post("/transfer", status_code=200, summary="Move units between locations")
+async def transfer(
+    shop: Shop, data: Transfer, idempotency_key: IdempotencyKey = None
+) -> LevelsAnswer:
+    """Scope inventory:write."""
+    shop.caller.require(WRITE)
+    return LevelsAnswer(await service.transfer(shop, data))
+
+
+router = Router(
+    "/inventory",
+    tags=["Inventory"],
+    route_handlers=[
+        list_levels,
+        get_levels,
+        list_movements,
+        list_locations,
+        add_location,
+        adjust,
+        set_level,
+        receive,
+        reserve,
+        release,
+        transfer,
+    ],
+)

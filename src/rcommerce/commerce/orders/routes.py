@@ -1,0 +1,119 @@
+"""/orders over HTTP, but for what moves money: that is in payments."""
+
+from typing import Annotated
+from uuid import UUID
+
+from litestar import Router, get, patch, post
+from litestar.params import Parameter
+from litestar.response.base import ASGIResponse
+
+from rcommerce.commerce import answers
+from rcommerce.commerce.orders import service
+from rcommerce.commerce.orders.schema import (
+    EventsAnswer,
+    FulfillmentStatus,
+    Fulfilment,
+    NewOrder,
+    OrderAnswer,
+    OrderChange,
+    OrderFilter,
+    OrdersAnswer,
+    OrderView,
+    PaymentStatus,
+    Return,
+    Status,
+)
+from rcommerce.commerce.parameters import Cursor, IdempotencyKey, OrderToken, Page, PerPage
+from rcommerce.commerce.shop import Shop
+
+ORDER = answers.documented(OrderAnswer)
+
+
+def whole(body: bytes) -> ASGIResponse:
+    """An order under its name."""
+    return answers.json(b'{"order":' + body + b"}")
+
+
+@get("/", summary="List orders", responses=answers.documented(OrdersAnswer))
+async def list_orders(
+    shop: Shop,
+    page: Page = None,
+    per_page: PerPage = 20,
+    cursor: Cursor = None,
+    status: Status | None = None,
+    payment_status: PaymentStatus | None = None,
+    fulfillment_status: FulfillmentStatus | None = None,
+    customer_id: UUID | None = None,
+    customer_email: Annotated[str | None, Parameter(max_length=254)] = None,
+    order_number: Annotated[str | None, Parameter(max_length=64)] = None,
+) -> ASGIResponse:
+    """Newest first: the customer's own, or all for staff (scope orders:read)."""
+    wanted = OrderFilter(
+        customer_id=customer_id,
+        status=status,
+        payment_status=payment_status,
+        fulfillment_status=fulfillment_status,
+        customer_email=customer_email and customer_email.lower(),
+        order_number=order_number,
+    )
+    return answers.json(await service.everyone(shop, wanted, page, per_page, cursor))
+
+
+@get("/{order_id:uuid}", summary="One order", responses=ORDER)
+async def get_order(shop: Shop, order_id: UUID, order_token: OrderToken = None) -> ASGIResponse:
+    """Its customer's, or a guest's with its X-Order-Token; an id alone opens nothing."""
+    return whole(await service.one(shop, order_id, order_token))
+
+
+@post("/", summary="Order without a cart", responses=answers.documented(OrderView, 201))
+async def create_order(
+    shop: Shop, data: NewOrder, idempotency_key: IdempotencyKey = None
+) -> ASGIResponse:
+    """Its stock is held for a time, in which it is to be paid under /payments."""
+    body, token = await service.create(shop, data)
+    if token is not None:
+        body = body[:-1] + b',"order_token":"' + token.encode() + b'"}'
+    return answers.json(body, 201)
+
+
+@patch("/{order_id:uuid}", summary="Change an order", responses=ORDER)
+async def change_order(shop: Shop, order_id: UUID, data: OrderChange) -> ASGIResponse:
+    """Hold it, take it up again, note something. Scope orders:write."""
+    return whole(await service.change(shop, order_id, data))
+
+
+@post("/{order_id:uuid}/fulfill", status_code=200, summary="Send items", responses=ORDER)
+async def fulfil(
+    shop: Shop, order_id: UUID, data: Fulfilment, idempotency_key: IdempotencyKey = None
+) -> ASGIResponse:
+    """Some, or all that is left; or carry a sent order further. Scope orders:write."""
+    return whole(await service.fulfil(shop, order_id, data))
+
+
+@post("/{order_id:uuid}/return", status_code=200, summary="Take items back", responses=ORDER)
+async def take_back(
+    shop: Shop, order_id: UUID, data: Return, idempotency_key: IdempotencyKey = None
+) -> ASGIResponse:
+    """Some, or all that was sent. Scope orders:write."""
+    return whole(await service.take_back(shop, order_id, data))
+
+
+@get("/{order_id:uuid}/events", summary="What happened", responses=answers.documented(EventsAnswer))
+async def list_events(shop: Shop, order_id: UUID, order_token: OrderToken = None) -> ASGIResponse:
+    """Oldest first."""
+    return answers.json(await service.events(shop, order_id, order_token))
+
+
+router = Router(
+    "/orders",
+    tags=["Orders"],
+    route_handlers=[
+        list_orders,
+        get_order,
+        create_order,
+        change_order,
+        fulfil,
+        take_back,
+        list_events,
+    ],
+)

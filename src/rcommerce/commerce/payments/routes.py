@@ -1,0 +1,120 @@
+"""/payments and /webhooks over HTTP, and the steps of an order that move money."""
+
+from uuid import UUID
+
+from litestar import Request, Router, get, post
+from litestar.datastructures import State
+from litestar.response.base import ASGIResponse
+
+from rcommerce.commerce.orders.routes import ORDER, whole
+from rcommerce.commerce.orders.schema import Cancellation
+from rcommerce.commerce.parameters import IdempotencyKey, OrderToken
+from rcommerce.commerce.payments import service
+from rcommerce.commerce.payments.schema import (
+    Methods,
+    MethodsQuery,
+    NewPayment,
+    PaymentResult,
+    PaymentView,
+    RefundRequest,
+    RefundState,
+)
+from rcommerce.commerce.shop import Shop
+
+# Steps with a call to a gateway between them: each can be done again at any point.
+STEPS = {"idempotency": "steps"}
+
+
+@post("/payments/methods", status_code=200, summary="Ways to pay")
+async def list_methods(shop: Shop, data: MethodsQuery) -> Methods:
+    """For a sum."""
+    return service.methods(shop, data)
+
+
+@post("/payments", summary="Pay an order", opt=STEPS)
+async def create_payment(
+    shop: Shop,
+    data: NewPayment,
+    order_token: OrderToken = None,
+    idempotency_key: IdempotencyKey = None,
+) -> PaymentResult:
+    """An order has one payment that is open: paying it again is the same payment."""
+    return await service.pay(shop, data, order_token)
+
+
+@get("/payments/{payment_id:uuid}", summary="One payment")
+async def get_payment(shop: Shop, payment_id: UUID, order_token: OrderToken = None) -> PaymentView:
+    """For who may see its order."""
+    return await service.one(shop, payment_id, order_token)
+
+
+@post(
+    "/payments/{payment_id:uuid}/confirm", status_code=200, summary="The money is here", opt=STEPS
+)
+async def confirm_payment(
+    shop: Shop, payment_id: UUID, idempotency_key: IdempotencyKey = None
+) -> PaymentView:
+    """Of a manual payment. Scope payments:write."""
+    return await service.confirm(shop, payment_id)
+
+
+@post("/payments/{payment_id:uuid}/refund", status_code=200, summary="Give back", opt=STEPS)
+async def refund_payment(
+    shop: Shop, payment_id: UUID, data: RefundRequest, idempotency_key: IdempotencyKey = None
+) -> RefundState:
+    """An amount, or all that is left. Scope payments:write."""
+    return await service.refund(shop, payment_id, data)
+
+
+@post(
+    "/orders/{order_id:uuid}/refund",
+    status_code=200,
+    summary="Refund an order",
+    responses=ORDER,
+    opt=STEPS,
+)
+async def refund_order(
+    shop: Shop, order_id: UUID, data: RefundRequest, idempotency_key: IdempotencyKey = None
+) -> ASGIResponse:
+    """An amount, or all that is left. Scope payments:write."""
+    return whole(await service.refund_order(shop, order_id, data))
+
+
+@post(
+    "/orders/{order_id:uuid}/cancel",
+    status_code=200,
+    summary="Cancel an order",
+    responses=ORDER,
+    opt=STEPS,
+)
+async def cancel_order(
+    shop: Shop,
+    order_id: UUID,
+    data: Cancellation | None = None,
+    order_token: OrderToken = None,
+    idempotency_key: IdempotencyKey = None,
+) -> ASGIResponse:
+    """Before anything of it was sent. Its stock goes back, and what was paid."""
+    return whole(await service.cancel(shop, order_id, data or Cancellation(), order_token))
+
+
+@post("/webhooks/{gateway_id:str}", status_code=204, summary="A gateway's event", opt=STEPS)
+async def receive_event(shop: Shop, gateway_id: str, request: Request[None, None, State]) -> None:
+    """Signed by the gateway; each is applied once."""
+    await service.apply_event(shop, gateway_id, request.headers, await request.body())
+
+
+router = Router(
+    "/",
+    tags=["Payments"],
+    route_handlers=[
+        list_methods,
+        create_payment,
+        get_payment,
+        confirm_payment,
+        refund_payment,
+        refund_order,
+        cancel_order,
+        receive_event,
+    ],
+)

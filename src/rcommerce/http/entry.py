@@ -1,0 +1,89 @@
+"""The outermost layer: a raw ASGI wrapper that every request passes, so it does little."""
+
+import re
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from rcommerce import ids
+from rcommerce.http.problems import MEDIA_TYPE, document
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{8,128}")
+
+
+def is_http(scope: Any) -> bool:
+    """Whether this is a request, not a lifespan or a websocket."""
+    return bool(scope["type"] == "http")
+
+
+class Entry:
+    """Names the request, and turns away an address that is not text.
+
+    A request keeps the X-Request-ID that it came with, where that is sane.
+    """
+
+    __slots__ = ("app",)
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if not is_http(scope):
+            await self.app(scope, receive, send)
+            return
+        request_id = b""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+                request_id = value
+                break
+        else:
+            request_id = str(ids.new_id()).encode()
+
+        async def named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+            await send(message)
+
+        fault = _address_fault(scope)
+        if fault is not None:
+            await _refuse(named, fault)
+            return
+        await self.app(scope, receive, named)
+
+
+def _address_fault(scope: Any) -> str | None:
+    """What is wrong with the path or the query, if anything: NUL, or bytes that are not UTF-8."""
+    path, query = scope["path"], scope["query_string"]
+    if "\x00" in path or "\ufffd" in path or any("\ud800" <= c <= "\udfff" for c in path):
+        return "path"
+    if b"%" in query:
+        raw = unquote_to_bytes(query)
+        if b"\x00" in raw:
+            return "query"
+        try:
+            raw.decode()
+        except UnicodeDecodeError:
+            return "query"
+    return None
+
+
+async def _refuse(send: Send, part: str) -> None:
+    body = msgspec.json.encode(
+        document(
+            status=400,
+            title="Invalid request",
+            detail=f"the {part} must be text in UTF-8 without NUL",
+            code="validation_failed",
+            instance="",
+        )
+    )
+    headers = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+    ]
+    await send({"type": "http.response.start", "status": 400, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,273 @@
+"""Idempotency-Key: a POST that is sent again gives the answer that it gave the first time.
+
+Two ways, by what the route does:
+
+- One transaction (most POSTs). The key's row, the work and the answer are committed together: a
+  crash undoes all three, and a second request with the key waits on the row of the first.
+- Several steps with a call to a gateway between (`opt={"idempotency": STEPS}`). The service itself
+  can be done again at any point; the row only keeps the answer, and lets a second request wait a
+  moment for the first.
+
+An error keeps nothing: the work is undone, and the same key may try again.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from hashlib import sha256
+from typing import Any
+
+from litestar.types import Message, Receive, Scope, Send
+
+from rcommerce.commerce.shop import Shop
+from rcommerce.database import Connection
+from rcommerce.errors import Conflict, Invalid, TooLarge, Unprocessable
+
+STEPS = "steps"
+LONGEST_KEY = 255
+SHORTEST_GUEST_KEY = 16
+KEPT_HOURS = 24
+WAIT_S, WAITS = 0.1, 50  # for the first of several: five seconds at the most
+
+Handle = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Answer:
+    """A response held back until it is safe to give."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.messages: list[Message] = []
+        self.content_type = ""
+        self.body = b""
+
+    async def collect(self, message: Message) -> None:
+        """Takes the place of ASGI's send."""
+        self.messages.append(message)
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = dict(message["headers"])
+            self.content_type = headers.get(b"content-type", b"").decode("latin-1")
+        elif message["type"] == "http.response.body":
+            self.body += message.get("body", b"")
+
+    async def give(self, send: Send) -> None:
+        """Sends what was held back."""
+        for message in self.messages:
+            await send(message)
+
+
+class _Undo(Exception):
+    """Takes the transaction back."""
+
+
+async def handle(
+    shop: Shop,
+    headers: Mapping[str, str],
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    app: Handle,
+    *,
+    steps: bool,
+) -> None:
+    """Handles a POST that carries an Idempotency-Key. Raises Invalid, TooLarge, Unprocessable."""
+    key = headers["idempotency-key"]
+    caller = _holder(shop, headers)
+    shortest = SHORTEST_GUEST_KEY if caller == "guest" else 1
+    if not shortest <= len(key) <= LONGEST_KEY:
+        raise Invalid.field(
+            "Idempotency-Key", f"must have {shortest} to {LONGEST_KEY} characters, such as a UUID"
+        )
+    body = await _whole_body(receive, shop.services.settings.server.limits.max_request_size_mb)
+    fingerprint = sha256(b"\n".join((scope["path"].encode(), scope["query_string"], body))).digest()
+    params = {
+        "tenant": shop.tenant.id,
+        "caller": caller,
+        "key": key,
+        "fingerprint": fingerprint,
+    }
+    shop.idempotency_key = key
+    run = _in_steps if steps else _in_one_transaction
+    await run(shop, params, scope, _replayed(body, receive), send, app)
+
+
+def _holder(shop: Shop, headers: Mapping[str, str]) -> str:
+    """Whose key it is. Guests are told apart by what they hold; one who holds nothing yet has to
+    send a key that nobody else can guess, or would be given another's answer."""
+    held = headers.get("x-cart-token") or headers.get("x-order-token")
+    if shop.caller.name == "guest" and held:
+        return f"guest:{sha256(held.encode()).hexdigest()}"
+    return shop.caller.name
+
+
+async def _in_one_transaction(
+    shop: Shop, params: dict[str, Any], scope: Scope, receive: Receive, send: Send, app: Handle
+) -> None:
+    answer = Answer()
+    try:
+        async with shop.services.database.write() as tx:
+            if not await _claim(tx, params):
+                kept = await _kept(tx, params)
+                if kept is None:
+                    raise Conflict("a request with this key is under way", code="in_progress")
+                answer = kept
+            else:
+                shop.connection = tx
+                await app(scope, receive, answer.collect)
+                await _keep_or_undo(tx, params, answer)
+    except _Undo:
+        pass
+    finally:
+        shop.connection = None
+    await answer.give(send)
+
+
+async def _in_steps(
+    shop: Shop, params: dict[str, Any], scope: Scope, receive: Receive, send: Send, app: Handle
+) -> None:
+    for _ in range(WAITS):
+        async with shop.read() as conn:
+            if await _claim(conn, params):
+                break
+            kept = await _kept(conn, params)
+        if kept is not None:
+            await kept.give(send)
+            return
+        await asyncio.sleep(WAIT_S)
+    # Claimed, or its holder is gone or slow: doing it again is harmless.
+    answer = Answer()
+    done = False
+    try:
+        await app(scope, receive, answer.collect)
+        done = 0 < answer.status < 400
+    finally:
+        async with shop.read() as conn:
+            await (_keep(conn, params, answer) if done else _forget(conn, params))
+    await answer.give(send)
+
+
+async def _claim(conn: Connection, params: dict[str, Any]) -> bool:
+    """Whether the key is ours now. Waits for a transaction that is about to decide it."""
+    return bool(
+        await conn.execute(
+            """
+            insert into idempotency_key (tenant_id, caller, key, fingerprint)
+            values (%(tenant)s, %(caller)s, %(key)s, %(fingerprint)s)
+            on conflict do nothing
+            """,
+            params,
+        )
+    )
+
+
+async def _kept(conn: Connection, params: dict[str, Any]) -> Answer | None:
+    """The answer of a key that was used; None while it is under way. Raises Unprocessable."""
+    row = await conn.one_or_none(
+        """
+        select fingerprint, status, content_type, body from idempotency_key
+         where (tenant_id, caller, key) = (%(tenant)s, %(caller)s, %(key)s)
+        """,
+        params,
+    )
+    if row is None or row[1] is None:
+        if row is not None and row[0] != params["fingerprint"]:
+            raise _reused()
+        return None
+    if row[0] != params["fingerprint"]:
+        raise _reused()
+    answer = Answer()
+    headers = [
+        (b"content-type", row[2].encode("latin-1")),
+        (b"content-length", str(len(row[3])).encode()),
+        (b"idempotent-replayed", b"true"),
+        (b"cache-control", b"no-store"),
+    ]
+    await answer.collect({"type": "http.response.start", "status": row[1], "headers": headers})
+    await answer.collect({"type": "http.response.body", "body": row[3], "more_body": False})
+    return answer
+
+
+def _reused() -> Unprocessable:
+    return Unprocessable(
+        "this Idempotency-Key was used for another request", code="idempotency_key_reused"
+    )
+
+
+async def _keep(conn: Connection, params: dict[str, Any], answer: Answer) -> None:
+    await conn.execute(
+        """
+        update idempotency_key
+           set status = %(status)s, content_type = %(content_type)s, body = %(body)s
+         where (tenant_id, caller, key) = (%(tenant)s, %(caller)s, %(key)s) and status is null
+        """,
+        {
+            **params,
+            "status": answer.status,
+            "content_type": answer.content_type,
+            "body": answer.body,
+        },
+    )
+
+
+async def _keep_or_undo(conn: Connection, params: dict[str, Any], answer: Answer) -> None:
+    if answer.status >= 400:
+        raise _Undo
+    await _keep(conn, params, answer)
+
+
+async def _forget(conn: Connection, params: dict[str, Any]) -> None:
+    await conn.execute(
+        """
+        delete from idempotency_key
+         where (tenant_id, caller, key) = (%(tenant)s, %(caller)s, %(key)s) and status is null
+        """,
+        params,
+    )
+
+
+async def forget_old(conn: Connection, limit: int) -> int:
+    """Forgets answers after a day, of every tenant; returns how many."""
+    return await conn.execute(
+        """
+        delete from idempotency_key k
+         using tenant t
+         cross join lateral (
+            select caller, key from idempotency_key o
+             where o.tenant_id = t.id
+               and o.created_at < now() - make_interval(hours => %(hours)s)
+             order by o.created_at
+             limit %(limit)s
+               for update skip locked) old
+         where (k.tenant_id, k.caller, k.key) = (t.id, old.caller, old.key)
+        """,
+        {"limit": limit, "hours": KEPT_HOURS},
+    )
+
+
+async def _whole_body(receive: Receive, limit_mb: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return b"".join(parts)
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit_mb * 1024 * 1024:
+            raise TooLarge(f"a request has at most {limit_mb} MiB")
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """A receive that gives the body again, then what comes after it."""
+    given = False
+
+    async def replay() -> Any:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

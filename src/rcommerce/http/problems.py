@@ -1,0 +1,145 @@
+"""Errors as RFC 9457 problem documents: the one place where they are translated."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+import psycopg
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from rcommerce.errors import FieldError, Problem
+
+MEDIA_TYPE = "application/problem+json"
+log = structlog.get_logger()
+AnyRequest = Request[Any, Any, Any]
+
+
+def document(
+    *,
+    status: int,
+    title: str,
+    detail: str,
+    code: str,
+    instance: str,
+    fields: tuple[FieldError, ...] = (),
+    extra: Mapping[str, object] | None = None,
+) -> dict[str, Any]:
+    """The members of a problem. `error` repeats the detail, for clients that look there."""
+    return {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": instance,
+        "code": code,
+        "error": detail,
+        "errors": [{"field": each.field, "message": each.message} for each in fields],
+        **(extra or {}),
+    }
+
+
+def _answer(body: dict[str, Any], headers: dict[str, str] | None = None) -> Response[bytes]:
+    return Response(
+        msgspec.json.encode(body),
+        status_code=body["status"],
+        media_type=MEDIA_TYPE,
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )
+
+
+def of_problem(request: AnyRequest, error: Problem) -> Response[bytes]:
+    """What the shop refused."""
+    headers = {}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(error.retry_after_s)
+    body = document(
+        status=error.status,
+        title=error.title,
+        detail=error.detail,
+        code=error.code,
+        instance=request.url.path,
+        fields=error.fields,
+        extra=error.extra,
+    )
+    return _answer(body, headers)
+
+
+def of_http(request: AnyRequest, error: HTTPException) -> Response[bytes]:
+    """What the framework refused: a path, a method, a body that is not as declared."""
+    status = error.status_code
+    if status >= 500:
+        return of_fault(request, error)
+    fields = _faults(error) if isinstance(error, ValidationException) else ()
+    if fields:
+        detail = "; ".join(f"{each.field}: {each.message}" for each in fields)
+    else:
+        detail = error.detail
+    codes = {400: "validation_failed", 404: "not_found", 405: "method_not_allowed"}
+    body = document(
+        status=status,
+        title="Invalid request" if status == 400 else HTTPStatus(status).phrase,
+        detail=detail,
+        code=codes.get(status, HTTPStatus(status).name.lower()),
+        instance=request.url.path,
+        fields=fields,
+    )
+    return _answer(body, dict(error.headers or {}))
+
+
+def _faults(error: ValidationException) -> tuple[FieldError, ...]:
+    """The fields at fault, by the names that the client sent."""
+    faults = []
+    for each in error.extra if isinstance(error.extra, list) else ():
+        message = str(each.get("message", "")).replace("`", "")
+        field = str(each.get("key", "")).removeprefix("data.")
+        for words in ("Object contains unknown field ", "Object missing required field "):
+            if message.startswith(words):
+                name = message.removeprefix(words)
+                field = name if field in ("data", "") else f"{field}.{name}"
+                message = "is not a field here" if "unknown" in words else "is missing"
+        if message == "'data'":  # how the framework says that there was no body
+            field, message = "body", "is missing"
+        faults.append(FieldError("body" if field == "data" else field, message))
+    return tuple(faults)
+
+
+def of_database(request: AnyRequest, error: psycopg.Error) -> Response[bytes]:
+    """A value that passed every check and still does not fit a column is the client's; the rest
+    is ours."""
+    if isinstance(error, psycopg.DataError):
+        log.warning("value_refused_by_database", path=request.url.path, error=str(error))
+        body = document(
+            status=400,
+            title="Invalid request",
+            detail="a value is out of range",
+            code="validation_failed",
+            instance=request.url.path,
+        )
+        return _answer(body)
+    return of_fault(request, error)
+
+
+def of_fault(request: AnyRequest, error: Exception) -> Response[bytes]:
+    """A fault of ours: logged whole, told not at all."""
+    log.error("unhandled", path=request.url.path, method=request.method, exc_info=error)
+    body = document(
+        status=500,
+        title="Internal error",
+        detail="something went wrong here; the log has it under this request's X-Request-ID",
+        code="internal_error",
+        instance=request.url.path,
+    )
+    return _answer(body)
+
+
+HANDLERS: dict[Any, Any] = {
+    Problem: of_problem,
+    HTTPException: of_http,
+    psycopg.Error: of_database,
+    Exception: of_fault,
+}

@@ -1,0 +1,69 @@
+"""The middleware of the API's routes: it makes the Shop, and keeps idempotent answers."""
+
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from rcommerce.commerce.shop import Services, Shop
+from rcommerce.commerce.tenants.service import Directory
+from rcommerce.errors import FieldError, Invalid
+from rcommerce.http import idempotency
+from rcommerce.http.entry import is_http
+from rcommerce.http.identity import cart_token, identify
+
+
+class ShopMiddleware(ASGIMiddleware):
+    """Puts `shop` and `cart_token` into the scope's state."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._directory = Directory(services.database)
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "ShopMiddleware":
+        """Itself: the framework copies its routers, and there is one database pool a process."""
+        return self
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """ASGI."""
+        if not is_http(scope):
+            await next_app(scope, receive, send)
+            return
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        if scope["query_string"]:
+            _check_query(scope)
+        shop = await identify(self._services, self._directory, headers)
+        scope["state"]["shop"] = shop
+        scope["state"]["cart_token"] = cart_token(headers)
+        if scope.get("method") == "POST" and "idempotency-key" in headers:
+            steps = scope["route_handler"].opt.get("idempotency") == idempotency.STEPS
+            await idempotency.handle(shop, headers, scope, receive, send, next_app, steps=steps)
+            return
+        await next_app(scope, receive, send)
+
+
+def _check_query(scope: Scope) -> None:
+    """Raises Invalid for a parameter that the route does not have: most likely it is misspelt."""
+    known = scope["route_handler"].opt["query"]
+    faults = [
+        FieldError(name.decode("latin-1"), "is not a parameter here")
+        for name in (part.partition(b"=")[0] for part in scope["query_string"].split(b"&"))
+        if name and name not in known
+    ]
+    if faults:
+        right = ", ".join(sorted(name.decode() for name in known)) or "none"
+        raise Invalid(
+            f"{faults[0].field} is not a parameter here; there are: {right}", fields=faults
+        )
+
+
+def provide_shop(scope: Scope) -> Shop:
+    """The dependency `shop`."""
+    shop: Shop = scope["state"]["shop"]
+    return shop
+
+
+def provide_cart_token(scope: Scope) -> str | None:
+    """The dependency `cart_token`."""
+    token: str | None = scope["state"]["cart_token"]
+    return token

@@ -1,0 +1,32 @@
+"""The log: lines of JSON for machines, readable ones in a terminal."""
+
+import logging
+import sys
+
+import structlog
+
+from rcommerce.settings.schema import Logging
+
+
+def configure(settings: Logging) -> None:
+    """Sends every log line to standard error, in the format of the settings."""
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    is_text = settings.format == "Text" or (settings.format is None and sys.stderr.isatty())
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    trace: structlog.typing.Processor = structlog.processors.dict_tracebacks
+    if is_text:
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        trace = structlog.processors.StackInfoRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            trace,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(name)s: %(message)s")
