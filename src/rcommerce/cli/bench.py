@@ -1,10 +1,74 @@
 """rcommerce bench: what it can do here, as ratios to ceilings measured in the same run."""
 
+from typing import Annotated
+
+import msgspec
 import typer
+from rich.table import Table
 
-app = typer.Typer(help="Benchmarks.", no_args_is_help=True)
+from rcommerce.bench.registry import BENCHMARKS, measure
+from rcommerce.bench.report import Result
+from rcommerce.cli.session import Json, err, out
+from rcommerce.errors import SettingsError
+
+MISSED = 1
+app = typer.Typer(help="Benchmarks: ratios to ceilings of the same run.", no_args_is_help=True)
 
 
-@app.callback()
-def group() -> None:
-    """Benchmarks."""
+@app.command("list")
+def list_benchmarks(as_json: Json = False) -> None:
+    """List the benchmarks."""
+    if as_json:
+        rows = [{"name": name, "about": b.about, "bar": b.bar} for name, b in BENCHMARKS.items()]
+        print(msgspec.json.encode({"benchmarks": rows}).decode())
+        return
+    table = Table("Name", "What", "Bar", header_style="bold")
+    for name, benchmark in BENCHMARKS.items():
+        table.add_row(name, benchmark.about, benchmark.bar)
+    out.print(table)
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(help="A benchmark's name, or all.")],
+    as_json: Json = False,
+) -> None:
+    """Run a benchmark in a shop of its own. Exit code 1: it missed its bar.
+
+    Examples:
+
+      rcommerce bench run read-cold
+
+      rcommerce bench run checkout --json
+    """
+    names = list(BENCHMARKS) if name == "all" else [name]
+    if unknown := [each for each in names if each not in BENCHMARKS]:
+        known = ", ".join([*BENCHMARKS, "all"])
+        raise SettingsError(f"there is no benchmark {unknown[0]}; there are {known}")
+    results = []
+    for each in names:
+        with err.status(each) as status:
+            result = measure(each, lambda text, each=each: status.update(f"{each}: {text}"))  # type: ignore[misc]
+        results.append(result)
+        if not as_json:
+            _print(result)
+    if as_json:
+        shown = results[0] if name != "all" else {"results": results}
+        print(msgspec.json.encode(shown).decode())
+    if not all(result.ok for result in results):
+        raise typer.Exit(MISSED)
+
+
+def _print(result: Result) -> None:
+    verdict = "[green]ok[/green]" if result.ok else "[red]missed[/red]"
+    if result.ratio is None:
+        line = f"{result.value:g} {result.unit} (bar ≤ {result.bar:g})"
+    else:
+        line = (
+            f"{result.value:,.0f} {result.unit}, ceiling {result.ceiling:,.0f}:"
+            f" ratio {result.ratio:.2f} (bar ≥ {result.bar:g})"
+        )
+    out.print(f"[bold]{result.name}[/bold]  {line}  {verdict}")
+    for key, value in result.details.items():
+        if key != "rounds":
+            out.print(f"  [dim]{key.replace('_', ' ')}: {value}[/dim]")

@@ -113,8 +113,8 @@ async def _taxonomy(cursor: AsyncCursor[Any], tenant: UUID) -> None:
             tenant,
             demo_id(tenant, "category", kind[0]),
             demo_id(tenant, "category", kind[1]),
-            f"{kind[0]}s",
-            f"{kind[0].lower()}s",
+            _plural(kind[0]),
+            _plural(kind[0]).lower(),
         )
         for kind in KINDS
     ]
@@ -141,6 +141,10 @@ async def _taxonomy(cursor: AsyncCursor[Any], tenant: UUID) -> None:
             for position, title in enumerate(COLLECTIONS)
         ],
     )
+
+
+def _plural(noun: str) -> str:
+    return f"{noun.removesuffix('fe')}ves" if noun.endswith("fe") else f"{noun}s"
 
 
 async def _copy(

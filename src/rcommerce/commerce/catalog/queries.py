@@ -181,8 +181,7 @@ _CONDITIONS = {
             select c.id from tree
               join category c on (c.tenant_id, c.parent_id) = (%(tenant)s, tree.id)
         ) select id from tree)""",
-    # Words as they stand, or alike to a few letters: %%> is pg_trgm's word similarity.
-    "q": """(t.search @@ websearch_to_tsquery('simple', %(q)s) or t.search_text %%> %(q)s)""",
+    "q": "t.id in (select product_matches(%(tenant)s, %(q)s))",
     "is_featured": "t.is_featured = %(is_featured)s",
 }
 

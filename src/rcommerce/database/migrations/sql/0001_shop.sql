@@ -159,6 +159,25 @@ create index product_tags on product using gin (tenant_id, tags);
 create index product_search on product using gin (tenant_id, search);
 create index product_trigrams on product using gin (tenant_id, search_text gin_trgm_ops);
 
+-- The products that a search means: those with its words; where there are none, those whose text
+-- is alike, which forgives a typo. The threshold is the function's own, so no session has to be set.
+create function product_matches(tenant uuid, words text) returns setof uuid
+    language sql stable parallel safe
+    set pg_trgm.word_similarity_threshold = 0.3
+    as $$
+        with exact as materialized (
+            select id from product
+             where tenant_id = tenant and search @@ websearch_to_tsquery('simple', words)
+             limit 10000
+        ), alike as (
+            select id from product
+             where tenant_id = tenant and search_text %> words and not exists (select from exact)
+             order by word_similarity(words, search_text) desc
+             limit 1000
+        )
+        select id from exact union all select id from alike
+    $$;
+
 create table variant (
     tenant_id uuid not null references tenant (id),
     id uuid not null,

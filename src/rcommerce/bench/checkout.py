@@ -1,0 +1,163 @@
+"""checkout: a guest's cart, an item, a paid order.
+
+The ceiling is pgbench, on as many connections, sending the very statements that the server sends
+for it: recorded from PostgreSQL's log at the beginning of the run, prepared as the server prepares.
+"""
+
+import asyncio
+import random
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rcommerce.bench import report, statements
+from rcommerce.bench.load import Connection, Load, LoadError, post
+from rcommerce.bench.report import Result
+from rcommerce.bench.setup import Bench, run_pinned
+from rcommerce.database.embedded import binaries
+from rcommerce.errors import StartError
+
+BAR = 0.35
+CONNECTIONS = 16
+SECONDS = 6
+ROUNDS = 5
+PRODUCTS = 2_000
+VARIANTS = 20  # that are recorded, and sold by both sides
+MARK = "bench-mark"
+ADDRESS = {
+    "first_name": "Ada",
+    "last_name": "Lovelace",
+    "address1": "12 St James's Square",
+    "city": "London",
+    "zip": "SW1Y 4JH",
+    "country": "GB",
+}
+
+
+class Shopper:
+    """Buys one unit of a variant, over and over."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def buy(self, product: str, variant: str) -> None:
+        """Cart, item, complete. Raises LoadError."""
+        answer = await self._post("/carts/guest", {}, "")
+        cart, token = answer["cart"]["id"], f"X-Cart-Token: {answer['cart']['session_token']}\r\n"
+        line = {"product_id": product, "variant_id": variant, "quantity": 1}
+        await self._post(f"/carts/{cart}/items", line, token)
+        order = {
+            "cart_id": cart,
+            "shipping_address": ADDRESS,
+            "payment_method": {"type": "card", "gateway_id": "test", "token": "tok_approve"},
+            "customer_email": "ada@example.com",
+        }
+        await self._post("/checkout/complete", order, f"{token}Idempotency-Key: {uuid.uuid4()}\r\n")
+
+    async def _post(self, path: str, body: dict[str, Any], headers: str) -> dict[str, Any]:
+        request = post(f"/api/v1{path}", msgspec.json.encode(body), headers)
+        status, answer = await self._connection.ask(request)
+        if status != 201:
+            raise LoadError(f"{path}: status {status}: {answer[:300]!r}")
+        decoded: dict[str, Any] = msgspec.json.decode(answer)
+        return decoded
+
+
+def run(bench: Bench) -> Result:
+    """Both sides in turn."""
+    goods = [
+        (str(row[0]), str(row[1]))
+        for row in bench.query(
+            f"select product_id, id from variant order by id limit {VARIANTS}"  # noqa: S608
+        )
+    ]
+    bench.query("update inventory_level set on_hand = 1000000")
+    values, ceilings, latencies = [], [], []
+    server = bench.server({"RCOMMERCE_CHECKOUT__SWEEP_INTERVAL_SECS": "3600"})
+    with server, tempfile.TemporaryDirectory(prefix="rcommerce-pgbench-") as scripts:
+        bench.tell("recording the statements")
+        files = asyncio.run(_record(bench, server.port, goods, Path(scripts)))
+        for number in range(1, ROUNDS + 1):
+            bench.tell(f"round {number} of {ROUNDS}")
+            load = asyncio.run(_shop(server.port, goods))
+            values.append(load.per_second)
+            latencies.append(report.percentile(load.latencies_s, 0.99))
+            ceilings.append(_ceiling(bench, files))
+    return report.against(
+        "checkout",
+        "orders/s",
+        BAR,
+        values,
+        ceilings,
+        {
+            "ceiling_is": "pgbench with the same statements",
+            "connections": CONNECTIONS,
+            "statements_an_order": _length(files[0]),
+            "p99_ms": sorted(latencies)[len(latencies) // 2],
+        },
+    )
+
+
+async def _shop(port: int, goods: list[tuple[str, str]]) -> Load:
+    load = Load()
+    begun = time.perf_counter()
+
+    async def client() -> None:
+        connection = await Connection.open(port)
+        shopper = Shopper(connection)
+        try:
+            while (start := time.perf_counter()) < begun + SECONDS:
+                await shopper.buy(*random.choice(goods))
+                load.latencies_s.append(time.perf_counter() - start)
+        finally:
+            connection.close()
+
+    async with asyncio.TaskGroup() as clients:
+        for _ in range(CONNECTIONS):
+            clients.create_task(client())
+    load.seconds = time.perf_counter() - begun
+    return load
+
+
+async def _record(
+    bench: Bench, port: int, goods: list[tuple[str, str]], folder: Path
+) -> list[Path]:
+    """A script a variant, from two recordings of its checkout."""
+    shopper = Shopper(await Connection.open(port))
+    files = []
+    log = bench.folder / "postgres" / "postgres.log"
+    with statements.logging(bench):
+        await asyncio.sleep(0.5)  # the server's connections have to hear of it
+        for number, good in enumerate(goods):
+            await shopper.buy(*good)  # what a process remembers for a while, it remembers now
+            log.write_bytes(b"")
+            for _ in range(2):
+                bench.query(f"select '{MARK}'")
+                await shopper.buy(*good)
+            bench.query(f"select '{MARK}'")
+            first, second, _ = statements.recorded(log, MARK)
+            file = folder / f"checkout-{number}.sql"
+            file.write_text(statements.script(first, second))
+            files.append(file)
+    return files
+
+
+def _ceiling(bench: Bench, files: list[Path]) -> float:
+    command = [
+        str(binaries() / "pgbench"), "--no-vacuum", "--protocol=prepared",
+        f"--client={CONNECTIONS}", "--jobs=1", f"--time={SECONDS}",
+        *(f"--file={file}" for file in files), bench.dsn,
+    ]  # fmt: skip
+    output = run_pinned(bench, command)
+    for line in output.splitlines():
+        if line.startswith("tps = "):
+            return float(line.split()[2])
+    raise StartError(f"pgbench has printed no tps:\n{output}")
+
+
+def _length(file: Path) -> int:
+    return sum(not line.startswith("\\set") for line in file.read_text().splitlines() if line)

@@ -1,0 +1,89 @@
+"""Where benchmarks run: a shop of their own in a temporary folder, each side on its processor.
+
+PostgreSQL and the load are on one processor, the side that is measured (a worker of the server, or
+the client that is its ceiling) on another: both sides of a ratio have the same.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from rcommerce.database import migrate
+from rcommerce.database.embedded import EmbeddedPostgres
+from rcommerce.errors import StartError
+from rcommerce.lab.server import Server
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """A shop to measure. `tell` reports progress."""
+
+    folder: Path
+    dsn: str
+    measured_cpus: set[int]
+    other_cpus: set[int]
+    tell: Callable[[str], None]
+
+    def server(self, settings: Mapping[str, str] | None = None) -> Server:
+        """The server with one worker, on the measured processor."""
+        return Server(self.folder, settings=settings, cpus=self.measured_cpus)
+
+    def query(self, sql: str) -> list[tuple[object, ...]]:
+        """Rows from the shop's database."""
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            cursor = connection.execute(sql)
+            return list(cursor.fetchall()) if cursor.description else []
+
+
+@contextlib.contextmanager
+def shop(products: int, tell: Callable[[str], None]) -> Iterator[Bench]:
+    """A shop with so many demo products; its folder is gone afterwards. Raises StartError."""
+    before = os.sched_getaffinity(0)
+    measured, others = {min(before)}, before - {min(before)} or before
+    folder = Path(tempfile.mkdtemp(prefix="rcommerce-bench-"))
+    os.sched_setaffinity(0, others)  # PostgreSQL and the load inherit it
+    try:
+        tell("starting PostgreSQL")
+        with EmbeddedPostgres(folder / "postgres") as postgres:
+            migrate.upgrade(postgres.conninfo)
+            tell(f"making {products:,} products")
+            _load_demo(folder, products)
+            yield Bench(folder, postgres.conninfo, measured, others, tell)
+    finally:
+        os.sched_setaffinity(0, before)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _load_demo(folder: Path, products: int) -> None:
+    done = Server(folder).command("demo", "load", "--products", str(products), "--json")
+    if done.returncode != 0:
+        raise StartError(f"the demo products could not be made: {done.stderr[-2000:]}")
+
+
+def run_pinned(bench: Bench, command: list[str], stdin: str = "") -> str:
+    """A program's output, run on the measured processor. Raises StartError."""
+    cpus = bench.measured_cpus
+    done = subprocess.run(  # noqa: S603
+        command,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: os.sched_setaffinity(0, cpus),
+    )
+    if done.returncode != 0:
+        raise StartError(f"{command[0]} failed ({done.returncode}): {done.stderr[-3000:]}")
+    return done.stdout
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """The command that runs one of our modules."""
+    return [sys.executable, "-m", module, *arguments]

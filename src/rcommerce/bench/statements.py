@@ -1,0 +1,123 @@
+"""The very statements that the server sends, as scripts for pgbench.
+
+PostgreSQL's own log says what came over the wire: nothing in the server is changed for it, and what
+the code sends tomorrow is what is measured tomorrow. Two recordings of the same work are compared:
+a value that differs between them was made afresh (an id, a token), and becomes a variable.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rcommerce.bench.setup import Bench
+from rcommerce.errors import StartError
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_PARAMETER = re.compile(r"\$(\d+) = (NULL|'(?:[^']|'')*')")
+_ENTRY = re.compile(r"\d{4}-\d\d-\d\d [\d:.]+ \S+ \[\d+\] (\w+):  ")
+_MESSAGE = re.compile(r"(?:execute [^:]*|statement): (.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement with its parameters as SQL literals: NULL or a quoted text."""
+
+    sql: str
+    parameters: tuple[str, ...]
+
+
+@contextmanager
+def logging(bench: Bench) -> Iterator[None]:
+    """PostgreSQL logs every statement meanwhile."""
+    bench.query("alter system set log_statement = 'all'")
+    bench.query("select pg_reload_conf()")
+    try:
+        yield
+    finally:
+        bench.query("alter system reset log_statement")
+        bench.query("select pg_reload_conf()")
+
+
+def recorded(log: Path, mark: str) -> list[list[Statement]]:
+    """What was logged between each statement that holds `mark` and the next such one."""
+    parts: list[list[Statement]] = []
+    for kind, text in entries(log):
+        if kind == "DETAIL":
+            if parts and parts[-1] and text.startswith("Parameters: "):
+                values = tuple(value for _, value in _PARAMETER.findall(text))
+                parts[-1][-1] = Statement(parts[-1][-1].sql, values)
+        elif match := _MESSAGE.fullmatch(text):
+            if mark in match[1]:
+                parts.append([])
+            elif parts:
+                parts[-1].append(Statement(match[1].strip(), ()))
+    return parts
+
+
+def entries(log: Path) -> Iterator[tuple[str, str]]:
+    """(LOG, DETAIL, …; the text) of each entry of a PostgreSQL log."""
+    kind, lines = "", list[str]()
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        if begin := _ENTRY.match(line):
+            if kind:
+                yield kind, "\n".join(lines)
+            kind, lines = begin[1], [line[begin.end() :]]
+        else:
+            lines.append(line.removeprefix("\t"))
+    if kind:
+        yield kind, "\n".join(lines)
+
+
+def script(first: Sequence[Statement], second: Sequence[Statement]) -> str:
+    """A pgbench script that does what both recordings did, with fresh values each time.
+
+    Raises StartError where they are not the same statements.
+    """
+    if [each.sql for each in first] != [each.sql for each in second]:
+        raise StartError("two recordings of the same checkout sent different statements")
+    fresh: dict[str, str] = {}
+    for one, other in zip(first, second, strict=True):
+        for value, its in zip(one.parameters, other.parameters, strict=True):
+            if value != its:
+                _note_fresh(value, its, fresh)
+    lines = [rf"\set v{number} random(1, 281474976710655)" for number in range(len(fresh))]
+    for each in first:
+        lines.append(_rendered(each, fresh) + ";")
+    return "\n".join(lines) + "\n"
+
+
+def _note_fresh(value: str, other: str, fresh: dict[str, str]) -> None:
+    """Gives a value that was made afresh an expression that makes another one."""
+    text = value.strip("'")
+    uuids = _UUID.findall(text)
+    others = _UUID.findall(other)
+    if uuids:
+        for mine, its in zip(uuids, others, strict=True):
+            if mine != its and mine not in fresh:
+                number = f"lpad(to_hex(:v{len(fresh)}::bigint), 12, '0')"
+                fresh[mine] = f"('00000000-0000-7000-8000-' || {number})"
+    elif text not in fresh:
+        hashed = f"md5(:v{len(fresh)}::text)"
+        fresh[text] = rf"('\x' || {hashed})" if text.startswith("\\x") else hashed
+
+
+def _rendered(statement: Statement, fresh: dict[str, str]) -> str:
+    """The statement with its parameters in place."""
+
+    def place(match: re.Match[str]) -> str:
+        value = statement.parameters[int(match[1]) - 1]
+        text = value.strip("'")
+        if text in fresh:
+            return f"({fresh[text]})" + ("::uuid" if _UUID.fullmatch(text) else "")
+        inside = [each for each in dict.fromkeys(_UUID.findall(value)) if each in fresh]
+        if not inside:
+            return value
+        expression = value
+        for each in inside:
+            expression = f"replace({expression}, '{each}', {fresh[each]})"
+        return expression
+
+    flat = " ".join(line.strip() for line in statement.sql.splitlines())
+    return re.sub(r"\$(\d+)", place, flat)

@@ -1,0 +1,143 @@
+"""R Commerce itself as a process of its own, started as a user starts it."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+from rcommerce.errors import StartError
+
+START_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 40
+
+
+def free_port() -> int:
+    """A TCP port on the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """`rcommerce serve` on a data directory; use it as a context manager.
+
+    `settings` are environment variables, such as {"RCOMMERCE_CHECKOUT__SWEEP_INTERVAL_SECS": "1"};
+    `cpus` pins the process and its workers.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        workers: int = 1,
+        settings: Mapping[str, str] | None = None,
+        cpus: set[int] | None = None,
+        port: int | None = None,
+    ) -> None:
+        self.data_dir = data_dir
+        self.port = port or free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = data_dir / f"server-{self.port}.log"
+        self._workers = workers
+        self._settings = dict(settings or {})
+        self._cpus = cpus
+        self.process: subprocess.Popen[bytes] | None = None
+        self.start_s = 0.0
+
+    def __enter__(self) -> "Server":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a command needs to work on the same shop."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("RCOMMERCE_")}
+        return {
+            **kept,
+            "RCOMMERCE_DATA_DIR": str(self.data_dir),
+            "RCOMMERCE_SERVER__HOST": "127.0.0.1",
+            **self._settings,
+        }
+
+    def start(self) -> None:
+        """Starts it and waits for its first 200. Raises StartError."""
+        self.data_dir.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "rcommerce", "serve", "--port", str(self.port)]
+        command += ["--workers", str(self._workers)]
+        cpus = self._cpus
+        begun = time.perf_counter()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(  # noqa: S603
+                command,
+                cwd=self.data_dir,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=(lambda: os.sched_setaffinity(0, cpus)) if cpus else None,
+            )
+        self._await_first_answer(begun + START_TIMEOUT_S)
+        self.start_s = time.perf_counter() - begun
+
+    def _await_first_answer(self, deadline: float) -> None:
+        while time.perf_counter() < deadline:
+            if self.process is None or self.process.poll() is not None:
+                raise StartError(f"the server ended at its start:\n{self.log.read_text()[-3000:]}")
+            with (
+                contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError),
+                urllib.request.urlopen(f"{self.url}/health/ready", timeout=2) as answer,  # noqa: S310
+            ):
+                if answer.status == 200:
+                    return
+            time.sleep(0.02)
+        self.kill()
+        raise StartError(f"the server did not answer in {START_TIMEOUT_S} s: see {self.log}")
+
+    def stop(self) -> int:
+        """Asks it to end (SIGTERM) and waits; its exit code. One that hangs is killed."""
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return self.process.returncode
+
+    def kill(self) -> None:
+        """Ends it and its workers at once (SIGKILL), as a crash would."""
+        if self.process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def workers(self) -> list[int]:
+        """The process ids of its workers."""
+        if self.process is None:
+            return []
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs `rcommerce …` on the same shop."""
+        return subprocess.run(  # noqa: S603
+            [sys.executable, "-m", "rcommerce", *arguments],
+            cwd=self.data_dir,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
