@@ -81,6 +81,7 @@ def run(bench: Bench) -> Result:
     with server, tempfile.TemporaryDirectory(prefix="rcommerce-pgbench-") as scripts:
         bench.tell("recording the statements")
         files = asyncio.run(_record(bench, server.port, goods, Path(scripts)))
+        length = _length(files[0])
         for number in range(1, ROUNDS + 1):
             bench.tell(f"round {number} of {ROUNDS}")
             load = asyncio.run(_shop(server.port, goods))
@@ -96,7 +97,7 @@ def run(bench: Bench) -> Result:
         {
             "ceiling_is": "pgbench with the same statements",
             "connections": CONNECTIONS,
-            "statements_an_order": _length(files[0]),
+            "statements_an_order": length,
             "p99_ms": sorted(latencies)[len(latencies) // 2],
         },
     )
@@ -141,7 +142,7 @@ async def _record(
             bench.query(f"select '{MARK}'")
             first, second, _ = statements.recorded(log, MARK)
             file = folder / f"checkout-{number}.sql"
-            file.write_text(statements.script(first, second))
+            file.write_text(statements.script(bench.dsn, first, second))
             files.append(file)
     return files
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
+
 from rcommerce.bench.setup import Bench
 from rcommerce.errors import StartError
 
@@ -70,7 +72,7 @@ def entries(log: Path) -> Iterator[tuple[str, str]]:
         yield kind, "\n".join(lines)
 
 
-def script(first: Sequence[Statement], second: Sequence[Statement]) -> str:
+def script(dsn: str, first: Sequence[Statement], second: Sequence[Statement]) -> str:
     """A pgbench script that does what both recordings did, with fresh values each time.
 
     Raises StartError where they are not the same statements.
@@ -83,8 +85,9 @@ def script(first: Sequence[Statement], second: Sequence[Statement]) -> str:
             if value != its:
                 _note_fresh(value, its, fresh)
     lines = [rf"\set v{number} random(1, 281474976710655)" for number in range(len(fresh))]
-    for each in first:
-        lines.append(_rendered(each, fresh) + ";")
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for each in first:
+            lines.append(_rendered(each, fresh, _types(connection, each)) + ";")
     return "\n".join(lines) + "\n"
 
 
@@ -103,21 +106,35 @@ def _note_fresh(value: str, other: str, fresh: dict[str, str]) -> None:
         fresh[text] = rf"('\x' || {hashed})" if text.startswith("\\x") else hashed
 
 
-def _rendered(statement: Statement, fresh: dict[str, str]) -> str:
+def _types(connection: psycopg.Connection, statement: Statement) -> list[str]:
+    """The types of a statement's parameters, as PostgreSQL works them out."""
+    if not statement.parameters:
+        return []
+    with connection.transaction():
+        connection.execute(f"prepare asked as {statement.sql}")
+        row = connection.execute(
+            "select parameter_types::text[] from pg_prepared_statements where name = 'asked'"
+        ).fetchone()
+        connection.execute("deallocate asked")
+    return list(row[0]) if row else []
+
+
+def _rendered(statement: Statement, fresh: dict[str, str], types: Sequence[str]) -> str:
     """The statement with its parameters in place."""
 
     def place(match: re.Match[str]) -> str:
-        value = statement.parameters[int(match[1]) - 1]
+        number = int(match[1]) - 1
+        value = statement.parameters[number]
         text = value.strip("'")
         if text in fresh:
-            return f"({fresh[text]})" + ("::uuid" if _UUID.fullmatch(text) else "")
+            return f"({fresh[text]})::{types[number]}"
         inside = [each for each in dict.fromkeys(_UUID.findall(value)) if each in fresh]
         if not inside:
             return value
         expression = value
         for each in inside:
             expression = f"replace({expression}, '{each}', {fresh[each]})"
-        return expression
+        return f"({expression})::{types[number]}"
 
     flat = " ".join(line.strip() for line in statement.sql.splitlines())
     return re.sub(r"\$(\d+)", place, flat)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from rcommerce import __version__
 from rcommerce.cli import accounts, bench, config, db, demo, imports, serve, tenant
-from rcommerce.errors import Problem, SettingsError, StartError
+from rcommerce.errors import RCommerceError, SettingsError
 
 app = typer.Typer(
     name="rcommerce",
@@ -54,7 +54,7 @@ def main() -> None:
         errors.print("[red]Settings:[/red]", end=" ")
         errors.print(str(error), markup=False)
         sys.exit(2)
-    except (StartError, Problem) as error:
+    except RCommerceError as error:
         errors.print("[red]Error:[/red]", end=" ")
         errors.print(str(error), markup=False)
         sys.exit(1)

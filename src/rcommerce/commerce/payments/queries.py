@@ -29,7 +29,7 @@ async def insert(
         insert into payment
             (tenant_id, id, order_id, gateway_id, method_type, currency, amount, refunded, status)
         values (%(tenant)s, %(payment)s, %(order)s, %(gateway)s, %(method)s, %(currency)s,
-                %(amount)s, %(amount)s - %(amount)s, 'pending')
+                %(amount)s, %(nothing)s, 'pending')
         """,
         {
             "tenant": tenant,
@@ -38,6 +38,7 @@ async def insert(
             "gateway": gateway,
             "method": method,
             "amount": amount,
+            "nothing": amount - amount,
             "currency": currency,
         },
     )
