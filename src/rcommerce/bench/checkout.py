@@ -6,10 +6,12 @@ for it: recorded from PostgreSQL's log at the beginning of the run, prepared as 
 
 import asyncio
 import random
+import re
 import tempfile
 import time
 import uuid
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import msgspec
@@ -26,8 +28,10 @@ CONNECTIONS = 16
 SECONDS = 6
 ROUNDS = 5
 PRODUCTS = 2_000
-VARIANTS = 20  # that are recorded, and sold by both sides
+VARIANTS = 500  # that both sides sell
+WARM_UP_S = 3  # of each round of pgbench: its connections prepare their statements then
 MARK = "bench-mark"
+_PROGRESS = re.compile(r"^progress: [\d.]+ s, ([\d.]+) tps", re.MULTILINE)
 ADDRESS = {
     "first_name": "Ada",
     "last_name": "Lovelace",
@@ -80,14 +84,17 @@ def run(bench: Bench) -> Result:
     server = bench.server({"RCOMMERCE_CHECKOUT__SWEEP_INTERVAL_SECS": "3600"})
     with server, tempfile.TemporaryDirectory(prefix="rcommerce-pgbench-") as scripts:
         bench.tell("recording the statements")
-        files = asyncio.run(_record(bench, server.port, goods, Path(scripts)))
-        length = _length(files[0])
+        script = asyncio.run(_record(bench, server.port, goods))
+        file = Path(scripts) / "checkout.sql"
+        file.write_text(script)
+        bench.tell("warming up")
+        asyncio.run(_shop(server.port, goods, WARM_UP_S))
         for number in range(1, ROUNDS + 1):
             bench.tell(f"round {number} of {ROUNDS}")
-            load = asyncio.run(_shop(server.port, goods))
+            load = asyncio.run(_shop(server.port, goods, SECONDS))
             values.append(load.per_second)
             latencies.append(report.percentile(load.latencies_s, 0.99))
-            ceilings.append(_ceiling(bench, files))
+            ceilings.append(_ceiling(bench, file))
     return report.against(
         "checkout",
         "orders/s",
@@ -97,13 +104,13 @@ def run(bench: Bench) -> Result:
         {
             "ceiling_is": "pgbench with the same statements",
             "connections": CONNECTIONS,
-            "statements_an_order": length,
+            "statements_an_order": sum(not line.startswith("\\") for line in script.splitlines()),
             "p99_ms": sorted(latencies)[len(latencies) // 2],
         },
     )
 
 
-async def _shop(port: int, goods: list[tuple[str, str]]) -> Load:
+async def _shop(port: int, goods: list[tuple[str, str]], seconds: float) -> Load:
     load = Load()
     begun = time.perf_counter()
 
@@ -111,7 +118,7 @@ async def _shop(port: int, goods: list[tuple[str, str]]) -> Load:
         connection = await Connection.open(port)
         shopper = Shopper(connection)
         try:
-            while (start := time.perf_counter()) < begun + SECONDS:
+            while (start := time.perf_counter()) < begun + seconds:
                 await shopper.buy(*random.choice(goods))
                 load.latencies_s.append(time.perf_counter() - start)
         finally:
@@ -124,41 +131,32 @@ async def _shop(port: int, goods: list[tuple[str, str]]) -> Load:
     return load
 
 
-async def _record(
-    bench: Bench, port: int, goods: list[tuple[str, str]], folder: Path
-) -> list[Path]:
-    """A script a variant, from two recordings of its checkout."""
+async def _record(bench: Bench, port: int, goods: list[tuple[str, str]]) -> str:
+    """The statements of a checkout as a script, from two recordings of it."""
     shopper = Shopper(await Connection.open(port))
-    files = []
     log = bench.folder / "postgres" / "postgres.log"
     with statements.logging(bench):
         await asyncio.sleep(0.5)  # the server's connections have to hear of it
-        for number, good in enumerate(goods):
-            await shopper.buy(*good)  # what a process remembers for a while, it remembers now
-            log.write_bytes(b"")
-            for _ in range(2):
-                bench.query(f"select '{MARK}'")
-                await shopper.buy(*good)
+        await shopper.buy(*goods[0])  # what a process remembers for a while, it remembers now
+        for _ in range(2):
             bench.query(f"select '{MARK}'")
-            first, second, _ = statements.recorded(log, MARK)
-            file = folder / f"checkout-{number}.sql"
-            file.write_text(statements.script(bench.dsn, first, second))
-            files.append(file)
-    return files
+            await shopper.buy(*goods[0])
+        bench.query(f"select '{MARK}'")
+    first, second, _ = statements.recorded(log, MARK)
+    product, variant = goods[0]
+    choices = {product: [good[0] for good in goods], variant: [good[1] for good in goods]}
+    return statements.script(bench.dsn, first, second, choices)
 
 
-def _ceiling(bench: Bench, files: list[Path]) -> float:
+def _ceiling(bench: Bench, file: Path) -> float:
+    """Orders a second of pgbench, after its warm-up."""
     command = [
-        str(binaries() / "pgbench"), "--no-vacuum", "--protocol=prepared",
-        f"--client={CONNECTIONS}", "--jobs=1", f"--time={SECONDS}",
-        *(f"--file={file}" for file in files), bench.dsn,
+        str(binaries() / "pgbench"), "--no-vacuum", "--protocol=prepared", "--progress=1",
+        f"--client={CONNECTIONS}", "--jobs=1", f"--time={WARM_UP_S + SECONDS}", f"--file={file}",
+        bench.dsn,
     ]  # fmt: skip
     output = run_pinned(bench, command)
-    for line in output.splitlines():
-        if line.startswith("tps = "):
-            return float(line.split()[2])
-    raise StartError(f"pgbench has printed no tps:\n{output}")
-
-
-def _length(file: Path) -> int:
-    return sum(not line.startswith("\\set") for line in file.read_text().splitlines() if line)
+    each_second = [float(rate) for rate in _PROGRESS.findall(output)]
+    if len(each_second) < WARM_UP_S + SECONDS - 1:
+        raise StartError(f"pgbench has not told its rates:\n{output[-2000:]}")
+    return fmean(each_second[WARM_UP_S:])

@@ -69,18 +69,19 @@ def _load_demo(folder: Path, products: int) -> None:
 
 
 def run_pinned(bench: Bench, command: list[str], stdin: str = "") -> str:
-    """A program's output, run on the measured processor. Raises StartError."""
+    """A program's whole output, run on the measured processor. Raises StartError."""
     cpus = bench.measured_cpus
     done = subprocess.run(  # noqa: S603
         command,
         input=stdin,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         check=False,
         preexec_fn=lambda: os.sched_setaffinity(0, cpus),
     )
     if done.returncode != 0:
-        raise StartError(f"{command[0]} failed ({done.returncode}): {done.stderr[-3000:]}")
+        raise StartError(f"{command[0]} failed ({done.returncode}): {done.stdout[-3000:]}")
     return done.stdout
 
 

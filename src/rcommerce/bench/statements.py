@@ -6,7 +6,7 @@ a value that differs between them was made afresh (an id, a token), and becomes 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,10 +72,16 @@ def entries(log: Path) -> Iterator[tuple[str, str]]:
         yield kind, "\n".join(lines)
 
 
-def script(dsn: str, first: Sequence[Statement], second: Sequence[Statement]) -> str:
+def script(
+    dsn: str,
+    first: Sequence[Statement],
+    second: Sequence[Statement],
+    choices: Mapping[str, Sequence[str]],
+) -> str:
     """A pgbench script that does what both recordings did, with fresh values each time.
 
-    Raises StartError where they are not the same statements.
+    `choices` maps an id of the recording to those that stand for it in turn, all chosen by the
+    same number. Raises StartError where the recordings are not the same statements.
     """
     if [each.sql for each in first] != [each.sql for each in second]:
         raise StartError("two recordings of the same checkout sent different statements")
@@ -85,6 +91,9 @@ def script(dsn: str, first: Sequence[Statement], second: Sequence[Statement]) ->
             if value != its:
                 _note_fresh(value, its, fresh)
     lines = [rf"\set v{number} random(1, 281474976710655)" for number in range(len(fresh))]
+    lines.append(rf"\set choice random(1, {len(next(iter(choices.values())))})")
+    for mine, others in choices.items():
+        fresh[mine] = f"('{{{','.join(others)}}}'::text[])[:choice]"
     with psycopg.connect(dsn, autocommit=True) as connection:
         for each in first:
             lines.append(_rendered(each, fresh, _types(connection, each)) + ";")
