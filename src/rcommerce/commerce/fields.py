@@ -1,7 +1,7 @@
 """Types of fields that several capabilities take in."""
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -38,6 +38,10 @@ Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 Position = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
+# What clients send along, and the shop works out for itself: taken in any form, never read.
+Ignored = Any
+
+
 class Input(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A request's body, or a part of one: an unknown field is an error."""
 
@@ -70,8 +74,8 @@ class OrderLine(Input, kw_only=True):
     variant_id: UUID | None = None
     quantity: Quantity
     # Clients send these along; what is charged is always worked out here.
-    price: Money | None = None
-    total: Money | None = None
+    price: Ignored = None
+    total: Ignored = None
 
 
 class ListMeta(msgspec.Struct, kw_only=True):

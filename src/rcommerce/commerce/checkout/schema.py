@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from rcommerce.commerce.fields import Address, Currency, Email, Input, Line, Paragraph
+from rcommerce.commerce.fields import Address, Currency, Email, Ignored, Input, Line, Paragraph
 from rcommerce.commerce.orders.schema import OrderView
 from rcommerce.commerce.payments.schema import PaymentMethod
 from rcommerce.commerce.strategies import Rate
@@ -22,10 +22,10 @@ class ChosenRate(Input, kw_only=True):
     service_code: ServiceCode
     carrier: Line | None = None
     service_name: Line | None = None
-    rate: msgspec.Raw | None = None
+    rate: Ignored = None
     currency: Currency | None = None
     delivery_days: int | None = None
-    total_cost: msgspec.Raw | None = None
+    total_cost: Ignored = None
 
 
 class Initiation(Input, kw_only=True):

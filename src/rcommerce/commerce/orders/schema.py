@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from rcommerce.commerce.fields import (
     Address,
     Email,
+    Ignored,
     Input,
     Line,
     ListMeta,
@@ -38,8 +39,8 @@ class NewOrder(Input, kw_only=True):
     shipping_service: Line | None = None
     notes: Paragraph = ""
     # Clients send these along; what is charged is always worked out here.
-    price: msgspec.Raw | None = None
-    total: msgspec.Raw | None = None
+    price: Ignored = None
+    total: Ignored = None
 
 
 class OrderChange(Input, kw_only=True):

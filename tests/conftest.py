@@ -1,0 +1,172 @@
+"""Fixtures: a real server on an embedded PostgreSQL, in a folder of its own, for the session."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+
+from rcommerce.database.embedded import EmbeddedPostgres
+from rcommerce.lab.server import Server
+
+ADDRESS = {
+    "first_name": "Ada",
+    "last_name": "Lovelace",
+    "address1": "12 St James's Square",
+    "city": "London",
+    "zip": "SW1Y 4JH",
+    "country": "GB",
+}
+SETTINGS = {
+    "RCOMMERCE_CHECKOUT__SWEEP_INTERVAL_SECS": "1",
+    "RCOMMERCE_LOGGING__FORMAT": "Json",
+    "RCOMMERCE_DATABASE__DB_TYPE": "Embedded",
+    "RCOMMERCE_DATABASE__POOL_SIZE": "40",
+}
+
+
+@dataclass
+class Api:
+    """The API as a client of a shop sees it, by one caller."""
+
+    url: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def __call__(
+        self, method: str, path: str, body: Any = None, expect: int | None = None, **headers: str
+    ) -> httpx.Response:
+        """One request; fails the test where the status is not the one that is expected."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        response = httpx.request(
+            method,
+            f"{self.url}/api/v1{path}",
+            json=body,
+            headers={**self.headers, **named},
+            timeout=60,
+        )
+        if expect is not None:
+            assert response.status_code == expect, f"{method} {path}: {response.text[:1000]}"
+        return response
+
+    def get(self, path: str, expect: int = 200, **headers: str) -> Any:
+        """The JSON of a GET."""
+        return self("GET", path, expect=expect, **headers).json()
+
+    def post(self, path: str, body: Any = None, expect: int = 201, **headers: str) -> Any:
+        """The JSON of a POST."""
+        answer = self("POST", path, {} if body is None else body, expect, **headers)
+        return answer.json() if answer.content else None
+
+    def by(self, **headers: str) -> "Api":
+        """The same shop, with other headers."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return Api(self.url, {**self.headers, **named})
+
+
+@dataclass
+class Running:
+    """A server, and who may do everything in its default shop."""
+
+    server: Server
+    guest: Api
+    staff: Api
+
+    def query(self, sql: str, *params: Any) -> list[tuple[Any, ...]]:
+        """Rows from the database itself."""
+        dsn = EmbeddedPostgres(self.server.data_dir / "postgres").conninfo
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            cursor = connection.execute(sql, params)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def product(self, stock: int = 100, price: str = "20.00", **fields: Any) -> dict[str, Any]:
+        """A new active product with one variant."""
+        body = {
+            "title": f"Product {uuid4().hex[:12]}",
+            "status": "active",
+            "price": price,
+            "inventory_quantity": stock,
+            **fields,
+        }
+        made: dict[str, Any] = self.staff.post("/products", body)["product"]
+        return made
+
+    def cart(self, *lines: tuple[dict[str, Any], int]) -> tuple[str, Api]:
+        """A guest's cart with some products: its id, and who may open it."""
+        cart = self.guest.post("/carts/guest")["cart"]
+        shopper = self.guest.by(X_Cart_Token=cart["session_token"])
+        for product, quantity in lines:
+            line = {
+                "product_id": product["id"],
+                "variant_id": product["variants"][0]["id"],
+                "quantity": quantity,
+            }
+            shopper.post(f"/carts/{cart['id']}/items", line)
+        return cart["id"], shopper
+
+    def stock(self, product: dict[str, Any]) -> tuple[int, int]:
+        """(on_hand, reserved) of the product's first variant, at all locations."""
+        variant = product["variants"][0]["id"]
+        levels = self.staff.get(f"/inventory/{variant}")["levels"]
+        return sum(each["on_hand"] for each in levels), sum(each["reserved"] for each in levels)
+
+
+def completion(cart: str, token: str = "tok_approve", **fields: Any) -> dict[str, Any]:
+    """The body of /checkout/complete, paid through the test gateway."""
+    return {
+        "cart_id": cart,
+        "shipping_address": ADDRESS,
+        "payment_method": {"type": "card", "gateway_id": "test", "token": token},
+        "customer_email": "ada@example.com",
+        **fields,
+    }
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """A folder for the session's servers, gone afterwards."""
+    path = Path(tempfile.mkdtemp(prefix="rcommerce-test-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def api_key(server: Server, *arguments: str) -> str:
+    """A new API key, by the command."""
+    made = server.command("apikey", "create", *arguments, "--json")
+    assert made.returncode == 0, made.stderr
+    return str(json.loads(made.stdout)["key"])
+
+
+def running(server: Server) -> Running:
+    """A started server with its callers."""
+    guest = Api(server.url)
+    key = api_key(server, "--all")
+    return Running(server, guest, guest.by(Authorization=f"Bearer {key}"))
+
+
+@pytest.fixture(scope="session")
+def shop(folder: Path) -> Iterator[Running]:
+    """The session's server: two workers, as a laptop would have."""
+    with Server(folder / "shop", workers=2, settings=SETTINGS) as server:
+        yield running(server)
+
+
+@pytest.fixture
+def own_shop(tmp_path: Path) -> Iterator[Running]:
+    """A server for one test alone, which may kill it."""
+    path = Path(tempfile.mkdtemp(prefix="rcommerce-test-"))
+    server = Server(path, settings=SETTINGS)
+    try:
+        with EmbeddedPostgres(path / "postgres"):  # it outlives the server
+            server.start()
+            yield running(server)
+            server.kill()
+    finally:
+        server.kill()
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,174 @@
+"""Bad input: each has its problem, and nothing is a 5xx."""
+
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from conftest import ADDRESS, Running, completion
+
+
+def raw(shop: Running, path: str, content: bytes, **headers: str) -> httpx.Response:
+    named = {"Content-Type": "application/json", **headers}
+    return httpx.post(f"{shop.guest.url}/api/v1{path}", content=content, headers=named, timeout=30)
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        (b"", "body"),
+        (b"{bad", None),
+        (b"[]", "body"),
+        (b"null", "body"),
+        (b'"text"', "body"),
+        (b'{"email":"a@b.co"}', "password"),
+        (b'{"email":"a@b.co","password":"x","more":1}', "more"),
+        (b'{"email":1,"password":"x"}', "email"),
+        (b'{"email":"a@b.co","password":"x', None),
+        (b'{"email":"a\xff@b.co","password":"x"}', None),
+        (b'{"email":"\\ud800@b.co","password":"x"}', None),
+        (b"[" * 100_000, None),
+        (b'{"email":"' + b"a" * 300 + b'@b.co","password":"x"}', "email"),
+    ],
+)
+def test_a_body_that_is_not_as_declared_names_the_field(
+    shop: Running, content: bytes, field: str | None
+) -> None:
+    answer = raw(shop, "/auth/login", content)
+    assert answer.status_code == 400, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["error"] == problem["detail"]
+    assert problem["code"] == "validation_failed"
+    assert [each["field"] for each in problem["errors"]] == ([field] if field else [])
+
+
+@pytest.mark.parametrize("quantity", [0, -1, 10_000, 10**30, 1.5, "1", None, True])
+def test_quantities_that_cannot_be(shop: Running, quantity: Any) -> None:
+    cart, shopper = shop.cart()
+    line = {"product_id": str(uuid4()), "quantity": quantity}
+    problem = shopper("POST", f"/carts/{cart}/items", line, expect=400).json()
+    assert problem["errors"][0]["field"] == "quantity"
+
+
+@pytest.mark.parametrize(
+    "price", ["-1", "NaN", "Infinity", "1e400", "1.999", "1e12", 10**40, "x", True]
+)
+def test_prices_that_cannot_be(shop: Running, price: Any) -> None:
+    problem = shop.staff("POST", "/products", {"title": "x", "price": price}, expect=400).json()
+    assert "price" in problem["errors"][0]["field"]
+
+
+def test_nul_is_no_text_anywhere(shop: Running) -> None:
+    product = shop.staff("POST", "/products", {"title": "a\x00b", "price": "1"}, expect=400).json()
+    assert product["errors"][0]["field"] == "title"
+    nested = {"title": "x", "price": "1", "meta_fields": {"a": [{"b": "\x00"}]}}
+    problem = shop.staff("POST", "/products", nested, expect=400).json()
+    assert problem["errors"][0]["field"] == "meta_fields.a[0].b"
+    for path in ("/products/a%00b", "/products?q=%00", "/products/%ff", "/products?q=%ff"):
+        assert shop.guest("GET", path).status_code == 400, path
+    address = {**ADDRESS, "city": "\x00"}
+    cart, shopper = shop.cart((shop.product(), 1))
+    shopper("POST", "/checkout/complete", completion(cart, shipping_address=address), expect=400)
+
+
+def test_unknown_and_impossible_parameters_are_named(shop: Running) -> None:
+    for query, field in [
+        ("min_prize=1", "min_prize"),
+        ("min_price=NaN", "min_price"),
+        ("per_page=101", "per_page"),
+        ("per_page=x", "per_page"),
+        ("page=0", "page"),
+        ("page=10000", "page"),
+        ("ids=nope", "ids"),
+        ("sort=colour", "sort"),
+        ("sort=relevance", "sort"),
+        ("cursor=%21%21", "cursor"),
+        ("cursor=W10", "cursor"),
+        ("collection_id=x", "collection_id"),
+        ("q=" + "x" * 300, "q"),
+    ]:
+        problem = shop.guest("GET", f"/products?{query}", expect=400).json()
+        assert [each["field"] for each in problem["errors"]] == [field], query
+
+
+def test_a_cursor_of_other_values_is_no_fault_of_ours(shop: Running) -> None:
+    import base64
+
+    for values in (b'["x","y"]', b'["2024-01-01","nope"]', b'["\\u0000","a"]', b"[1,2]"):
+        cursor = base64.urlsafe_b64encode(values).decode().rstrip("=")
+        assert shop.guest("GET", f"/products?cursor={cursor}").status_code == 400
+
+
+def test_a_huge_body_is_refused(shop: Running) -> None:
+    content = b'{"title":"' + b"x" * (11 * 1024 * 1024) + b'"}'
+    for headers in ({}, {"Idempotency-Key": str(uuid4())}):
+        key = shop.staff.headers["Authorization"]
+        answer = raw(shop, "/products", content, Authorization=key, **headers)
+        assert (answer.status_code, answer.json()["status"]) == (413, 413)
+
+
+def test_another_media_type_is_refused(shop: Running) -> None:
+    answer = raw(
+        shop, "/auth/login", b"email=x", **{"Content-Type": "application/x-www-form-urlencoded"}
+    )
+    assert answer.status_code in (400, 415)
+
+
+def test_unknown_paths_methods_and_ids(shop: Running) -> None:
+    assert shop.guest("GET", "/nowhere").json()["code"] == "not_found"
+    assert shop.guest("DELETE", "/products", expect=405).headers["Allow"]
+    shop.guest("GET", f"/products/{uuid4()}", expect=404)
+    shop.staff("PATCH", "/products/not-a-uuid", {"title": "x"}, expect=405)
+    shop.guest("GET", "/orders/not-a-uuid", expect=404)
+    shop.guest.by(X_Tenant_ID="x")("GET", "/products", expect=400)
+    shop.guest.by(X_Tenant_ID=str(uuid4()))("GET", "/products", expect=404)
+
+
+def test_every_answer_names_its_request(shop: Running) -> None:
+    assert shop.guest("GET", "/products").headers["X-Request-ID"]
+    asked = shop.guest("GET", "/nowhere", X_Request_ID="my-request-1")
+    assert asked.headers["X-Request-ID"] == "my-request-1"
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(q=st.text(min_size=1, max_size=40))
+def test_any_text_can_be_searched_for(shop: Running, q: str) -> None:
+    answer = httpx.get(f"{shop.guest.url}/api/v1/products", params={"q": q}, timeout=30)
+    assert answer.status_code in (200, 400), (q, answer.text)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(text=st.text(max_size=60))
+def test_any_title_that_is_taken_reads_back_as_it_was(shop: Running, text: str) -> None:
+    body = {"title": text, "price": "1.00", "slug": uuid4().hex}
+    answer = shop.staff("POST", "/products", body)
+    assert answer.status_code in (201, 400), answer.text
+    if answer.status_code == 201:
+        found = shop.staff.get(f"/products/{answer.json()['product']['id']}")
+        assert found["product"]["title"] == text
+
+
+@pytest.fixture(scope="session")
+def document(shop: Running) -> Any:
+    return schemathesis.openapi.from_url(f"{shop.guest.url}/api/v1/openapi.json")
+
+
+schema = schemathesis.pytest.from_fixture("document")
+
+
+@schema.parametrize()
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+def test_nothing_that_the_document_allows_is_a_fault_of_ours(case: Any, shop: Running) -> None:
+    """As staff, so that the requests get past the door."""
+    answer = case.call(headers=shop.staff.headers, timeout=30)
+    case.validate_response(answer, checks=[schemathesis.checks.not_a_server_error])
+    assert answer.status_code != 503, answer.text

@@ -1,0 +1,136 @@
+"""Settings: the seed's fragments, precedence, and one clear message for each mistake."""
+
+from pathlib import Path
+
+import pytest
+
+from rcommerce.errors import SettingsError
+from rcommerce.settings import load
+
+SEED = """
+[cache]
+cache_type = "Redis"
+redis_url = "redis://redis-node-1:6379,redis-node-2:6379,redis-node-3:6379"
+redis_cluster = true
+
+# Cache TTLs
+product_cache_ttl = 300      # 5 minutes
+customer_cache_ttl = 600     # 10 minutes
+session_cache_ttl = 86400    # 24 hours
+
+[media]
+storage_type = "S3"
+s3_bucket = "rcommerce-uploads"
+s3_region = "us-east-1"
+
+[database]
+# Write to primary
+host = "postgres-primary.internal"
+port = 5432
+
+# Read from replicas (application-level)
+read_replicas = [
+    "postgres-replica-1.internal:5432",
+    "postgres-replica-2.internal:5432"
+]
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "rcommerce.toml"
+    file.write_text(text)
+    return file
+
+
+def test_the_seed_parses_word_for_word(tmp_path: Path) -> None:
+    s = load(written(tmp_path, SEED), {}).settings
+    assert s.cache.cache_type == "Redis"
+    assert s.cache.redis_cluster
+    assert s.cache.redis_url == "redis://redis-node-1:6379,redis-node-2:6379,redis-node-3:6379"
+    assert (s.cache.product_cache_ttl, s.cache.session_cache_ttl) == (300, 86400)
+    assert (s.media.storage_type, s.media.s3_region) == ("S3", "us-east-1")
+    assert s.database.db_type == "Postgres"
+    assert len(s.database.read_replicas) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[cache]\ncache_type = "Redis"\nredis_url = "redis://redis-cluster:6379"', "cache_type"),
+        ('[media]\nstorage_type = "S3"\ns3_bucket = "b"', "storage_type"),
+        ('[database]\nread_replicas = ["a:5432"]', "read_replicas"),
+        ('[database]\npooler = "pgbouncer"', "pooler"),
+        ("[rate_limiting]\nenabled = true", "rate_limiting.enabled"),
+    ],
+)
+def test_a_part_that_is_not_built_yet_is_refused(tmp_path: Path, text: str, key: str) -> None:
+    loaded = load(written(tmp_path, text), {})
+    with pytest.raises(SettingsError, match=f"{key}.*not built"):
+        loaded.require_built()
+
+
+def test_defaults_need_no_file() -> None:
+    loaded = load(None, {})
+    loaded.require_built()
+    assert loaded.settings.server.port == 8080
+    assert loaded.settings.database.db_type == "Embedded"
+
+
+def test_the_environment_wins_over_the_file_and_is_named_as_the_origin(tmp_path: Path) -> None:
+    file = written(tmp_path, "[server]\nport = 9000")
+    assert load(file, {}).settings.server.port == 9000
+    loaded = load(file, {"RCOMMERCE_SERVER__PORT": "9001", "RCOMMERCE_DATABASE__HOST": "db"})
+    assert loaded.settings.server.port == 9001
+    assert loaded.settings.database.db_type == "Postgres"
+    assert loaded.origin("server.port") == "environment RCOMMERCE_SERVER__PORT"
+    assert loaded.origin("server.host") == "default"
+
+
+def test_enumerated_words_are_understood_in_any_case() -> None:
+    loaded = load(None, {"RCOMMERCE_LOGGING__LEVEL": "WARNING"})
+    assert loaded.settings.logging.level == "warning"
+
+
+def test_a_secret_comes_from_a_file_and_is_shown_masked(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("hunter2\n")
+    loaded = load(None, {"RCOMMERCE_DATABASE__PASSWORD_FILE": str(secret)})
+    assert loaded.settings.database.password == "hunter2"
+    shown = {key: value for key, value, _ in loaded.masked()}
+    assert "hunter2" not in str(shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[server]\nprot = 1", ["rcommerce.toml", "server.prot", "server.port"]),
+        ("[sever]\nport = 1", ["there is no setting sever"]),
+        ('[server]\nport = "80"', ["server.port", "int"]),
+        ("[server]\nport = 70000", ["server.port", "65535"]),
+        ("server = 3", ["server is a table", "[server]"]),
+        ('[cache]\ncache_type = "Memcached"', ["cache.cache_type", '"Redis"']),
+        ('[cache]\ncache_type = "Redis"', ["redis_url"]),
+        ("[cache]\nredis_cluster = true", ["cache.redis_cluster", "Memory"]),
+        ('[cache]\ncache_type="Redis"\nredis_url="redis://a:1,,b:2"', ["empty node"]),
+        ("[server]\nworkers = 2\nworker_threads = 3", ["contradicts"]),
+        ("[server.cors]\nallow_credentials = true", ["allowed_origins"]),
+        ('[media]\nstorage_type = "S3"', ["s3_bucket"]),
+        ('[security.jwt]\nsecret = "short"', ["32 bytes"]),
+        ('[database]\nread_replicas = ["nowhere"]', ["host:port"]),
+        ('[database]\ndb_type = "Embedded"\nhost = "x"', ["contradicts"]),
+        ("[[shipping.flat_rates]]\nservice_cod = 1", ["shipping.flat_rates.service_cod"]),
+        ("port = = 1", ["not valid TOML"]),
+    ],
+)
+def test_a_mistake_is_one_message_that_names_what_would_be_right(
+    tmp_path: Path, text: str, words: list[str]
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(written(tmp_path, text), {})
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_an_unknown_variable_of_ours_is_a_mistake_too() -> None:
+    with pytest.raises(SettingsError, match=r"RCOMMERCE_SERVER__PROT.*nearest is server\.port"):
+        load(None, {"RCOMMERCE_SERVER__PROT": "1"})
