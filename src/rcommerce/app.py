@@ -35,7 +35,7 @@ from rcommerce.database import Database
 from rcommerce.database.database import conninfo
 from rcommerce.database.embedded import EmbeddedPostgres
 from rcommerce.errors import RCommerceError, SettingsError
-from rcommerce.http import idempotency, openapi, operations, pages
+from rcommerce.http import body, idempotency, openapi, operations, pages
 from rcommerce.http.entry import Entry
 from rcommerce.http.problems import HANDLERS
 from rcommerce.http.shop import ShopMiddleware, provide_cart_token, provide_shop
@@ -102,9 +102,10 @@ def build(settings: Settings) -> ASGIApp:
         lifespan=[lambda _: _lifespan(services)],
         openapi_config=openapi.config(),
         request_max_body_size=settings.server.limits.max_request_size_mb * 1024 * 1024,
+        request_class=body.StrictRequest,
         logging_config=None,
     )
-    _note_queries(app)
+    _prepare(app)
     return Entry(app)
 
 
@@ -206,12 +207,14 @@ async def _sweep(services: Services) -> None:
             log.exception("sweep_failed")
 
 
-def _note_queries(app: Litestar) -> None:
-    """Tells each route the names of its query parameters: others are refused."""
+def _prepare(app: Litestar) -> None:
+    """Tells each route what it needs for every request: the names of its parameters, as others
+    are refused, and the decoder of its body."""
     for route in app.routes:
         for handler in getattr(route, "route_handlers", ()):
             names = handler.parsed_fn_signature.parameters
             handler.opt["query"] = frozenset(name.encode() for name in names)
+            handler.opt[body.DECODER] = body.decoder(handler)
 
 
 def _end_with_parent() -> None:

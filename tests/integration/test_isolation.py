@@ -108,8 +108,9 @@ def test_every_tenant_owned_table_leads_its_keys_with_the_tenant(shop: Running) 
         assert indexes, table
         assert {(name, first) for name, first in indexes if first != "tenant_id"} == set(), table
         keys = shop.query(
-            "select conname, (select attname from pg_attribute a where a.attrelid = c.conrelid"
-            " and a.attnum = c.conkey[1]) from pg_constraint c join pg_class t on t.oid = c.conrelid"
+            "select conname, attname from pg_constraint c"
+            " join pg_class t on t.oid = c.conrelid"
+            " join pg_attribute a on a.attrelid = t.oid and a.attnum = c.conkey[1]"
             " where t.relname = %s and contype = 'f'",
             table,
         )

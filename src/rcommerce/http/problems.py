@@ -92,20 +92,24 @@ def of_http(request: AnyRequest, error: HTTPException) -> Response[bytes]:
 
 
 def _faults(error: ValidationException) -> tuple[FieldError, ...]:
-    """The fields at fault, by the names that the client sent."""
-    faults = []
-    for each in error.extra if isinstance(error.extra, list) else ():
-        message = str(each.get("message", "")).replace("`", "")
-        field = str(each.get("key", "")).removeprefix("data.")
-        for words in ("Object contains unknown field ", "Object missing required field "):
-            if message.startswith(words):
-                name = message.removeprefix(words)
-                field = name if field in ("data", "") else f"{field}.{name}"
-                message = "is not a field here" if "unknown" in words else "is missing"
-        if message == "'data'":  # how the framework says that there was no body
-            field, message = "body", "is missing"
-        faults.append(FieldError("body" if field == "data" else field, message))
-    return tuple(faults)
+    """The parameters at fault, by the names that the client sent."""
+    extra = error.extra if isinstance(error.extra, list) else []
+    return tuple(fault(str(each.get("message", "")), str(each.get("key", ""))) for each in extra)
+
+
+def fault(message: str, path: str) -> FieldError:
+    """What a validator says of the place `path`, as the fault of a field."""
+    message = message.replace("`", "")
+    if path == "data":  # how the framework says that there was no body
+        return FieldError("body", "is missing")
+    for words, meaning in (
+        ("Object contains unknown field ", "is not a field here"),
+        ("Object missing required field ", "is missing"),
+    ):
+        if message.startswith(words):
+            name = message.removeprefix(words)
+            return FieldError(f"{path}.{name}" if path else name, meaning)
+    return FieldError(path or "body", message)
 
 
 def of_database(request: AnyRequest, error: psycopg.Error) -> Response[bytes]:

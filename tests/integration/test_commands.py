@@ -1,0 +1,249 @@
+"""The commands, as a user types them."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from conftest import SETTINGS, Running, running
+from rcommerce.database.embedded import EmbeddedPostgres
+from rcommerce.lab.server import Server, free_port
+
+DATA = Path(__file__).parent.parent / "data"
+
+
+@pytest.fixture
+def new_folder() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="rcommerce-test-"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def test_a_real_export_fills_a_shop_and_reads_back(shop: Running) -> None:
+    done = shop.server.command("import", "products", str(DATA / "shopify-apparel.csv"), "--json")
+    assert done.returncode == 0, done.stderr + done.stdout
+    report = json.loads(done.stdout)
+    with (DATA / "shopify-apparel.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert report["products"]["created"] == len({row["Handle"] for row in rows})
+    for handle in {row["Handle"] for row in rows}:
+        product = shop.guest.get(f"/products/{handle}")["product"]
+        mine = [row for row in rows if row["Handle"] == handle and row["Variant Price"]]
+        assert product["title"] == mine[0]["Title"]
+        assert product["description"] == mine[0]["Body (HTML)"].strip()
+        assert [float(v["price"]) for v in product["variants"]] == [
+            float(row["Variant Price"]) for row in mine
+        ]
+        assert [v["inventory_quantity"] for v in product["variants"]] == [
+            int(row["Variant Inventory Qty"]) for row in mine
+        ]
+    again = shop.server.command("import", "products", str(DATA / "shopify-apparel.csv"), "--json")
+    assert json.loads(again.stdout)["products"] == {
+        "created": 0,
+        "updated": 0,
+        "unchanged": report["products"]["created"],
+    }
+
+
+def test_a_dry_run_changes_nothing_and_a_changed_file_changes_only_that(
+    shop: Running, tmp_path: Path
+) -> None:
+    file = tmp_path / "products.csv"
+    header = (
+        "Handle,Title,Option1 Name,Option1 Value,Variant SKU,Variant Inventory Qty,Variant Price\n"
+    )
+    rows = [
+        f"imported-{number},Imported {number},Size,S,IMP-{number},5,10\n" for number in range(450)
+    ]
+    file.write_text(header + "".join(rows))
+    dry = shop.server.command("import", "products", str(file), "--dry-run", "--json")
+    assert json.loads(dry.stdout)["products"]["created"] == 450
+    shop.guest.get("/products/imported-3", expect=404)
+    shop.server.command("import", "products", str(file))
+    product = shop.guest.get("/products/imported-3")["product"]
+    variant = product["variants"][0]["id"]
+    shop.staff.post("/inventory/adjust", {"variant_id": variant, "quantity": -2}, 200)
+    rows[3] = rows[3].replace(",10\n", ",12\n")
+    file.write_text(header + "".join(rows) + "bad,Bad,Size,S,,5,free\n" + "x,X,Size,S,IMP-4,1,1\n")
+    report = tmp_path / "rejected.csv"
+    done = shop.server.command("import", "products", str(file), "--json", "--report", str(report))
+    assert done.returncode == 3
+    said = json.loads(done.stdout)
+    assert (said["products"]["updated"], said["products"]["created"]) == (1, 0)
+    assert {fault["line"] for fault in said["rejected"]} == {452, 453}
+    assert "IMP-4" in report.read_text()
+    after = shop.guest.get("/products/imported-3")["product"]
+    assert (after["price"], after["inventory_quantity"]) == ("12.00", 3)
+
+
+def test_a_file_that_is_no_export_is_refused_in_one_line(shop: Running, tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text("a,b\n1,2\n")
+    done = shop.server.command("import", "products", str(file))
+    assert done.returncode == 1
+    assert "no Shopify product export" in done.stderr
+    assert shop.server.command("import", "products", "nowhere.csv").returncode == 1
+
+
+def test_demo_products_are_the_same_for_the_same_number(shop: Running) -> None:
+    first = shop.server.command("demo", "load", "--products", "50", "--json")
+    again = shop.server.command("demo", "load", "--products", "60", "--json")
+    assert json.loads(first.stdout)["made"] == 50
+    assert json.loads(again.stdout)["made"] == 10
+    found = shop.guest.get("/products?ids=" + ",".join(
+        str(row[0]) for row in shop.query("select id from product where title like %s limit 3", "% No. 1_")
+    ))  # fmt: skip
+    assert found["meta"]["total"] == 3
+
+
+def test_wrong_settings_end_a_command_with_one_line(shop: Running) -> None:
+    environment = {**shop.server.environment, "RCOMMERCE_SERVER__PROT": "1"}
+    command = [sys.executable, "-m", "rcommerce", "config", "show"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "server.port" in done.stderr
+
+
+def test_config_show_masks_secrets_and_names_origins(shop: Running) -> None:
+    environment = {**shop.server.environment, "RCOMMERCE_SECURITY__JWT__SECRET": "s" * 40}
+    command = [sys.executable, "-m", "rcommerce", "config", "show", "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "s" * 40 not in done.stdout
+    rows = json.loads(done.stdout)
+    assert rows["security.jwt.secret"]["origin"] == "environment RCOMMERCE_SECURITY__JWT__SECRET"
+
+
+def test_a_port_that_is_taken_is_said_before_anything_starts(shop: Running) -> None:
+    done = shop.server.command("serve", "--port", str(shop.server.port))
+    assert done.returncode == 1
+    assert "--port" in done.stderr
+
+
+def test_a_second_server_joins_the_database_and_the_last_to_leave_stops_it(
+    new_folder: Path,
+) -> None:
+    first = Server(new_folder, settings=SETTINGS)
+    second = Server(new_folder, settings=SETTINGS)
+    postmaster = new_folder / "postgres" / "cluster" / "postmaster.pid"
+    with first:
+        shop = running(first)
+        product = shop.product()
+        with second:
+            pid = postmaster.read_text().split()[0]
+            assert httpx.get(f"{second.url}/api/v1/products/{product['id']}").status_code == 200
+            assert first.stop() == 0
+            assert postmaster.read_text().split()[0] == pid
+            assert httpx.get(f"{second.url}/api/v1/products/{product['id']}").status_code == 200
+    assert not postmaster.exists()
+    with first:  # kept between runs
+        assert httpx.get(f"{first.url}/api/v1/products/{product['id']}").status_code == 200
+        first.kill()  # a crash leaves PostgreSQL running, and the next one takes it over
+        pid = postmaster.read_text().split()[0]
+        first.start()
+        assert postmaster.read_text().split()[0] == pid
+    assert not postmaster.exists()
+
+
+def test_a_killed_database_starts_again(new_folder: Path) -> None:
+    with EmbeddedPostgres(new_folder / "postgres") as server:
+        pid = int((server.data / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while Path(f"/proc/{pid}/stat").exists() and time.monotonic() < deadline:
+            if Path(f"/proc/{pid}/stat").read_text().split(") ")[1][0] == "Z":
+                break
+            time.sleep(0.05)
+    with Server(new_folder, settings=SETTINGS) as started:
+        assert httpx.get(f"{started.url}/health/ready").status_code == 200
+
+
+def test_a_plain_user_runs_it_as_well_as_root(new_folder: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user; this run is a plain user's already")
+    new_folder.chmod(0o777)
+    port = free_port()
+    server = Server(new_folder / "shop", settings=SETTINGS, port=port)
+    (new_folder / "shop").mkdir()
+    os.chown(new_folder / "shop", 65534, 65534)
+    command = [sys.executable, "-m", "rcommerce", "serve", "--port", str(port), "--workers", "1"]
+    process = subprocess.Popen(
+        command, env=server.environment, cwd="/", user=65534, group=65534, extra_groups=[],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            assert process.poll() is None, process.stderr and process.stderr.read().decode()[-2000:]
+            try:
+                if httpx.get(f"{server.url}/health/ready").status_code == 200:
+                    break
+            except httpx.HTTPError:
+                assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert (new_folder / "shop" / "postgres" / "cluster").stat().st_uid == 65534
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
+
+
+def test_two_migrations_at_once_are_one(new_folder: Path) -> None:
+    with EmbeddedPostgres(new_folder / "postgres"):
+        server = Server(new_folder, settings=SETTINGS)
+        command = [sys.executable, "-m", "rcommerce", "db", "upgrade", "--json"]
+        running_ = [
+            subprocess.Popen(command, env=server.environment, stdout=subprocess.PIPE)
+            for _ in range(3)
+        ]
+        assert [process.wait(60) for process in running_] == [0, 0, 0]
+        assert server.command("db", "current").returncode == 0
+
+
+def test_a_database_of_ones_own_is_migrated_by_hand(new_folder: Path) -> None:
+    with EmbeddedPostgres(new_folder / "postgres") as own:
+        environment = {
+            "RCOMMERCE_DATABASE__DB_TYPE": "Postgres",
+            "RCOMMERCE_DATABASE__HOST": str(own.socket_folder),
+            "RCOMMERCE_DATABASE__USERNAME": "postgres",
+            "RCOMMERCE_SECURITY__JWT__SECRET": "x" * 32,
+        }
+        server = Server(new_folder / "instance", settings=environment)
+        server.data_dir.mkdir()
+        early = server.command("tenant", "list")
+        assert early.returncode == 1
+        assert "rcommerce db upgrade" in early.stderr
+        assert server.command("db", "upgrade").returncode == 0
+        with server:
+            assert httpx.get(f"{server.url}/api/v1/products").json()["products"] == []
+        assert not (server.data_dir / "postgres").exists()
+
+
+def test_the_pages_and_the_document_need_no_network(shop: Running) -> None:
+    page = httpx.get(f"{shop.server.url}/", headers={"Accept": "text/html"})
+    assert "R Commerce" in page.text
+    assert httpx.get(f"{shop.server.url}/").json()["name"] == "R Commerce API"
+    docs = httpx.get(f"{shop.server.url}/docs")
+    assert "http" not in docs.text.replace("http-equiv", "")
+    for name in ("swagger-ui.css", "swagger-ui-bundle.js", "docs.js"):
+        assert httpx.get(f"{shop.server.url}/docs/{name}").status_code == 200
+    document = shop.guest.get("/openapi.json")
+    assert document["openapi"].startswith("3.1")
+    assert len(document["paths"]) > 45
+
+
+def test_a_balancer_asks_with_http_1_0_and_no_host(shop: Running) -> None:
+    import socket
+
+    with socket.create_connection(("127.0.0.1", shop.server.port)) as connection:
+        connection.sendall(b"GET /health HTTP/1.0\r\n\r\n")
+        assert b" 200 OK" in connection.recv(1000)
