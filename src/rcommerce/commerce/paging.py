@@ -82,8 +82,10 @@ def list_sql(
     columns = ", ".join(f"{key.sql} as key_{number}" for number, key in enumerate(keys))
     order = ", ".join(f"key_{number} {direction}" for number in range(len(keys)))
     after = ""
-    # A page counts its list; who follows a cursor has seen the count.
-    total = f"(select count(*)::int from (select from {table} t where {where} limit {COUNTED}) _)"
+    # A page counts its list, along the index that its order has; who follows a cursor has seen it.
+    along = ", ".join(f"{key.sql} {direction}" for key in keys if key.sql.startswith("t."))
+    counting = f"select from {table} t where {where} order by {along} limit {COUNTED}"
+    total = f"(select count(*)::int from ({counting}) _)"
     if window.after is not None:
         sign = "<" if descending else ">"
         left = ", ".join(key.sql for key in keys)

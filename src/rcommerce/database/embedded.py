@@ -143,6 +143,7 @@ class EmbeddedPostgres:
 
     def _start(self) -> None:
         _let_in(self.folder)
+        self._forget_the_dead()
         self.log.touch(mode=0o600)
         _give(self.log)
         sockets = self.socket_folder
@@ -156,6 +157,23 @@ class EmbeddedPostgres:
         )  # fmt: skip
         self._run("psql", "-h", str(sockets), "-U", "postgres", "-d", "postgres", "-qc", "select 1")
         self._create_database(sockets)
+
+    def _forget_the_dead(self) -> None:
+        """Removes the locks of a postmaster that was killed and that nobody has reaped.
+
+        PostgreSQL takes such a zombie for a living one, as happens in containers whose first
+        process reaps nobody. Only once none of its children holds its shared memory any more.
+        """
+        path = self.data / "postmaster.pid"
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            lines = path.read_text().splitlines()
+            if _is_zombie(int(lines[0])):
+                deadline = time.monotonic() + START_TIMEOUT_S
+                while _is_attached(lines[6].split()[1]) and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                if not _is_attached(lines[6].split()[1]):
+                    path.unlink()
+                    (self.socket_folder / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
 
     def _create_database(self, sockets: Path) -> None:
         found = self._run(
@@ -228,6 +246,19 @@ def _is_postmaster(pid: int) -> bool:
         return b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+
+
+def _is_zombie(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
+
+
+def _is_attached(segment: str) -> bool:
+    """Whether a process holds this segment of System V shared memory (proc_sysvipc(5))."""
+    for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]:
+        columns = line.split()
+        if columns[1] == segment:
+            return columns[6] != "0"
+    return False
 
 
 def _system_user() -> str | None:
