@@ -228,6 +228,35 @@ def test_the_pages_and_the_document_need_no_network(shop: Running) -> None:
     assert len(document["paths"]) > 45
 
 
+def test_the_readmes_lines_walk_from_the_shelf_to_a_paid_order(shop: Running) -> None:
+    shop.server.command("demo", "load", "--products", "200")
+    readme = (Path(__file__).parent.parent.parent / "README.md").read_text()
+    block = readme.partition("<!-- walk")[2].partition("```sh\n")[2].partition("```")[0]
+    block = block.replace("http://127.0.0.1:8080", shop.server.url)
+    done = subprocess.run(["bash", "-eu"], input=block, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    order = json.loads(done.stdout[done.stdout.rindex('{"order":') :])["order"]
+    assert (order["status"], order["payment_status"]) == ("confirmed", "paid")
+
+
+def test_every_example_of_the_document_is_what_the_routes_take(shop: Running) -> None:
+    schemas = shop.guest.get("/openapi.json")["components"]["schemas"]
+    examples = {name: body["examples"][0] for name, body in schemas.items() if "examples" in body}
+    product = shop.staff.post("/products", examples["NewProduct"])["product"]
+    assert product["inventory_quantity"] == 13
+    shop.staff("PATCH", f"/products/{product['id']}", examples["ProductChange"], 200)
+    shop.staff.post(f"/products/{product['id']}/variants", examples["NewVariant"])
+    shop.guest.post("/payments/methods", examples["MethodsQuery"], 200)
+    for path, name in (
+        ("/checkout/complete", "Completion"),
+        ("/checkout/initiate", "Initiation"),
+        ("/checkout/shipping", "ShippingChoice"),
+        ("/orders", "NewOrder"),
+        ("/payments", "NewPayment"),
+    ):
+        assert shop.guest("POST", path, examples[name]).status_code == 404, name
+
+
 def test_a_balancer_asks_with_http_1_0_and_no_host(shop: Running) -> None:
     import socket
 

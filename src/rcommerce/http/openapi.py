@@ -54,6 +54,70 @@ PROBLEM = {
         }
     ],
 }
+_ADDRESS = {
+    "first_name": "Ada",
+    "last_name": "Lovelace",
+    "address1": "12 St James's Square",
+    "city": "London",
+    "zip": "SW1Y 4JH",
+    "country": "GB",
+}
+_CART = "01a20aef-66b0-7298-b5d0-131e572376ac"
+_PRODUCT = "57d98c95-0762-5a30-a070-3b2dd102a4c3"
+_VARIANT = "1feee8dc-8d76-5be0-a681-61485c223bcc"
+_ORDER = "01a20aef-66ef-7062-8212-054a109a8d29"
+# A body to begin with, for each that a reader of the page would want to try.
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "Registration": {
+        "email": "ada@example.com",
+        "password": "correct horse battery",
+        "first_name": "Ada",
+        "last_name": "Lovelace",
+    },
+    "Login": {"email": "ada@example.com", "password": "correct horse battery"},
+    "Address": _ADDRESS,
+    "OrderLine": {"product_id": _PRODUCT, "variant_id": _VARIANT, "quantity": 1},
+    "Initiation": {"cart_id": _CART, "shipping_address": _ADDRESS},
+    "ShippingChoice": {"cart_id": _CART, "service_code": "express"},
+    "Completion": {
+        "cart_id": _CART,
+        "shipping_address": _ADDRESS,
+        "payment_method": {"type": "card", "gateway_id": "test", "token": "tok_approve"},
+        "customer_email": "ada@example.com",
+    },
+    "NewOrder": {
+        "items": [{"product_id": _PRODUCT, "variant_id": _VARIANT, "quantity": 1}],
+        "shipping_address": _ADDRESS,
+        "customer_email": "ada@example.com",
+    },
+    "NewPayment": {
+        "order_id": _ORDER,
+        "amount": "45.00",
+        "currency": "USD",
+        "gateway_id": "test",
+        "payment_method_data": {"token": "tok_approve"},
+    },
+    "MethodsQuery": {"currency": "USD", "amount": "45.00"},
+    "NewProduct": {
+        "title": "Linen Shirt",
+        "status": "active",
+        "tags": ["men", "linen"],
+        "options": [{"name": "Size", "values": ["S", "M"]}],
+        "variants": [
+            {"price": "30.00", "option_values": {"Size": "S"}, "inventory_quantity": 5},
+            {"price": "30.00", "option_values": {"Size": "M"}, "inventory_quantity": 8},
+        ],
+        "images": [{"src": "https://example.com/shirt.jpg", "alt_text": "from the front"}],
+    },
+    "ProductChange": {"title": "Linen Shirt, washed", "status": "active"},
+    "NewVariant": {"price": "30.00", "option_values": {"Size": "L"}, "inventory_quantity": 3},
+    "NewCollection": {"title": "Summer", "product_ids": [_PRODUCT]},
+    "NewCategory": {"name": "Shirts"},
+    "Adjustment": {"variant_id": _VARIANT, "quantity": -1, "reason": "broken"},
+    "Receipt": {"variant_id": _VARIANT, "quantity": 20, "reason": "delivery 4711"},
+    "RefundRequest": {"amount": "5.00", "reason": "scratched"},
+    "Fulfilment": {"tracking_number": "1Z999", "carrier": "UPS"},
+}
 TAGS = {
     "Catalogue": "Products, collections and the category tree",
     "Carts": "A guest's by its token, a customer's by their login",
@@ -100,7 +164,10 @@ def document(app: Litestar) -> bytes:
     schema: dict[str, Any] = msgspec.json.decode(
         msgspec.json.encode(app.openapi_schema.to_schema())
     )
-    schema["components"]["schemas"]["Problem"] = PROBLEM
+    schemas = schema["components"]["schemas"]
+    for name, example in EXAMPLES.items():
+        schemas[name]["examples"] = [example]
+    schemas["Problem"] = PROBLEM
     for path in schema["paths"].values():
         for operation in path.values():
             _problems(operation)
