@@ -1,11 +1,12 @@
 """The rules of carts."""
 
-from typing import NoReturn
+from collections.abc import Mapping
+from typing import Any, NoReturn
 from uuid import UUID
 
 from rcommerce import ids, money
 from rcommerce.commerce.carts import queries
-from rcommerce.commerce.carts.schema import Access, NewCart
+from rcommerce.commerce.carts.schema import Access, NewCart, OpenCart
 from rcommerce.commerce.fields import OrderLine
 from rcommerce.commerce.shop import Shop
 from rcommerce.database import Connection
@@ -180,6 +181,29 @@ async def merge(shop: Shop, session_token: str) -> bytes:
             )
         await queries.move_items(tx, shop.tenant.id, source, target)
         return await _view(tx, shop, target, access(shop, None), None)
+
+
+async def hold(tx: Connection, shop: Shop, cart: UUID, token: str | None) -> OpenCart:
+    """A cart with its lines priced as of now, its row held. Raises NotFound."""
+    held = await queries.lock(tx, shop.tenant.id, cart, access(shop, token, write=True))
+    if held is None or held.status == "merged":
+        _no_cart()
+    return held
+
+
+async def note(tx: Connection, shop: Shop, cart: UUID, values: Mapping[str, Any]) -> None:
+    """Notes what a checkout has chosen for a cart that is held."""
+    await queries.update(tx, shop.tenant.id, cart, values)
+
+
+async def show_prices(tx: Connection, shop: Shop, cart: UUID) -> None:
+    """The buyer is shown today's prices: from now on they are the cart's."""
+    await queries.set_prices(tx, shop.tenant.id, cart)
+
+
+async def forget_expired(conn: Connection, limit: int) -> int:
+    """Forgets carts that ran out, of every tenant; returns how many."""
+    return await queries.delete_expired(conn, limit)
 
 
 async def apply_coupon(shop: Shop, cart: UUID, token: str | None, code: str) -> NoReturn:

@@ -12,7 +12,6 @@ import msgspec
 import structlog
 from msgspec import to_builtins
 
-from rcommerce.commerce.carts import queries as cart_rows
 from rcommerce.commerce.carts import service as carts
 from rcommerce.commerce.carts.schema import CartLine, OpenCart
 from rcommerce.commerce.catalog.schema import Priced
@@ -24,20 +23,17 @@ from rcommerce.commerce.checkout.schema import (
     SummaryItem,
 )
 from rcommerce.commerce.inventory import service as inventory
-from rcommerce.commerce.orders import queries as order_rows
 from rcommerce.commerce.orders import service as orders
 from rcommerce.commerce.orders.schema import Draft, NewItem, OrderState, Totals
-from rcommerce.commerce.payments import queries as payment_rows
 from rcommerce.commerce.payments import service as payments
 from rcommerce.commerce.payments.schema import PaymentState
 from rcommerce.commerce.shop import Caller, Services, Shop, Tenant
 from rcommerce.commerce.strategies import GatewayError, Rate
-from rcommerce.commerce.tenants import queries as tenant_rows
+from rcommerce.commerce.tenants import service as tenants
 from rcommerce.database import Connection, Jsonb
 from rcommerce.errors import (
     Conflict,
     Invalid,
-    NotFound,
     PaymentFailed,
     PriceChanged,
     Problem,
@@ -61,9 +57,9 @@ async def initiate(shop: Shop, data: Initiation, token: str | None) -> Summary:
         rate = orders.chosen(rates, None, cart.shipping_service)
         address = to_builtins(data.shipping_address)
         billing = to_builtins(data.billing_address) if data.billing_address else address
-        await cart_rows.update(
+        await carts.note(
             tx,
-            shop.tenant.id,
+            shop,
             cart.id,
             {
                 "shipping_address": Jsonb(address),
@@ -71,7 +67,7 @@ async def initiate(shop: Shop, data: Initiation, token: str | None) -> Summary:
                 "shipping_service": rate.service_code if rate else None,
             },
         )
-        await cart_rows.set_prices(tx, shop.tenant.id, cart.id)
+        await carts.show_prices(tx, shop, cart.id)
     return _summary(cart, items, rates, rate)
 
 
@@ -88,8 +84,8 @@ async def choose_shipping(shop: Shop, data: ShippingChoice, token: str | None) -
         rates = orders.rates(shop, items, cart.currency, cart.shipping_address["country"])
         rate = orders.chosen(rates, code, None)
         values = {"shipping_service": rate.service_code if rate else None}
-        await cart_rows.update(tx, shop.tenant.id, cart.id, values)
-        await cart_rows.set_prices(tx, shop.tenant.id, cart.id)
+        await carts.note(tx, shop, cart.id, values)
+        await carts.show_prices(tx, shop, cart.id)
     return _summary(cart, items, rates, rate)
 
 
@@ -105,7 +101,7 @@ async def complete(shop: Shop, data: Completion, token: str | None) -> bytes:
             order, payment = await _place(tx, shop, data, token)
     except PriceChanged:
         async with shop.write() as tx:
-            await cart_rows.set_prices(tx, shop.tenant.id, data.cart_id)
+            await carts.show_prices(tx, shop, data.cart_id)
         raise
     if payment.status == "pending" and order.status == "pending":
         outcome = await payments.charge(
@@ -124,9 +120,9 @@ async def _place(
     tx: Connection, shop: Shop, data: Completion, token: str | None
 ) -> tuple[OrderState, PaymentState]:
     """The cart's order and its payment: those that are there already, or new ones."""
-    cart = await _lock(tx, shop, data.cart_id, token)
+    cart = await carts.hold(tx, shop, data.cart_id, token)
     if cart.status == "ordered":
-        found = await order_rows.of_cart(tx, shop.tenant.id, cart.id)
+        found = await orders.of_cart(tx, shop, cart.id)
         if found is None:
             raise Conflict("the cart has been ordered and cancelled", code="cart_closed")
     else:
@@ -189,17 +185,9 @@ async def _answer(shop: Shop, order: UUID, payment: PaymentState) -> bytes:
     return b'{"order":' + body + b"," + msgspec.json.encode(rest)[1:]
 
 
-async def _lock(tx: Connection, shop: Shop, cart_id: UUID, token: str | None) -> OpenCart:
-    by = carts.access(shop, token, write=True)
-    cart = await cart_rows.lock(tx, shop.tenant.id, cart_id, by)
-    if cart is None or cart.status == "merged":
-        raise NotFound("there is no such cart, or it takes another X-Cart-Token to open it")
-    return cart
-
-
 async def _open(tx: Connection, shop: Shop, cart_id: UUID, token: str | None) -> OpenCart:
     """A cart that can be checked out, its row held."""
-    cart = await _lock(tx, shop, cart_id, token)
+    cart = await carts.hold(tx, shop, cart_id, token)
     if cart.status == "ordered":
         raise Conflict("the cart has been ordered already", code="cart_closed")
     _require_sellable(cart)
@@ -279,11 +267,11 @@ async def sweep(services: Services, limit: int = 100) -> int:
     tenant, and safe to run anywhere at once; returns how much there was to do."""
     async with services.database.read() as conn:
         done = await inventory.release_expired(conn, limit)
-        done += await cart_rows.delete_expired(conn, limit)
-        due = await payment_rows.due(conn, limit)
+        done += await carts.forget_expired(conn, limit)
+        due = await payments.due(conn, limit)
     for tenant_id, order in due:
         async with services.database.read() as conn:
-            tenant = await tenant_rows.by_id(conn, tenant_id)
+            tenant = await tenants.by_id(conn, tenant_id)
         if tenant is not None:
             await _end(Shop(services, tenant, SWEEP), tenant, order)
     return done + len(due)

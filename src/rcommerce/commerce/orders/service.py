@@ -225,6 +225,49 @@ async def locked(tx: Connection, shop: Shop, order: UUID) -> OrderState:
     return state
 
 
+async def of_cart(tx: Connection, shop: Shop, cart: UUID) -> OrderState | None:
+    """The order that a cart has become."""
+    return await queries.of_cart(tx, shop.tenant.id, cart)
+
+
+async def state(conn: Connection, shop: Shop, order: UUID) -> OrderState | None:
+    """Where an order stands."""
+    return await queries.state(conn, shop.tenant.id, order)
+
+
+async def is_over(tx: Connection, shop: Shop, order: UUID) -> bool:
+    """Whether the time is over for which the order's stock is held."""
+    return await queries.is_over(tx, shop.tenant.id, order)
+
+
+async def wait_longer(tx: Connection, shop: Shop, order: UUID) -> None:
+    """Holds the order's stock for another while."""
+    ttl_s = shop.services.settings.checkout.reservation_ttl_secs
+    await queries.extend(tx, shop.tenant.id, order, ttl_s)
+
+
+async def give_up(
+    tx: Connection, shop: Shop, order: OrderState, event: str, payment_status: str, reason: str
+) -> None:
+    """A pending order that will not be paid: its stock goes free, its cart is open again."""
+    if order.status != "pending":
+        return
+    await inventory.let_go(tx, shop, order.id, reason)
+    values = {"status": "cancelled", "payment_status": payment_status}
+    await record(tx, shop, order.id, event, values, {"reason": reason})
+    if order.cart_id is not None:
+        await queries.reopen_cart(tx, shop.tenant.id, order.cart_id)
+
+
+async def take_stock_back(tx: Connection, shop: Shop, order: OrderState) -> None:
+    """A cancelled order's units may be sold to others: held ones go free, sold ones go back."""
+    if order.status == "pending":
+        await inventory.let_go(tx, shop, order.id, "cancelled")
+        return
+    held = await queries.items(tx, shop.tenant.id, order.id)
+    await restock(tx, shop, order.id, held, {item.id: item.quantity for item in held})
+
+
 async def record(
     tx: Connection,
     shop: Shop,

@@ -10,7 +10,6 @@ import structlog
 
 from rcommerce import ids, money
 from rcommerce.commerce.inventory import service as inventory
-from rcommerce.commerce.orders import queries as order_rows
 from rcommerce.commerce.orders import service as orders
 from rcommerce.commerce.orders import states
 from rcommerce.commerce.orders.schema import Cancellation, OrderState
@@ -148,20 +147,9 @@ async def _settle(
             tx, tenant, payment.id, "failed", reference=reference, message=outcome.message
         ):
             return
-        await give_up(tx, shop, order, "payment_failed", "failed", outcome.message or "declined")
-
-
-async def give_up(
-    tx: Connection, shop: Shop, order: OrderState, event: str, payment_status: str, reason: str
-) -> None:
-    """A pending order that will not be paid: its stock goes free, its cart is open again."""
-    if order.status != "pending":
-        return
-    await inventory.let_go(tx, shop, order.id, reason)
-    values = {"status": "cancelled", "payment_status": payment_status}
-    await orders.record(tx, shop, order.id, event, values, {"reason": reason})
-    if order.cart_id is not None:
-        await order_rows.reopen_cart(tx, shop.tenant.id, order.cart_id)
+        await orders.give_up(
+            tx, shop, order, "payment_failed", "failed", outcome.message or "declined"
+        )
 
 
 async def ask(shop: Shop, order_id: UUID) -> None:
@@ -170,7 +158,7 @@ async def ask(shop: Shop, order_id: UUID) -> None:
     What it has charged is confirmed; what it has never heard of is given up once its time is over.
     """
     async with shop.read() as conn:
-        order = await order_rows.state(conn, shop.tenant.id, order_id)
+        order = await orders.state(conn, shop, order_id)
         payment = await queries.of_order(conn, shop.tenant.id, order_id)
     if order is None:
         return
@@ -184,14 +172,18 @@ async def ask(shop: Shop, order_id: UUID) -> None:
         return
     async with shop.write() as tx:
         order = await orders.locked(tx, shop, order_id)
-        is_over = await order_rows.is_over(tx, shop.tenant.id, order_id)
+        is_over = await orders.is_over(tx, shop, order_id)
         if outcome is not None:
-            ttl_s = shop.services.settings.checkout.reservation_ttl_secs
-            await order_rows.extend(tx, shop.tenant.id, order_id, ttl_s)
+            await orders.wait_longer(tx, shop, order_id)
         elif is_over or order.status != "pending":
             if payment is not None:
                 await queries.change(tx, shop.tenant.id, payment.id, "cancelled")
-            await give_up(tx, shop, order, "expired", "cancelled", "not paid in time")
+            await orders.give_up(tx, shop, order, "expired", "cancelled", "not paid in time")
+
+
+async def due(conn: Connection, limit: int) -> list[tuple[UUID, UUID]]:
+    """(tenant, order) whose payment has to be asked for, of every tenant."""
+    return await queries.due(conn, limit)
 
 
 async def pay(shop: Shop, new: NewPayment, order_token: str | None) -> PaymentResult:
@@ -407,11 +399,7 @@ async def _cancel(
     is_staff = shop.caller.may(orders.WRITE)
     if order.fulfillment_status != "unfulfilled" or (order.status == "processing" and not is_staff):
         raise Conflict("something of the order was sent already", code="already_fulfilled")
-    if order.status == "pending":
-        await inventory.let_go(tx, shop, order.id, "cancelled")
-    else:
-        held = await order_rows.items(tx, shop.tenant.id, order.id)
-        await orders.restock(tx, shop, order.id, held, {item.id: item.quantity for item in held})
+    await orders.take_stock_back(tx, shop, order)
     values = {"status": "cancelled"}
     if payment is None or payment.status != "succeeded":
         values["payment_status"] = "cancelled"

@@ -80,6 +80,11 @@ async def named(conn: Connection, name: str | None) -> Tenant:
     return tenant
 
 
+async def by_id(conn: Connection, tenant_id: UUID) -> Tenant | None:
+    """The tenant of this id."""
+    return await queries.by_id(conn, tenant_id)
+
+
 async def create_key(
     conn: Connection,
     tenant: Tenant,
