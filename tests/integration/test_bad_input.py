@@ -12,6 +12,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+)
 
 from conftest import ADDRESS, Running, completion
 
@@ -167,6 +171,9 @@ def test_any_title_that_is_taken_reads_back_as_it_was(shop: Running, text: str) 
         assert found["product"]["title"] == text
 
 
+CHECKS = [response_schema_conformance, content_type_conformance]
+
+
 def operations(shop: Running) -> Iterator[Any]:
     url = f"{shop.guest.url}/api/v1/openapi.json"
     for found in schemathesis.openapi.from_url(url).get_all_operations():
@@ -175,7 +182,7 @@ def operations(shop: Running) -> Iterator[Any]:
 
 
 def test_nothing_that_the_document_allows_or_forbids_is_a_fault_of_ours(shop: Running) -> None:
-    """As staff, so that the requests get past the door."""
+    """As staff, so that the requests get past the door; and every answer is as documented."""
     count = 0
     for operation in operations(shop):
         for mode in schemathesis.GenerationMode:
@@ -201,6 +208,7 @@ def _explore(shop: Running, operation: Any, mode: Any) -> None:
             f"{operation.label}: {answer.status_code} {answer.text[:500]} {case.as_curl_command()}"
         )
         assert answer.status_code < 500, where
+        case.validate_response(answer, checks=CHECKS)
 
     with contextlib.suppress(
         Unsatisfiable

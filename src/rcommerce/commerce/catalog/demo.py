@@ -75,7 +75,7 @@ async def load(
     """
     async with conn.transaction(), conn.cursor() as cursor:
         await cursor.execute("set local statement_timeout = 0")
-        await _taxonomy(cursor, tenant)
+        places = await _taxonomy(cursor, tenant)
         found = await cursor.execute(
             "select id from product where tenant_id = %(tenant)s", {"tenant": tenant}
         )
@@ -94,7 +94,7 @@ async def load(
                 for number in range(first, min(first + BATCH, count + 1))
                 if demo_id(tenant, "product", number) not in known
             ]
-            await _copy(cursor, tenant, currency, row[0], numbers)
+            await _copy(cursor, tenant, currency, row[0], places, numbers)
             made += len(numbers)
             progress(min(first + BATCH - 1, count))
     await conn.execute(
@@ -103,27 +103,31 @@ async def load(
     return made
 
 
-async def _taxonomy(cursor: AsyncCursor[Any], tenant: UUID) -> None:
-    roots = sorted({kind[1] for kind in KINDS})
-    rows: list[tuple[Any, ...]] = [
-        (tenant, demo_id(tenant, "category", root), None, root, root.lower()) for root in roots
+async def _taxonomy(cursor: AsyncCursor[Any], tenant: UUID) -> dict[str, UUID]:
+    """The ids of the demo's categories and collections by their slugs: the shop may have such
+    already, under ids of its own."""
+    nodes: list[tuple[str, str | None]] = [
+        (root, None) for root in sorted({kind[1] for kind in KINDS})
     ]
-    rows += [
-        (
-            tenant,
-            demo_id(tenant, "category", kind[0]),
-            demo_id(tenant, "category", kind[1]),
-            _plural(kind[0]),
-            _plural(kind[0]).lower(),
-        )
-        for kind in KINDS
-    ]
+    nodes += [(_plural(kind[0]), kind[1]) for kind in KINDS]
     await cursor.executemany(
         """
-        insert into category (tenant_id, id, parent_id, name, slug) values (%s, %s, %s, %s, %s)
+        insert into category (tenant_id, id, parent_id, name, slug)
+        select %(tenant)s, %(id)s, (
+                   select id from category where (tenant_id, slug) = (%(tenant)s, %(parent)s)),
+               %(name)s, %(slug)s
         on conflict do nothing
         """,
-        rows,
+        [
+            {
+                "tenant": tenant,
+                "id": demo_id(tenant, "category", name),
+                "parent": parent and _slug(parent),
+                "name": name,
+                "slug": _slug(name),
+            }
+            for name, parent in nodes
+        ],
     )
     await cursor.executemany(
         """
@@ -135,12 +139,25 @@ async def _taxonomy(cursor: AsyncCursor[Any], tenant: UUID) -> None:
                 tenant,
                 demo_id(tenant, "collection", title),
                 title,
-                title.lower().replace(" ", "-"),
+                _slug(title),
                 position,
             )
             for position, title in enumerate(COLLECTIONS)
         ],
     )
+    found = await cursor.execute(
+        """
+        select slug::text, id from category where tenant_id = %(tenant)s
+        union all
+        select 'collection ' || slug, id from collection where tenant_id = %(tenant)s
+        """,
+        {"tenant": tenant},
+    )
+    return dict(await found.fetchall())
+
+
+def _slug(title: str) -> str:
+    return title.lower().replace(" ", "-")
 
 
 def _plural(noun: str) -> str:
@@ -148,12 +165,17 @@ def _plural(noun: str) -> str:
 
 
 async def _copy(
-    cursor: AsyncCursor[Any], tenant: UUID, currency: str, location: UUID, numbers: list[int]
+    cursor: AsyncCursor[Any],
+    tenant: UUID,
+    currency: str,
+    location: UUID,
+    places: dict[str, UUID],
+    numbers: list[int],
 ) -> None:
     """One batch: each table by one COPY."""
     tables: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _COLUMNS}
     for number in numbers:
-        for table, row in _rows(tenant, currency, location, number):
+        for table, row in _rows(tenant, currency, location, places, number):
             tables[table].append(row)
     for table, rows in tables.items():
         columns = _COLUMNS[table]
@@ -182,7 +204,7 @@ _COLUMNS = {
 
 
 def _rows(
-    tenant: UUID, currency: str, location: UUID, number: int
+    tenant: UUID, currency: str, location: UUID, places: dict[str, UUID], number: int
 ) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """The rows of one product, by table."""
     dice = random.Random(number)  # noqa: S311 - demo data, and it has to repeat
@@ -206,7 +228,7 @@ def _rows(
             "active", dice.random() < 0.02, currency, price, compare_at,
             Decimal(dice.randint(1, 120)) / 10, "kg",
             json.dumps([{"name": option, "values": choices}]),
-            demo_id(tenant, "category", kind), created, created, created,
+            places[_slug(_plural(kind))], created, created, created,
         ),
     )  # fmt: skip
     for position, value in enumerate(choices, start=1):
@@ -234,7 +256,7 @@ def _rows(
             (tenant, image, product, src, f"{title}, view {position}", 1200, 1200, position),
         )
     if number % 50 == 0:
-        collection = demo_id(tenant, "collection", COLLECTIONS[number // 50 % len(COLLECTIONS)])
+        collection = places[f"collection {_slug(COLLECTIONS[number // 50 % len(COLLECTIONS)])}"]
         yield "collection_product", (tenant, collection, product, number)
 
 
