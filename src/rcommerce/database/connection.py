@@ -77,6 +77,12 @@ class Connection:
             return None
         return [result.get_value(0, column) or b"" for column in range(result.nfields)]
 
+    async def insert(self, table: LiteralString, values: Mapping[str, Any]) -> None:
+        """A new row. The table and the columns are the code's words, never a client's."""
+        columns = ", ".join(values)
+        places = ", ".join(f"%({name})s" for name in values)
+        await self.raw.execute(f"insert into {table} ({columns}) values ({places})", values)  # noqa: S608
+
     async def json_or_none(self, sql: LiteralString, params: Params = None) -> bytes | None:
         """The first column of the first row as bytes: JSON that PostgreSQL has built; or None."""
         result = (await self.raw.execute(sql, params)).pgresult

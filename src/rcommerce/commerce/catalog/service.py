@@ -114,7 +114,7 @@ async def create(shop: Shop, new: NewProduct) -> tuple[UUID, str, bytes]:
     }
     with translated(_CONSTRAINTS):
         async with shop.write() as tx:
-            await writes.insert_product(tx, values)
+            await tx.insert("product", values)
             for number, variant in enumerate(variants, start=1):
                 await _add_variant(tx, shop, product_id, currency, variant, number)
             for number, image in enumerate(new.images, start=1):
@@ -290,7 +290,7 @@ async def _add_variant(
         "inventory_policy": new.inventory_policy,
         "position": position if new.position is None else new.position,
     }
-    await writes.insert_variant(tx, values)
+    await tx.insert("variant", values)
     if new.tracks_inventory:
         await inventory.set_initial(tx, shop, variant, new.inventory_quantity)
 
@@ -308,7 +308,7 @@ async def _add_image(
         "height": new.height,
         "position": position if new.position is None else new.position,
     }
-    await writes.insert_image(tx, values)
+    await tx.insert("product_image", values)
 
 
 def _columns(data: Struct, leave: Sequence[str] = ()) -> dict[str, Any]:

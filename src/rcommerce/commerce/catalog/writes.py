@@ -23,21 +23,6 @@ async def lock_product(conn: Connection, tenant: UUID, product: UUID) -> Any:
     )
 
 
-async def insert_product(conn: Connection, values: Mapping[str, Any]) -> None:
-    """A new product from its columns."""
-    await _insert(conn, "product", values)
-
-
-async def insert_variant(conn: Connection, values: Mapping[str, Any]) -> None:
-    """A new variant from its columns."""
-    await _insert(conn, "variant", values)
-
-
-async def insert_image(conn: Connection, values: Mapping[str, Any]) -> None:
-    """A new image from its columns."""
-    await _insert(conn, "product_image", values)
-
-
 async def update_product(
     conn: Connection, tenant: UUID, product: UUID, values: Mapping[str, Any]
 ) -> None:
@@ -125,12 +110,6 @@ async def first_variant(conn: Connection, tenant: UUID, product: UUID) -> UUID |
         {"tenant": tenant, "product": product},
     )
     return found[0][0] if len(found) == 1 else None
-
-
-async def _insert(conn: Connection, table: str, values: Mapping[str, Any]) -> None:
-    columns = ", ".join(values)
-    places = ", ".join(f"%({name})s" for name in values)
-    await conn.execute(f"insert into {table} ({columns}) values ({places})", values)
 
 
 async def _update(

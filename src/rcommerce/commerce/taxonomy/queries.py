@@ -111,13 +111,6 @@ async def has_children(conn: Connection, tenant: UUID, node: UUID) -> bool:
     )
 
 
-async def insert(conn: Connection, table: Table, values: Mapping[str, Any]) -> None:
-    """A new row from its columns."""
-    columns = ", ".join(values)
-    places = ", ".join(f"%({name})s" for name in values)
-    await conn.execute(f"insert into {table} ({columns}) values ({places})", values)
-
-
 async def update(
     conn: Connection, table: Table, tenant: UUID, row: UUID, values: Mapping[str, Any]
 ) -> None:

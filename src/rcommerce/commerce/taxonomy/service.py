@@ -95,7 +95,7 @@ async def _create(
     values |= {"tenant_id": shop.tenant.id, "id": row, "slug": _checked(slug)}
     with translated(_CONSTRAINTS):
         async with shop.write() as tx:
-            await queries.insert(tx, table, values)
+            await tx.insert(table, values)
             if products:
                 await queries.set_products(tx, shop.tenant.id, row, list(dict.fromkeys(products)))
             return await _one(tx, shop, table, str(row))

@@ -1,0 +1,53 @@
+"""The benchmarks' own arithmetic, and the statements that they read from PostgreSQL's log."""
+
+from pathlib import Path
+
+import pytest
+
+from rcommerce.bench import report, statements
+from rcommerce.bench.registry import BENCHMARKS
+
+LOG = """\
+2026-11-23 23:14:00.000 UTC [1] LOG:  statement: select 'mark'
+2026-11-23 23:14:00.001 UTC [2] LOG:  statement: BEGIN
+2026-11-23 23:14:00.002 UTC [2] LOG:  execute _pg3_0: insert into cart (id,
+\t  token) values ($1, $2)
+2026-11-23 23:14:00.002 UTC [2] DETAIL:  Parameters: $1 = '0192aaaa-0000-7000-8000-000000000001', \
+$2 = 'it''s'
+2026-11-23 23:14:00.003 UTC [2] LOG:  checkpoint starting: time
+2026-11-23 23:14:00.004 UTC [2] LOG:  execute <unnamed>: select $1
+2026-11-23 23:14:00.004 UTC [2] DETAIL:  Parameters: $1 = NULL
+2026-11-23 23:14:00.005 UTC [1] LOG:  statement: select 'mark'
+"""
+
+
+def test_statements_and_their_parameters_are_read_from_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "postgres.log"
+    log.write_text(LOG)
+    first, second = statements.recorded(log, "mark")
+    assert [each.sql for each in first] == [
+        "BEGIN",
+        "insert into cart (id,\n  token) values ($1, $2)",
+        "select $1",
+    ]
+    assert first[1].parameters == ("'0192aaaa-0000-7000-8000-000000000001'", "'it''s'")
+    assert first[2].parameters == ("NULL",)
+    assert second == []
+
+
+@pytest.mark.parametrize(
+    ("values", "ok"), [([50.0, 44.0, 60.0], True), ([44.0, 40.0, 60.0], False)]
+)
+def test_a_ratio_below_its_bar_is_not_ok(values: list[float], ok: bool) -> None:
+    result = report.against("x", "1/s", 0.45, values, [100.0, 100.0, 100.0], {})
+    assert result.ok is ok
+
+
+def test_less_is_better_has_an_upper_bar() -> None:
+    assert report.at_most("x", "s", 2.0, [1.0, 1.5, 9.0], {}).ok
+    assert not report.at_most("x", "s", 2.0, [3.0, 1.5, 9.0], {}).ok
+
+
+def test_every_benchmark_says_what_it_measures() -> None:
+    assert {"read-cold", "checkout"} <= set(BENCHMARKS)
+    assert all(benchmark.about and benchmark.bar for benchmark in BENCHMARKS.values())
