@@ -5,7 +5,7 @@ open payment (both are constraints of the database), and a gateway is asked unde
 so the same order and one charge come out, however often it is tried.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 import msgspec
@@ -27,7 +27,7 @@ from rcommerce.commerce.orders import service as orders
 from rcommerce.commerce.orders.schema import Draft, NewItem, OrderState, Totals
 from rcommerce.commerce.payments import service as payments
 from rcommerce.commerce.payments.schema import PaymentState
-from rcommerce.commerce.shop import Caller, Services, Shop, Tenant
+from rcommerce.commerce.shop import Caller, Services, Shop
 from rcommerce.commerce.strategies import GatewayError, Rate
 from rcommerce.commerce.tenants import service as tenants
 from rcommerce.database import Connection, Jsonb
@@ -263,23 +263,33 @@ def _summary(
 
 
 async def sweep(services: Services, limit: int = 100) -> int:
-    """Ends what ran out: reservations, carts, and orders whose payment never came. Of every
-    tenant, and safe to run anywhere at once; returns how much there was to do."""
+    """Ends what ran out or was cut off: reservations, carts, orders whose payment never came, and
+    refunds that a crash has left half done. Of every tenant, and safe to run anywhere at once;
+    returns how much there was to do."""
     async with services.database.read() as conn:
         done = await inventory.release_expired(conn, limit)
         done += await carts.forget_expired(conn, limit)
-        due = await payments.due(conn, limit)
-    for tenant_id, order in due:
-        async with services.database.read() as conn:
-            tenant = await tenants.by_id(conn, tenant_id)
-        if tenant is not None:
-            await _end(Shop(services, tenant, SWEEP), tenant, order)
-    return done + len(due)
+        unpaid = await payments.due(conn, limit)
+        unfinished = await payments.due_refunds(conn, limit)
+    for tenant, order in unpaid:
+        await _end(services, tenant, order, payments.ask)
+    for tenant, payment in unfinished:
+        await _end(services, tenant, payment, payments.finish_refunds)
+    return done + len(unpaid) + len(unfinished)
 
 
-async def _end(shop: Shop, tenant: Tenant, order: UUID) -> None:
+async def _end(
+    services: Services,
+    tenant_id: UUID,
+    what: UUID,
+    work: Callable[[Shop, UUID], Awaitable[None]],
+) -> None:
+    async with services.database.read() as conn:
+        tenant = await tenants.by_id(conn, tenant_id)
+    if tenant is None:
+        return
     try:
-        await payments.ask(shop, order)
+        await work(Shop(services, tenant, SWEEP), what)
     except (Problem, GatewayError, TimeoutError) as error:
-        # One that cannot be asked for now is asked for again; the others must not wait for it.
-        log.warning("sweep_postponed", tenant=tenant.slug, order_id=str(order), error=str(error))
+        # One that cannot be ended now is tried again; the others must not wait for it.
+        log.warning("sweep_postponed", tenant=tenant.slug, id=str(what), error=str(error))

@@ -222,3 +222,21 @@ async def due(conn: Connection, limit: int) -> list[tuple[UUID, UUID]]:
         {"limit": limit},
     )
     return [(row[0], row[1]) for row in rows]
+
+
+async def due_refunds(conn: Connection, limit: int) -> list[tuple[UUID, UUID]]:
+    """(tenant, payment) of refunds that nobody has finished, of every tenant."""
+    rows = await conn.all(
+        """
+        select distinct t.id, due.payment_id
+          from tenant t
+         cross join lateral (
+            select r.payment_id from refund r
+             where r.tenant_id = t.id and r.status = 'pending'
+               and r.created_at < now() - interval '1 minute'
+             order by r.created_at limit %(limit)s) due
+         limit %(limit)s
+        """,
+        {"limit": limit},
+    )
+    return [(row[0], row[1]) for row in rows]

@@ -118,9 +118,12 @@ async def settle(shop: Shop, payment: PaymentState, outcome: Outcome) -> None:
     async with shop.write() as tx:
         order = await orders.locked(tx, shop, payment.order_id)
         await _settle(tx, shop, order, payment, outcome)
-    if outcome.state == "approved" and order.status == "cancelled":
         # It came too late: the stock may be another's by now.
-        await refund_rest(shop, payment.id, "the order was cancelled before it was paid")
+        is_late = outcome.state == "approved" and order.status == "cancelled"
+        if is_late:
+            await _begin_rest(tx, shop, payment.id, "the order was cancelled before it was paid")
+    if is_late:
+        await finish_refunds(shop, payment.id)
 
 
 async def _settle(
@@ -358,20 +361,27 @@ async def _finish_refund(shop: Shop, payment: PaymentState, begun: RefundState) 
     return RefundState(id=begun.id, payment_id=payment.id, amount=begun.amount, status="succeeded")
 
 
-async def refund_rest(shop: Shop, payment_id: UUID, reason: str) -> None:
-    """Finishes refunds that were begun, and gives back all that is left of a payment."""
-    async with shop.write() as tx:
-        payment = await _require(tx, shop, payment_id)
-        await orders.locked(tx, shop, payment.order_id)
-        payment = await _require(tx, shop, payment_id)
-        if payment.status != "succeeded":
-            return
-        begun = await queries.pending_refunds(tx, shop.tenant.id, payment_id)
-        if payment.amount > payment.refunded:
-            data = RefundRequest(reason=reason)
-            begun.append(await _begin_refund(tx, shop, payment, ids.new_id(), data))
+async def _begin_rest(tx: Connection, shop: Shop, payment_id: UUID, reason: str) -> None:
+    """Begins the refund of all that is left of a payment, in the transaction that demands it: a
+    crash after it leaves a refund that the sweep finishes."""
+    payment = await _require(tx, shop, payment_id)
+    if payment.status == "succeeded" and payment.amount > payment.refunded:
+        await _begin_refund(tx, shop, payment, ids.new_id(), RefundRequest(reason=reason))
+
+
+async def finish_refunds(shop: Shop, payment_id: UUID) -> None:
+    """Asks the gateway for each refund of a payment that was begun. Raises Unavailable,
+    PaymentFailed."""
+    async with shop.read() as conn:
+        payment = await _require(conn, shop, payment_id)
+        begun = await queries.pending_refunds(conn, shop.tenant.id, payment_id)
     for each in begun:
         await _finish_refund(shop, payment, each)
+
+
+async def due_refunds(conn: Connection, limit: int) -> list[tuple[UUID, UUID]]:
+    """(tenant, payment) of refunds that nobody has finished, of every tenant."""
+    return await queries.due_refunds(conn, limit)
 
 
 async def cancel(shop: Shop, order_id: UUID, data: Cancellation, order_token: str | None) -> bytes:
@@ -386,8 +396,10 @@ async def cancel(shop: Shop, order_id: UUID, data: Cancellation, order_token: st
         payment = await queries.of_order(tx, shop.tenant.id, order_id)
         if order.status != "cancelled" or payment is None:
             await _cancel(tx, shop, order, payment, data.reason)
-    if payment is not None and payment.status == "succeeded":
-        await refund_rest(shop, payment.id, data.reason or "cancelled")
+        if payment is not None:
+            await _begin_rest(tx, shop, payment.id, data.reason or "cancelled")
+    if payment is not None:
+        await finish_refunds(shop, payment.id)
     async with shop.read() as conn:
         return await orders.json(conn, shop, order_id)
 

@@ -526,6 +526,7 @@ create table refund (
     check (is_amount(amount, currency) and amount > 0)
 );
 create index refund_payment on refund (tenant_id, payment_id, id);
+create index refund_pending on refund (tenant_id, created_at) where status = 'pending';
 
 -- A gateway's events, each applied once.
 create table payment_event (
