@@ -209,11 +209,14 @@ async def _sweep(services: Services) -> None:
 
 def _prepare(app: Litestar) -> None:
     """Tells each route what it needs for every request: the names of its parameters, as others
-    are refused, and the decoder of its body."""
+    are refused, those that are enumerated words, and the decoder of its body."""
     for route in app.routes:
         for handler in getattr(route, "route_handlers", ()):
             names = handler.parsed_fn_signature.parameters
             handler.opt["query"] = frozenset(name.encode() for name in names)
+            handler.opt["words"] = frozenset(
+                name.encode() for name, field in names.items() if "Literal[" in str(field.raw)
+            )
             handler.opt[body.DECODER] = body.decoder(handler)
 
 

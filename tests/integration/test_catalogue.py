@@ -163,6 +163,21 @@ def test_a_cursor_reaches_every_product_once(shop: Running, sort: str) -> None:
     assert numbered == seen
 
 
+def test_enumerated_words_are_understood_in_pascal_case(shop: Running) -> None:
+    variant = {"price": 10.1, "inventory_policy": "Continue", "option_values": {"Size": "S"}}
+    other = {"price": "10.10", "inventory_policy": "Deny", "option_values": {"Size": "M"}}
+    title = f"Pascal {uuid4().hex[:8]}"
+    body = {"title": title, "status": "Active", "weight_unit": "kg", "variants": [variant, other]}
+    made = shop.staff.post("/products", body)["product"]
+    assert made["status"] == "active"
+    assert [v["inventory_policy"] for v in made["variants"]] == ["continue", "deny"]
+    assert [v["price"] for v in made["variants"]] == ["10.10", "10.10"]
+    found = shop.staff.get(f"/products?status=Active&inventory_status=InStock&ids={made['id']}")
+    assert found["meta"]["total"] == 1
+    wrong = shop.staff("POST", "/products", {**body, "status": "Nope"}, expect=400).json()
+    assert wrong["errors"][0]["field"] == "status"
+
+
 def test_a_category_is_never_below_itself(shop: Running) -> None:
     mark = uuid4().hex[:8]
     root = shop.staff.post("/categories", {"name": f"r{mark}"})["category"]

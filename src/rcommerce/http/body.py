@@ -1,5 +1,7 @@
 """A request's body: JSON, strictly of the type that the route declares, in one pass."""
 
+import re
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -12,6 +14,10 @@ from rcommerce.http.problems import fault
 
 # The name of a decoder in a route's options: made once for each route.
 DECODER = "decoder"
+MOST_WORDS = 64
+_ENUM = re.compile(r"Invalid enum value '([A-Z][A-Za-z]*)' - at `\$(.*)`")
+# Numbers stay as exact as they were written.
+_LOOSE = msgspec.json.Decoder(float_hook=Decimal)
 
 
 def decoder(handler: HTTPRouteHandler) -> msgspec.json.Decoder[Any] | None:
@@ -33,7 +39,7 @@ class StrictRequest(Request[Any, Any, State]):
         if wanted is None:
             return await super().json()
         try:
-            value = wanted.decode(body)
+            value = _decoded(wanted, body)
         except msgspec.ValidationError as error:
             reason, _, path = str(error).removesuffix("`").partition(" - at `$")
             wrong = fault(reason, path.removeprefix("."))
@@ -47,6 +53,41 @@ class StrictRequest(Request[Any, Any, State]):
             if place is not None:
                 raise Invalid.field(place or "body", "must not have a NUL character")
         return value
+
+
+def _decoded(wanted: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    """The declared struct; an enumerated word in PascalCase is understood as its snake_case.
+
+    Such a body is rare and is read a second time for it. Raises msgspec.ValidationError.
+    """
+    try:
+        return wanted.decode(body)
+    except msgspec.ValidationError as error:
+        fault = error
+    tree = _LOOSE.decode(body)
+    for _ in range(MOST_WORDS):
+        match = _ENUM.fullmatch(str(fault))
+        if match is None:
+            raise fault
+        _replace(tree, match[2], snake_case(match[1]))
+        try:
+            return msgspec.convert(tree, wanted.type, strict=True)
+        except msgspec.ValidationError as error:
+            fault = error
+    raise fault
+
+
+def snake_case(word: str) -> str:
+    """InStock as in_stock; what is in snake_case already stays."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", word).lower()
+
+
+def _replace(tree: Any, path: str, word: str) -> None:
+    """Puts `word` at a path such as .variants[0].inventory_policy."""
+    keys = [name or int(number) for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", path)]
+    for key in keys[:-1]:
+        tree = tree[key]
+    tree[keys[-1]] = word
 
 
 def _nul(node: Any, path: str) -> str | None:

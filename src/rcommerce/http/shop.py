@@ -7,6 +7,7 @@ from rcommerce.commerce.shop import Services, Shop
 from rcommerce.commerce.tenants.service import Directory
 from rcommerce.errors import FieldError, Invalid
 from rcommerce.http import idempotency
+from rcommerce.http.body import snake_case
 from rcommerce.http.entry import is_http
 from rcommerce.http.identity import cart_token, identify
 
@@ -32,6 +33,7 @@ class ShopMiddleware(ASGIMiddleware):
         }
         if scope["query_string"]:
             _check_query(scope)
+            _understand_pascal_case(scope)
         shop = await identify(self._services, self._directory, headers)
         scope["state"]["shop"] = shop
         scope["state"]["cart_token"] = cart_token(headers)
@@ -55,6 +57,18 @@ def _check_query(scope: Scope) -> None:
         raise Invalid(
             f"{faults[0].field} is not a parameter here; there are: {right}", fields=faults
         )
+
+
+def _understand_pascal_case(scope: Scope) -> None:
+    """Enumerated words of the query in PascalCase are put into snake_case: Active is active."""
+    words = scope["route_handler"].opt["words"]
+    parts = []
+    for part in scope["query_string"].split(b"&"):
+        name, sign, value = part.partition(b"=")
+        if name in words:
+            value = snake_case(value.decode("latin-1")).encode("latin-1")
+        parts.append(name + sign + value)
+    scope["query_string"] = b"&".join(parts)
 
 
 def provide_shop(scope: Scope) -> Shop:
