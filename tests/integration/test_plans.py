@@ -53,8 +53,10 @@ def explained(shop: Running) -> list[tuple[str, dict[str, Any]]]:
 
 
 def scans(plan: dict[str, Any]) -> Iterator[str]:
-    """The tables that a plan reads from end to end."""
-    if plan["Node Type"] in ("Seq Scan", "Parallel Seq Scan"):
+    """The tables that a plan reads from end to end: the table itself, or one of its indexes."""
+    kind = plan["Node Type"]
+    whole_index = kind in ("Index Scan", "Index Only Scan") and "Index Cond" not in plan
+    if kind == "Seq Scan" or whole_index:
         yield plan["Relation Name"]
     for child in plan.get("Plans", ()):
         yield from scans(child)
