@@ -64,6 +64,8 @@ def _decoded(wanted: msgspec.json.Decoder[Any], body: bytes) -> Any:
         return wanted.decode(body)
     except msgspec.ValidationError as error:
         fault = error
+    if _ENUM.fullmatch(str(fault)) is None:
+        raise fault
     tree = _LOOSE.decode(body)
     for _ in range(MOST_WORDS):
         match = _ENUM.fullmatch(str(fault))
