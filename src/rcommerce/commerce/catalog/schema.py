@@ -196,13 +196,6 @@ class Priced(msgspec.Struct, frozen=True):
     is_active: bool
 
 
-class VariantState(msgspec.Struct, frozen=True):
-    """A variant and its product as the reservation sees them."""
-
-    id: UUID
-    product_id: UUID
-
-
 # What comes out, as OpenAPI describes it: PostgreSQL builds it.
 
 
