@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+MIGRATIONS = $(wildcard src/rcommerce/database/migrations/sql/*.sql)
 
 .PHONY: help install run test check format lock clean
 
@@ -25,11 +26,13 @@ run: $(READY) ## a shop with demo data on http://127.0.0.1:8080
 test: $(READY) ## everything, real servers included
 	$(BIN)/python -m pytest
 
-check: $(READY) ## format, lint, types, import rules
+check: $(READY) ## format, lint, types, import rules, migrations
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/squawk --assume-in-transaction $(filter-out %.concurrently.sql,$(MIGRATIONS))
+	$(if $(filter %.concurrently.sql,$(MIGRATIONS)),$(BIN)/squawk $(filter %.concurrently.sql,$(MIGRATIONS)))
 
 format: $(READY) ## put the code into its format
 	$(BIN)/ruff format .

@@ -28,12 +28,14 @@ from rcommerce.commerce.orders.routes import router as orders
 from rcommerce.commerce.payments.gateways import Manual, Test
 from rcommerce.commerce.payments.routes import router as payments
 from rcommerce.commerce.shipping.service import FlatRates
-from rcommerce.commerce.shop import Services
+from rcommerce.commerce.shop import Services, Shop
 from rcommerce.commerce.strategies import PaymentGateway
 from rcommerce.commerce.taxonomy.routes import router as taxonomy
-from rcommerce.database import Database
-from rcommerce.database.database import conninfo
+from rcommerce.commerce.tenants.service import Directory
+from rcommerce.database.cluster import cluster as make_cluster
+from rcommerce.database.consistency import HEADER
 from rcommerce.database.embedded import EmbeddedPostgres
+from rcommerce.database.shard import Shard
 from rcommerce.errors import RCommerceError, SettingsError
 from rcommerce.http import body, idempotency, openapi, operations, pages
 from rcommerce.http.entry import Entry
@@ -41,6 +43,7 @@ from rcommerce.http.problems import HANDLERS
 from rcommerce.http.shop import ShopMiddleware, provide_cart_token, provide_shop
 from rcommerce.settings import Settings, load
 
+LISTEN_EVERY_S = 1.0
 log = structlog.get_logger()
 
 
@@ -92,7 +95,7 @@ def build(settings: Settings) -> ASGIApp:
             allow_methods=cors.allowed_methods,  # type: ignore[arg-type] # words of HTTP
             allow_headers=cors.allowed_headers,
             allow_credentials=cors.allow_credentials,
-            expose_headers=["ETag", "Location", "X-Request-ID", "Retry-After"],
+            expose_headers=["ETag", "Location", "X-Request-ID", "Retry-After", HEADER],
             max_age=cors.max_age,
         )
         if cors.enabled
@@ -110,16 +113,17 @@ def build(settings: Settings) -> ASGIApp:
 
 
 def make_services(settings: Settings, workers: int | None = None) -> Services:
-    """What the shop's services work with: the database, the gateways, the mail."""
-    count = workers or worker_count(settings)
-    database = Database(database_dsn(settings), settings.database, count)
+    """What the shop's services work with: the databases, the gateways, the mail."""
+    dsn = embedded(settings).conninfo if settings.database.db_type == "Embedded" else None
+    cluster = make_cluster(settings.database, workers or worker_count(settings), dsn)
     gateways: list[PaymentGateway] = [Manual()]
     if uses_test_gateway(settings):
         secret = settings.payment.test_webhook_secret or "test-webhook-secret"
-        gateways.append(Test(database, secret))
+        gateways.append(Test(cluster, secret))
     email = settings.notifications.email
     return Services(
-        database=database,
+        cluster=cluster,
+        tenants=Directory(cluster),
         settings=settings,
         jwt_secret=jwt_secret(settings),
         gateways={gateway.id: gateway for gateway in gateways},
@@ -131,13 +135,6 @@ def make_services(settings: Settings, workers: int | None = None) -> Services:
 def worker_count(settings: Settings) -> int:
     """How many worker processes: as set, else one a core that this process may use."""
     return settings.server.workers or settings.server.worker_threads or len(os.sched_getaffinity(0))
-
-
-def database_dsn(settings: Settings) -> str:
-    """The libpq connection string of the shop's database."""
-    if settings.database.db_type == "Embedded":
-        return embedded(settings).conninfo
-    return conninfo(settings.database)
 
 
 def embedded(settings: Settings) -> EmbeddedPostgres:
@@ -181,30 +178,51 @@ def jwt_secret(settings: Settings) -> str:
 
 @contextlib.asynccontextmanager
 async def _lifespan(services: Services) -> AsyncIterator[None]:
-    await services.database.open()
-    sweeping = asyncio.create_task(_sweep(services))
+    await services.cluster.open()
+    tasks = [asyncio.create_task(_sweep(services)), asyncio.create_task(_listen(services))]
     try:
         yield
     finally:
-        sweeping.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await sweeping
-        await services.database.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await services.cluster.close()
+
+
+async def _listen(services: Services) -> None:
+    """Keeps what this process knows of the tenants' homes up to date."""
+    while True:
+        await asyncio.sleep(LISTEN_EVERY_S)
+        # Without the control database it goes on with what it knows.
+        with contextlib.suppress(RCommerceError):
+            await services.tenants.listen()
 
 
 async def _sweep(services: Services) -> None:
     """Ends what ran out, every few seconds, for as long as the process lives."""
     while True:
         await asyncio.sleep(services.settings.checkout.sweep_interval_secs)
-        try:
-            await checkout.sweep(services)
-            async with services.database.read() as conn:
-                await idempotency.forget_old(conn, 1000)
-        except (RCommerceError, TimeoutError) as error:
-            log.warning("sweep_failed", error=str(error))
-        except Exception:
-            # The edge of the process: whatever it was, the next round tries again.
-            log.exception("sweep_failed")
+        # Each shard by itself: one that is down keeps no other waiting.
+        await asyncio.gather(*(_sweep_shard(services, shard) for shard in services.cluster))
+
+
+async def _sweep_shard(services: Services, shard: Shard) -> None:
+    try:
+        await checkout.sweep(services, shard)
+        async with shard.read() as conn:
+            old = await idempotency.with_old(conn)
+
+        async def forget(shop: Shop) -> None:
+            async with shop.write() as tx:
+                await idempotency.forget_old(tx, shop, 1000)
+
+        for tenant in old:
+            await checkout.end(services, tenant, forget)
+    except (RCommerceError, TimeoutError) as error:
+        log.warning("sweep_failed", shard=shard.name, error=str(error))
+    except Exception:
+        # The edge of the process: whatever it was, the next round tries again.
+        log.exception("sweep_failed", shard=shard.name)
 
 
 def _prepare(app: Litestar) -> None:

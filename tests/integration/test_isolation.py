@@ -4,6 +4,7 @@ import json
 from uuid import uuid4
 
 from conftest import ADDRESS, Api, Running, api_key, completion
+from rcommerce.database.tenancy import CONTROL_TABLES
 
 
 def other_shop(shop: Running, currency: str = "EUR") -> tuple[Api, Api]:
@@ -88,7 +89,7 @@ def test_a_currency_without_digits_is_sold_without_digits(shop: Running) -> None
 
 
 def test_every_tenant_owned_table_leads_its_keys_with_the_tenant(shop: Running) -> None:
-    control = {"tenant", "api_key", "alembic_version"}
+    control = CONTROL_TABLES
     tables = {
         row[0]
         for row in shop.query(

@@ -58,8 +58,6 @@ def test_the_seed_parses_word_for_word(tmp_path: Path) -> None:
     [
         ('[cache]\ncache_type = "Redis"\nredis_url = "redis://redis-cluster:6379"', "cache_type"),
         ('[media]\nstorage_type = "S3"\ns3_bucket = "b"', "storage_type"),
-        ('[database]\nread_replicas = ["a:5432"]', "read_replicas"),
-        ('[database]\npooler = "pgbouncer"', "pooler"),
         ("[rate_limiting]\nenabled = true", "rate_limiting.enabled"),
     ],
 )

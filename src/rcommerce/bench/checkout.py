@@ -20,7 +20,7 @@ from rcommerce.bench import report, statements
 from rcommerce.bench.load import Connection, Load, LoadError, post
 from rcommerce.bench.report import Result
 from rcommerce.bench.setup import Bench, run_pinned
-from rcommerce.database.embedded import binaries
+from rcommerce.database import binaries
 from rcommerce.errors import StartError
 
 BAR = 0.35
@@ -151,7 +151,7 @@ async def _record(bench: Bench, port: int, goods: list[tuple[str, str]]) -> str:
 def _ceiling(bench: Bench, file: Path) -> float:
     """Orders a second of pgbench, after its warm-up."""
     command = [
-        str(binaries() / "pgbench"), "--no-vacuum", "--protocol=prepared", "--progress=1",
+        str(binaries.folder() / "pgbench"), "--no-vacuum", "--protocol=prepared", "--progress=1",
         f"--client={CONNECTIONS}", "--jobs=1", f"--time={WARM_UP_S + SECONDS}", f"--file={file}",
         bench.dsn,
     ]  # fmt: skip

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import psycopg
 
-from rcommerce.database import migrate
 from rcommerce.database.embedded import EmbeddedPostgres
 from rcommerce.errors import StartError
 from rcommerce.lab.server import Server
@@ -53,7 +52,6 @@ def shop(products: int, tell: Callable[[str], None]) -> Iterator[Bench]:
     try:
         tell("starting PostgreSQL")
         with EmbeddedPostgres(folder / "postgres") as postgres:
-            migrate.upgrade(postgres.conninfo)
             tell(f"making {products:,} products")
             _load_demo(folder, products)
             yield Bench(folder, postgres.conninfo, measured, others, tell)

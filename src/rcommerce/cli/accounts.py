@@ -38,7 +38,7 @@ def create(
 
     async def work(shop: Shop) -> str:
         security = shop.services.settings.security
-        async with shop.write() as tx:
+        async with shop.services.cluster.control.write() as tx:
             return await service.create_key(
                 tx,
                 shop.tenant,
@@ -61,7 +61,7 @@ def list_keys(tenant: TenantName = None, config: ConfigFile = None, as_json: Jso
     """List the API keys of a shop."""
 
     async def work(shop: Shop) -> list[dict[str, Any]]:
-        async with shop.read() as conn:
+        async with shop.services.cluster.control.read() as conn:
             return await queries.keys(conn, shop.tenant.id)
 
     found = with_shop(config, tenant, work)
@@ -89,7 +89,7 @@ def revoke(
     """End an API key at once."""
 
     async def work(shop: Shop) -> None:
-        async with shop.write() as tx:
+        async with shop.services.cluster.control.write() as tx:
             if not await queries.revoke_key(tx, shop.tenant.id, prefix):
                 raise NotFound(f"there is no API key {prefix} that is not revoked already")
 

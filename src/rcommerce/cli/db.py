@@ -1,39 +1,107 @@
-"""rcommerce db: the database's revisions."""
+"""rcommerce db: the revisions of the control database and of every shard."""
 
+import asyncio
 import json
 
 import typer
+from rich.table import Table
 
-from rcommerce.cli.session import ConfigFile, Json, out, running_database, settings
+from rcommerce.cli.session import (
+    ConfigFile,
+    Json,
+    databases,
+    err,
+    out,
+    running_database,
+    settings,
+    settle,
+)
 from rcommerce.database import migrate, migrations
+from rcommerce.errors import StartError
+from rcommerce.settings import Settings
 
-app = typer.Typer(help="The database's migrations.", no_args_is_help=True)
+app = typer.Typer(help="The databases' migrations.", no_args_is_help=True)
 
 
 @app.command()
 def upgrade(config: ConfigFile = None, as_json: Json = False) -> None:
-    """Bring the database to this release's revision. Safe to run twice, or twice at once.
+    """Bring every database to this release's revision.
+
+    The control database and each shard by itself, under a lock of its own: safe to run twice, or
+    twice at once. One that fails keeps no other back, and the next run goes on where this one
+    ended. Exit code 1 where one has failed.
 
     Example: rcommerce db upgrade --config /etc/rcommerce.toml
     """
-    with running_database(settings(config).settings, migrated=False) as dsn:
-        before, after = migrate.upgrade(dsn)
+    given = settings(config).settings
+    with running_database(given, migrated=False):
+        reports = []
+        for report in migrate.upgrade_all(databases(given)):
+            reports.append(report)
+            if not as_json:
+                _say(report)
+        failed = [report for report in reports if report.error]
+        _finish(given, reports)
     if as_json:
-        print(json.dumps({"before": before, "after": after}))
-    elif before == after:
-        out.print(f"Already at [bold]{after}[/bold].")
+        first = reports[0]
+        rows = [
+            {"name": each.name, "before": each.before, "after": each.after, "error": each.error}
+            for each in reports
+        ]
+        print(json.dumps({"before": first.before, "after": first.after, "databases": rows}))
+    if failed:
+        raise typer.Exit(1)
+
+
+def _finish(given: Settings, reports: list[migrate.Report]) -> None:
+    """What belongs to a new revision and is no step of it: timeouts of the role, homes of tenants.
+    The tenants' homes need every database."""
+    if given.database.db_type == "Postgres":
+        for report in reports:
+            if not report.error:
+                migrate.keep_timeouts(databases(given)[report.name], given.database)
+    if not any(report.error for report in reports):
+        asyncio.run(settle(given))
+
+
+def _say(report: migrate.Report) -> None:
+    name = f"{report.name}: " if report.name != "main" else ""
+    if report.error:
+        err.print(f"[red]{name}{report.error}[/red]")
+    elif report.before == report.after:
+        out.print(f"{name}Already at [bold]{report.after}[/bold].")
     else:
-        out.print(f"Upgraded from {before or 'an empty database'} to [bold]{after}[/bold].")
+        before = report.before or "an empty database"
+        out.print(f"{name}Upgraded from {before} to [bold]{report.after}[/bold].")
 
 
 @app.command()
 def current(config: ConfigFile = None, as_json: Json = False) -> None:
-    """Print the database's revision, and the one that this release needs; exit 1 if they differ."""
-    with running_database(settings(config).settings, migrated=False) as dsn:
-        found = migrate.revision(dsn)
+    """Print each database's revision, and the one that this release needs; exit 1 if they differ.
+
+    Example: rcommerce db current --json
+    """
+    given = settings(config).settings
+    found: dict[str, str | None] = {}
+    with running_database(given, migrated=False):
+        for name, dsn in databases(given).items():
+            try:
+                found[name] = migrate.revision(dsn)
+            except StartError as error:
+                if len(databases(given)) == 1:
+                    raise
+                err.print(f"[red]{name}: {error}[/red]")
+                found[name] = None
     if as_json:
-        print(json.dumps({"database": found, "release": migrations.head()}))
+        answer = {"database": found["main"], "release": migrations.head(), "databases": found}
+        print(json.dumps(answer))
+    elif len(found) == 1:
+        out.print(f"database {found['main'] or 'empty'}, release {migrations.head()}")
     else:
-        out.print(f"database {found or 'empty'}, release {migrations.head()}")
-    if found != migrations.head():
+        table = Table("Database", "Revision", header_style="bold")
+        for name, revision in found.items():
+            table.add_row(name, revision or "-")
+        out.print(table)
+        out.print(f"release {migrations.head()}")
+    if any(revision != migrations.head() for revision in found.values()):
         raise typer.Exit(1)

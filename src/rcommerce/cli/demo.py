@@ -55,8 +55,8 @@ def load(
 
 
 async def _load(shop: Shop, products: int, progress: Callable[[int], None]) -> int:
-    async with shop.read() as conn:
-        return await demo.load(conn.raw, shop.tenant.id, shop.tenant.currency, products, progress)
+    async with shop.write() as tx:
+        return await demo.load(tx.raw, shop.tenant.id, shop.tenant.currency, products, progress)
 
 
 def ensure(settings: Settings) -> int:

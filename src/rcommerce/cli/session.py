@@ -11,12 +11,15 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 
-from rcommerce.app import database_dsn, embedded, make_services
-from rcommerce.commerce.shop import SCOPES, Caller, Shop
+from rcommerce.app import embedded, make_services
+from rcommerce.commerce.shop import SCOPES, Caller, Services, Shop
 from rcommerce.commerce.tenants import service as tenants
 from rcommerce.database import migrate, migrations
+from rcommerce.database.cluster import direct
+from rcommerce.database.server import Role, conninfo
 from rcommerce.errors import StartError
 from rcommerce.settings import Loaded, Settings, load
+from rcommerce.settings.load import MAIN
 
 T = TypeVar("T")
 
@@ -43,38 +46,76 @@ def settings(config: Path | None) -> Loaded:
     return loaded
 
 
-@contextlib.contextmanager
-def running_database(settings: Settings, *, migrated: bool = True) -> Iterator[str]:
-    """A database that answers: the embedded one is started or joined, and migrated by itself.
+def databases(settings: Settings) -> dict[str, str]:
+    """The connection string of each database by the name of its shard, for what must not pass a
+    pooler. The embedded server has to run."""
+    if settings.database.db_type == "Embedded":
+        return {MAIN: embedded(settings).conninfo}
+    return direct(settings.database)
 
-    Yields its connection string. Raises StartError.
+
+@contextlib.contextmanager
+def running_database(settings: Settings, *, migrated: bool = True) -> Iterator[None]:
+    """Databases that answer: the embedded one is started or joined, and migrated by itself.
+
+    A shard that cannot be reached is only warned of: its tenants are away, the others are not.
+    Raises StartError.
     """
     if settings.database.db_type == "Embedded":
         with embedded(settings) as server:
             if migrated:
                 migrate.upgrade(server.conninfo)
-            yield server.conninfo
+                asyncio.run(settle(settings))
+            yield
         return
-    dsn = database_dsn(settings)
-    if migrated and (found := migrate.revision(dsn)) != migrations.head():
-        raise StartError(
-            f"the database is at revision {found or 'none'}, this release needs"
-            f" {migrations.head()}: run “rcommerce db upgrade”"
-        )
-    yield dsn
+    if migrated:
+        _require_migrated(settings)
+    yield
+
+
+def _require_migrated(settings: Settings) -> None:
+    nodes = {MAIN: settings.database, **{each.name: each for each in settings.database.shards}}
+    for name, node in nodes.items():
+        # As the shop connects: through the pooler, if there is one.
+        label = "the database" if name == MAIN else f"the shard {name}"
+        try:
+            found = migrate.revision(conninfo(node, node.addresses, Role.PRIMARY))
+        except StartError as error:
+            if name == MAIN:
+                raise
+            err.print(f"[yellow]{label}: {error}[/yellow]")
+            continue
+        if not migrate.is_served(found):
+            raise StartError(
+                f"{label} is at revision {found or 'none'}, this release needs"
+                f" {migrations.head()}: run “rcommerce db upgrade”"
+            )
+
+
+async def settle(settings: Settings) -> int:
+    """Gives every tenant that has no place yet one; returns how many."""
+    async with open_services(settings) as services:
+        return await tenants.settle(services.cluster)
+
+
+@asynccontextmanager
+async def open_services(settings: Settings) -> AsyncIterator[Services]:
+    """What a command works with, for as long as it works."""
+    services = make_services(settings, workers=1)
+    await services.cluster.open()
+    try:
+        yield services
+    finally:
+        await services.cluster.close()
 
 
 @asynccontextmanager
 async def open_shop(settings: Settings, tenant: str | None) -> AsyncIterator[Shop]:
     """The shop of a tenant, as the command line's."""
-    services = make_services(settings, workers=1)
-    await services.database.open()
-    try:
-        async with services.database.read() as conn:
+    async with open_services(settings) as services:
+        async with services.cluster.control.read() as conn:
             found = await tenants.named(conn, tenant)
         yield Shop(services, found, COMMAND_LINE)
-    finally:
-        await services.database.close()
 
 
 def with_shop(config: Path | None, tenant: str | None, work: Callable[[Shop], Awaitable[T]]) -> T:
@@ -84,6 +125,18 @@ def with_shop(config: Path | None, tenant: str | None, work: Callable[[Shop], Aw
     async def run() -> T:
         async with open_shop(loaded.settings, tenant) as shop:
             return await work(shop)
+
+    with running_database(loaded.settings):
+        return asyncio.run(run())
+
+
+def with_services(config: Path | None, work: Callable[[Services], Awaitable[T]]) -> T:
+    """Runs `work` on the whole installation, with everything that it needs started."""
+    loaded = settings(config)
+
+    async def run() -> T:
+        async with open_services(loaded.settings) as services:
+            return await work(services)
 
     with running_database(loaded.settings):
         return asyncio.run(run())

@@ -1,14 +1,16 @@
 """rcommerce tenant: the shops of an installation."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.table import Table
 
-from rcommerce.cli.session import ConfigFile, Json, out, with_shop
-from rcommerce.commerce.shop import Shop, Tenant
+from rcommerce.cli.session import ConfigFile, Json, out, with_services
+from rcommerce.commerce.shop import Services, Tenant
 from rcommerce.commerce.tenants import queries, service
+from rcommerce.settings.load import MAIN
 
 app = typer.Typer(help="The shops of this installation.", no_args_is_help=True)
 
@@ -22,46 +24,108 @@ def create(
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Make a shop.
+    """Make a shop, on the shard that its id belongs to.
 
     Example: rcommerce tenant create acme --currency EUR --host shop.acme.example
     """
 
-    async def work(shop: Shop) -> Tenant:
-        async with shop.write() as tx:
-            return await service.create(
-                tx,
-                slug=slug,
-                name=name or slug,
-                currency=currency,
-                hosts=[each.lower() for each in host or []],
-            )
+    async def work(services: Services) -> Tenant:
+        return await service.create(
+            services.cluster,
+            slug=slug,
+            name=name or slug,
+            currency=currency,
+            hosts=[each.lower() for each in host or []],
+        )
 
-    made = with_shop(config, None, work)
+    made = with_services(config, work)
     if as_json:
-        print(json.dumps({"id": str(made.id), "slug": made.slug, "currency": made.currency}))
+        print(json.dumps(_row(made)))
     else:
-        out.print(f"Made [bold]{made.slug}[/bold]: X-Tenant-ID {made.id}")
+        where = f" on {made.shard}" if made.shard != MAIN else ""
+        out.print(f"Made [bold]{made.slug}[/bold]{where}: X-Tenant-ID {made.id}")
 
 
 @app.command("list")
 def list_tenants(config: ConfigFile = None, as_json: Json = False) -> None:
     """List the shops."""
 
-    async def work(shop: Shop) -> list[Tenant]:
-        async with shop.read() as conn:
+    async def work(services: Services) -> list[Tenant]:
+        async with services.cluster.control.read() as conn:
             return await queries.every(conn)
 
-    found = with_shop(config, None, work)
+    found = with_services(config, work)
     if as_json:
-        rows = [
-            {"id": str(t.id), "slug": t.slug, "name": t.name, "currency": t.currency,
-             "status": t.status}
-            for t in found
-        ]  # fmt: skip
-        print(json.dumps({"tenants": rows}))
+        print(json.dumps({"tenants": [_row(tenant) for tenant in found]}))
         return
-    table = Table("Slug", "Name", "Currency", "Status", "Id", header_style="bold")
+    table = Table("Slug", "Name", "Currency", "Status", "Shard", "Id", header_style="bold")
     for each in found:
-        table.add_row(each.slug, each.name, each.currency, each.status, str(each.id))
+        shard = each.shard or "-"
+        table.add_row(each.slug, each.name, each.currency, each.status, shard, str(each.id))
     out.print(table)
+
+
+@app.command()
+def show(
+    tenant: Annotated[str, typer.Argument(help="Slug or id.")],
+    config: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Show a shop: where it lives, and what its shard says of it.
+
+    Example: rcommerce tenant show acme --json
+    """
+
+    async def work(services: Services) -> dict[str, Any]:
+        return await service.describe(services.cluster, tenant)
+
+    found = with_services(config, work)
+    if as_json:
+        print(msgspec.json.encode(found).decode())
+        return
+    rows = Table.grid(padding=(0, 2))
+    for key, value in found.items():
+        shown = ", ".join(value) if isinstance(value, list) else value
+        rows.add_row(f"[dim]{key}[/dim]", "-" if shown in (None, "") else str(shown))
+    out.print(rows)
+
+
+@app.command()
+def suspend(
+    tenant: Annotated[str, typer.Argument(help="Slug or id.")], config: ConfigFile = None
+) -> None:
+    """Close a shop: every request for it is answered by 403, within seconds on every instance.
+
+    Example: rcommerce tenant suspend acme
+    """
+    _set_status(config, tenant, "suspended")
+
+
+@app.command()
+def resume(
+    tenant: Annotated[str, typer.Argument(help="Slug or id.")], config: ConfigFile = None
+) -> None:
+    """Open a suspended shop again."""
+    _set_status(config, tenant, "active")
+
+
+def _set_status(config: ConfigFile, name: str, status: str) -> None:
+    async def work(services: Services) -> Tenant:
+        async with services.cluster.control.read() as conn:
+            found = await service.named(conn, name)
+        await service.set_status(services.cluster, found, status)
+        return found
+
+    found = with_services(config, work)
+    out.print(f"[bold]{found.slug}[/bold] is {status}.")
+
+
+def _row(tenant: Tenant) -> dict[str, Any]:
+    return {
+        "id": str(tenant.id),
+        "slug": tenant.slug,
+        "name": tenant.name,
+        "currency": tenant.currency,
+        "status": tenant.status,
+        "shard": tenant.shard,
+    }

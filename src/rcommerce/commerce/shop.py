@@ -1,15 +1,21 @@
 """The shop as one request sees it: whose it is, who asks, and what serves them."""
 
+import asyncio
+import random
+import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol
 from uuid import UUID
 
 import msgspec
 
 from rcommerce.commerce.strategies import Mailer, PaymentGateway, ShippingProvider
-from rcommerce.database import Connection, Database
-from rcommerce.errors import Forbidden, Unauthenticated
+from rcommerce.database import Cluster, Connection, Freshness, Home, TenantFenced, TenantMoved
+from rcommerce.database.shard import Writing
+from rcommerce.errors import Forbidden, Unauthenticated, Unavailable
 from rcommerce.settings import Settings
 
 RESOURCES = (
@@ -19,14 +25,24 @@ RESOURCES = (
 SCOPES = frozenset(f"{resource}:{verb}" for resource in RESOURCES for verb in ("read", "write"))
 
 
+# A router's `opt` for what is everybody's: read from any replica. What belongs to one buyer is read
+# from the primary unless a token tells what the client has seen: a cart that was just made must not
+# be missing for a client that knows nothing of tokens.
+FROM_REPLICAS = "from_replicas"
+RELOCATIONS = 3  # how often a write follows a tenant that has moved
+FENCE_WAIT_S = 4.0  # a move stops the writes for less
+
+
 class Tenant(msgspec.Struct, frozen=True):
-    """One shop of the installation."""
+    """One shop of the installation, and where the directory says that it lives."""
 
     id: UUID
     slug: str
     name: str
     currency: str
     status: str
+    shard: str | None = None
+    epoch: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +89,29 @@ class Caller:
 NOBODY = Caller()
 
 
+class Tenants(Protocol):
+    """What knows every tenant of the installation."""
+
+    async def by_id(self, tenant_id: UUID) -> Tenant:
+        """The tenant of this id. Raises NotFound, Forbidden."""
+
+    async def by_host(self, host: str) -> Tenant:
+        """The tenant that answers to this host name, else the default one."""
+
+    async def listen(self) -> None:
+        """Forgets what has changed since the last time. Raises Unavailable."""
+
+    async def relocated(self, tenant_id: UUID, to: Home | None) -> Tenant:
+        """The tenant as it is now, after it was not found where it was; `to` is where its old
+        shard says that it went."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What `app.py` builds once for a process."""
 
-    database: Database
+    cluster: Cluster
+    tenants: Tenants
     settings: Settings
     jwt_secret: str
     gateways: Mapping[str, PaymentGateway]
@@ -87,25 +121,42 @@ class Services:
 
 class Shop:
     """Handed to every service call. `connection` is set where the whole request is one transaction
-    (an idempotent POST); reads and writes then share it."""
+    (an idempotent POST); reads and writes then share it.
 
-    __slots__ = ("caller", "connection", "idempotency_key", "services", "tenant")
+    `freshness` and `read_position` say what a read may be given; `position` is where this
+    request's last write ended.
+    """
+
+    __slots__ = (
+        "caller", "connection", "freshness", "home", "idempotency_key", "position",
+        "read_position", "services", "tenant",
+    )  # fmt: skip
 
     def __init__(self, services: Services, tenant: Tenant, caller: Caller) -> None:
         self.services = services
-        self.tenant = tenant
         self.caller = caller
         self.connection: Connection | None = None
         self.idempotency_key: str | None = None
+        self.freshness = Freshness.LATEST
+        self.read_position = 0
+        self.position = 0
+        self.live(tenant)
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[Connection]:
+    def live(self, tenant: Tenant) -> None:
+        """Notes where the tenant is at home."""
+        self.tenant = tenant
+        shard = tenant.shard or self.services.cluster.place(tenant.id)
+        self.home = Home(tenant.id, shard, tenant.epoch)
+
+    async def relocate(self, to: Home | None = None) -> None:
+        """Looks anew where the tenant is at home."""
+        self.live(await self.services.tenants.relocated(self.tenant.id, to))
+
+    def read(self) -> AbstractAsyncContextManager[Connection]:
         """A connection for statements that each stand alone."""
         if self.connection is not None:
-            yield self.connection
-            return
-        async with self.services.database.read() as connection:
-            yield connection
+            return _Shared(self.connection)
+        return self.services.cluster.read(self.home, self.freshness, self.read_position)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Connection]:
@@ -113,5 +164,47 @@ class Shop:
         if self.connection is not None:
             yield self.connection
             return
-        async with self.services.database.write() as connection:
+        async with AsyncExitStack() as stack:
+            writing, connection = await self._begin(stack)
             yield connection
+        self.position = writing.position
+        # What this request reads from now on must show what it has written.
+        self.freshness, self.read_position = Freshness.LATEST, 0
+
+    async def _begin(self, stack: AsyncExitStack) -> tuple[Writing, Connection]:
+        """Begins where the tenant lives: follows it, and waits while it is about to move."""
+        relocations = 0
+        until = time.monotonic() + FENCE_WAIT_S
+        while True:
+            writing = self.services.cluster.write(self.home)
+            try:
+                return writing, await stack.enter_async_context(writing)
+            except TenantMoved as moved:
+                relocations += 1
+                if relocations > RELOCATIONS:
+                    raise Unavailable("the shop is being moved", code="tenant_moving") from moved
+                await self.relocate(moved.to)
+            except TenantFenced as fenced:
+                if time.monotonic() > until:
+                    raise Unavailable("the shop is being moved", code="tenant_moving") from fenced
+                await asyncio.sleep(random.uniform(0.02, 0.06))  # noqa: S311 - spreads the load
+
+
+class _Shared:
+    """The request's own transaction, where a read is part of it."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def __aenter__(self) -> Connection:
+        return self._connection
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass

@@ -1,9 +1,20 @@
-"""PostgreSQL: the embedded server, connections, migrations."""
+"""Connections to PostgreSQL: `Cluster` gives them out by a tenant's home, `Connection` runs
+statements, `translated` names the constraint that refused one."""
 
 from psycopg.types.json import Jsonb
 
+from rcommerce.database.cluster import Cluster
 from rcommerce.database.connection import Connection
 from rcommerce.database.constraints import translated
-from rcommerce.database.database import Database
+from rcommerce.database.shard import Freshness, Home, TenantFenced, TenantMoved
 
-__all__ = ["Connection", "Database", "Jsonb", "translated"]
+__all__ = [
+    "Cluster",
+    "Connection",
+    "Freshness",
+    "Home",
+    "Jsonb",
+    "TenantFenced",
+    "TenantMoved",
+    "translated",
+]

@@ -5,7 +5,7 @@ from typing import Any, LiteralString, TypeVar, cast
 
 import msgspec
 import psycopg
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import AsyncRowFactory, class_row, dict_row
 from psycopg.types.json import set_json_dumps, set_json_loads
 
 set_json_dumps(msgspec.json.encode)
@@ -28,13 +28,21 @@ class Connection:
     def __init__(self, raw: Raw) -> None:
         self.raw = raw
 
+    async def _run(
+        self, sql: LiteralString, params: Params, rows: AsyncRowFactory[Any] | None = None
+    ) -> psycopg.AsyncCursor[Any]:
+        """The one place where a statement is sent."""
+        raw = self.raw
+        cursor = raw.cursor() if rows is None else raw.cursor(row_factory=rows)
+        return await cursor.execute(sql, params)
+
     async def execute(self, sql: LiteralString, params: Params = None) -> int:
         """Runs a statement; returns how many rows it touched."""
-        return (await self.raw.execute(sql, params)).rowcount
+        return (await self._run(sql, params)).rowcount
 
     async def one_or_none(self, sql: LiteralString, params: Params = None) -> Any:
         """The first row as a tuple, or None."""
-        return await (await self.raw.execute(sql, params)).fetchone()
+        return await (await self._run(sql, params)).fetchone()
 
     async def one(self, sql: LiteralString, params: Params = None) -> Any:
         """The first row as a tuple. There must be one."""
@@ -50,29 +58,27 @@ class Connection:
 
     async def all(self, sql: LiteralString, params: Params = None) -> list[tuple[Any, ...]]:
         """Every row as a tuple."""
-        return cast(list[tuple[Any, ...]], await (await self.raw.execute(sql, params)).fetchall())
+        return cast(list[tuple[Any, ...]], await (await self._run(sql, params)).fetchall())
 
     async def dicts(self, sql: LiteralString, params: Params = None) -> list[dict[str, Any]]:
         """Every row by the names of its columns."""
-        cursor = self.raw.cursor(row_factory=dict_row)
-        return await (await cursor.execute(sql, params)).fetchall()
+        return await (await self._run(sql, params, dict_row)).fetchall()
 
     async def records(self, kind: type[T], sql: LiteralString, params: Params = None) -> list[T]:
         """Every row as a `kind`, whose fields are named as the columns."""
-        cursor = self.raw.cursor(row_factory=class_row(kind))
-        return await (await cursor.execute(sql, params)).fetchall()
+        return await (await self._run(sql, params, class_row(kind))).fetchall()
 
     async def record(self, kind: type[T], sql: LiteralString, params: Params = None) -> T | None:
         """The first row as a `kind`, or None."""
-        cursor = self.raw.cursor(row_factory=class_row(kind))
-        return await (await cursor.execute(sql, params)).fetchone()
+        cursor = await self._run(sql, params, class_row(kind))
+        return cast(T | None, await cursor.fetchone())
 
     async def raw_row(self, sql: LiteralString, params: Params = None) -> list[bytes] | None:
         """The first row as the very bytes that PostgreSQL sent (empty for null), or None.
 
         What it built as JSON travels on like this, never decoded.
         """
-        result = (await self.raw.execute(sql, params)).pgresult
+        result = (await self._run(sql, params)).pgresult
         if result is None or result.ntuples == 0:
             return None
         return [result.get_value(0, column) or b"" for column in range(result.nfields)]
@@ -81,11 +87,11 @@ class Connection:
         """A new row. The table and the columns are the code's words, never a client's."""
         columns = ", ".join(values)
         places = ", ".join(f"%({name})s" for name in values)
-        await self.raw.execute(f"insert into {table} ({columns}) values ({places})", values)  # noqa: S608
+        await self._run(f"insert into {table} ({columns}) values ({places})", values)  # noqa: S608
 
     async def json_or_none(self, sql: LiteralString, params: Params = None) -> bytes | None:
         """The first column of the first row as bytes: JSON that PostgreSQL has built; or None."""
-        result = (await self.raw.execute(sql, params)).pgresult
+        result = (await self._run(sql, params)).pgresult
         if result is None or result.ntuples == 0:
             return None
         return result.get_value(0, 0)

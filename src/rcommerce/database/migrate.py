@@ -1,34 +1,111 @@
-"""Brings a database to the newest revision."""
+"""Brings databases to the newest revision, one after the other."""
 
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 
 from rcommerce.database import migrations
+from rcommerce.database.server import session_settings
 from rcommerce.errors import StartError
+from rcommerce.settings import DatabaseSettings
+
+LOCK = 7261
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was done to one database: its revisions, or why nothing could be done."""
+
+    name: str
+    before: str | None = None
+    after: str | None = None
+    error: str | None = None
 
 
 def revision(dsn: str) -> str | None:
     """The revision that the database is at; None for an empty one. Raises StartError."""
-    try:
-        with psycopg.connect(dsn, connect_timeout=5) as connection:
-            row = connection.execute("select to_regclass('alembic_version')").fetchone()
-            if row is None or row[0] is None:
-                return None
-            found = connection.execute("select version_num from alembic_version").fetchone()
-            return found[0] if found else None
-    except psycopg.OperationalError as error:
-        raise StartError(f"the database cannot be reached: {str(error).strip()}") from error
+    with _connected(dsn) as connection:
+        row = connection.execute("select to_regclass('alembic_version')").fetchone()
+        if row is None or row[0] is None:
+            return None
+        found = connection.execute("select version_num from alembic_version").fetchone()
+        return found[0] if found else None
+
+
+def is_served(found: str | None) -> bool:
+    """Whether this release can serve a database of that revision: its own or a newer one, as a
+    step takes nothing away that the release before it uses."""
+    return found is not None and found >= migrations.head()
 
 
 def upgrade(dsn: str) -> tuple[str | None, str]:
     """Runs what is missing; returns the revision before and after. Raises StartError.
 
+    Each step is committed by itself: after a failure the next run goes on where this one ended.
     Two at once are safe: the second waits for the first, and finds nothing left to do.
     """
     before = revision(dsn)
     if before == migrations.head():
         return before, before
+    with _locked(dsn):
+        before = revision(dsn)
+        if before != migrations.head():
+            _run(dsn)
+    return before, migrations.head()
+
+
+def upgrade_all(databases: dict[str, str]) -> Iterator[Report]:
+    """Upgrades databases, by their names and connection strings; reports each when it is done. One
+    that fails keeps no other from being upgraded."""
+    for name, dsn in databases.items():
+        try:
+            before, after = upgrade(dsn)
+        except StartError as error:
+            yield Report(name, error=str(error))
+        else:
+            yield Report(name, before, after)
+
+
+def keep_timeouts(dsn: str, limits: DatabaseSettings) -> None:
+    """Notes the sessions' timeouts with the role, for this database: what a session asks for at its
+    start does not pass a pooler. Raises StartError."""
+    with _connected(dsn) as connection:
+        for name, value in session_settings(limits).items():
+            connection.execute(
+                psycopg.sql.SQL("alter role current_user in database {} set {} = {}").format(
+                    psycopg.sql.Identifier(connection.info.dbname),
+                    psycopg.sql.Identifier(name),
+                    psycopg.sql.Literal(value),
+                )
+            )
+
+
+@contextlib.contextmanager
+def _connected(dsn: str) -> Iterator[psycopg.Connection]:
+    try:
+        # A pooler before 1.21 loses prepared statements.
+        with psycopg.connect(dsn, connect_timeout=5, prepare_threshold=None) as connection:
+            yield connection
+    except psycopg.OperationalError as error:
+        raise StartError(f"the database cannot be reached: {str(error).strip()}") from error
+
+
+@contextlib.contextmanager
+def _locked(dsn: str) -> Iterator[None]:
+    """Holds the one lock of the database's migrations. It is a transaction's, as a session's would
+    not hold through a pooler; the transaction has no snapshot, so `concurrently` does not wait."""
+    with _connected(dsn) as connection:
+        connection.execute("set local statement_timeout = 0")
+        connection.execute("set local lock_timeout = 0")
+        connection.execute("set local idle_in_transaction_session_timeout = 0")
+        connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
+        yield
+
+
+def _run(dsn: str) -> None:
     # Alembic and SQLAlchemy cost 20 MB and 0.3 s: imported only where there is work.
     from alembic import command
     from alembic.config import Config
@@ -48,4 +125,3 @@ def upgrade(dsn: str) -> tuple[str | None, str]:
         raise StartError(f"the migration failed: {str(error.orig).strip()}") from error
     except CommandError as error:
         raise StartError(f"the database is of another release: {error}") from error
-    return before, migrations.head()

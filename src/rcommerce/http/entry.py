@@ -1,11 +1,11 @@
 """The outermost layer: a raw ASGI wrapper that every request passes, so it does little."""
 
 import re
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import unquote_to_bytes
 
 import msgspec
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from rcommerce import ids
 from rcommerce.http.problems import MEDIA_TYPE, document
@@ -13,7 +13,7 @@ from rcommerce.http.problems import MEDIA_TYPE, document
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{8,128}")
 
 
-def is_http(scope: Any) -> bool:
+def is_http(scope: Any) -> TypeGuard[HTTPScope]:
     """Whether this is a request, not a lifespan or a websocket."""
     return bool(scope["type"] == "http")
 

@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 from litestar.types import Message, Receive, Scope, Send
 
@@ -105,7 +106,7 @@ async def _in_one_transaction(
 ) -> None:
     answer = Answer()
     try:
-        async with shop.services.database.write() as tx:
+        async with shop.write() as tx:
             if not await _claim(tx, params):
                 kept = await _kept(tx, params)
                 if kept is None:
@@ -126,10 +127,10 @@ async def _in_steps(
     shop: Shop, params: dict[str, Any], scope: Scope, receive: Receive, send: Send, app: Handle
 ) -> None:
     for _ in range(WAITS):
-        async with shop.read() as conn:
-            if await _claim(conn, params):
+        async with shop.write() as tx:
+            if await _claim(tx, params):
                 break
-            kept = await _kept(conn, params)
+            kept = await _kept(tx, params)
         if kept is not None:
             await kept.give(send)
             return
@@ -141,8 +142,8 @@ async def _in_steps(
         await app(scope, receive, answer.collect)
         done = 0 < answer.status < 400
     finally:
-        async with shop.read() as conn:
-            await (_keep(conn, params, answer) if done else _forget(conn, params))
+        async with shop.write() as tx:
+            await (_keep(tx, params, answer) if done else _forget(tx, params))
     await answer.give(send)
 
 
@@ -225,22 +226,36 @@ async def _forget(conn: Connection, params: dict[str, Any]) -> None:
     )
 
 
-async def forget_old(conn: Connection, limit: int) -> int:
-    """Forgets answers after a day, of every tenant; returns how many."""
-    return await conn.execute(
+async def with_old(conn: Connection) -> list[UUID]:
+    """Tenants of this shard with answers that are kept no longer."""
+    rows = await conn.all(
+        """
+        select p.tenant_id from tenant_placement p
+         where p.state = 'active' and exists (
+            select from idempotency_key k
+             where k.tenant_id = p.tenant_id
+               and k.created_at < now() - make_interval(hours => %(hours)s))
+        """,
+        {"hours": KEPT_HOURS},
+    )
+    return [row[0] for row in rows]
+
+
+async def forget_old(tx: Connection, shop: Shop, limit: int) -> int:
+    """Forgets answers after a day; returns how many."""
+    return await tx.execute(
         """
         delete from idempotency_key k
-         using tenant t
-         cross join lateral (
-            select caller, key from idempotency_key o
-             where o.tenant_id = t.id
-               and o.created_at < now() - make_interval(hours => %(hours)s)
-             order by o.created_at
+         using (
+            select caller, key from idempotency_key
+             where tenant_id = %(tenant)s
+               and created_at < now() - make_interval(hours => %(hours)s)
+             order by created_at
              limit %(limit)s
                for update skip locked) old
-         where (k.tenant_id, k.caller, k.key) = (t.id, old.caller, old.key)
+         where (k.tenant_id, k.caller, k.key) = (%(tenant)s, old.caller, old.key)
         """,
-        {"limit": limit, "hours": KEPT_HOURS},
+        {"tenant": shop.tenant.id, "limit": limit, "hours": KEPT_HOURS},
     )
 
 

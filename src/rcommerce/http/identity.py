@@ -9,13 +9,13 @@ from rcommerce import ids
 from rcommerce.commerce.customers import tokens
 from rcommerce.commerce.shop import NOBODY, Caller, Services, Shop, Tenant
 from rcommerce.commerce.tenants import service as tenants
-from rcommerce.commerce.tenants.service import Directory
+from rcommerce.database import Freshness
 from rcommerce.errors import Invalid, Unauthenticated
 
 CART_COOKIE = "cart_token"
 
 
-async def identify(services: Services, directory: Directory, headers: Mapping[str, str]) -> Shop:
+async def identify(services: Services, headers: Mapping[str, str]) -> Shop:
     """The shop of a request. Raises Unauthenticated, NotFound, Invalid, Forbidden.
 
     An API key and a token name their tenant; otherwise it is `X-Tenant-ID`, else the Host's.
@@ -31,16 +31,16 @@ async def identify(services: Services, directory: Directory, headers: Mapping[st
         raise Unauthenticated("the credentials belong to another shop", code="wrong_tenant")
     tenant_id = owner or wanted
     if tenant_id is not None:
-        tenant = await directory.by_id(tenant_id)
+        tenant = await services.tenants.by_id(tenant_id)
     else:
-        tenant = await by_host(directory, headers.get("host", ""))
+        tenant = await by_host(services, headers.get("host", ""))
     return Shop(services, tenant, caller)
 
 
-async def by_host(directory: Directory, host: str) -> Tenant:
+async def by_host(services: Services, host: str) -> Tenant:
     """The tenant of a Host header, its port aside."""
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-    return await directory.by_host(name.lower())
+    return await services.tenants.by_host(name.lower())
 
 
 async def _caller(services: Services, authorization: str | None) -> tuple[UUID | None, Caller]:
@@ -51,28 +51,31 @@ async def _caller(services: Services, authorization: str | None) -> tuple[UUID |
     if scheme.lower() != "bearer" or not credentials:
         raise Unauthenticated("Authorization must be “Bearer” and a token or an API key")
     if credentials.startswith("ak_"):
-        async with services.database.read() as conn:
+        async with services.cluster.control.read(Freshness.FRESH) as conn:
             return await tenants.authenticate_key(conn, credentials)
     return tokens.read(services.jwt_secret, credentials)
 
 
 def cart_token(headers: Mapping[str, str]) -> str | None:
     """A guest's cart token: the X-Cart-Token header, or the cookie of a page of the same origin."""
-    if token := headers.get("x-cart-token"):
-        return token
+    return headers.get("x-cart-token") or cookie(headers, CART_COOKIE)
+
+
+def cookie(headers: Mapping[str, str], name: str) -> str | None:
+    """The value of a cookie; None where there is none, or another site's page has sent it."""
     raw = headers.get("cookie")
-    if raw is None or not _same_origin(headers):
+    if raw is None or not same_origin(headers):
         return None
-    cookie: SimpleCookie = SimpleCookie()
+    cookies: SimpleCookie = SimpleCookie()
     try:
-        cookie.load(raw)
+        cookies.load(raw)
     except CookieError:
         return None
-    morsel: Any = cookie.get(CART_COOKIE)
+    morsel: Any = cookies.get(name)
     return morsel.value if morsel is not None else None
 
 
-def _same_origin(headers: Mapping[str, str]) -> bool:
+def same_origin(headers: Mapping[str, str]) -> bool:
     """Whether no other site's page has sent this: its cookies would not be its own doing."""
     origin = headers.get("origin")
     return origin is None or origin.partition("://")[2] == headers.get("host")

@@ -50,7 +50,7 @@ async def ready(services: Services) -> ASGIResponse:
     """Each dependency with its state and latency; 503 where one is away."""
     begun = time.perf_counter()
     try:
-        async with services.database.read() as conn:
+        async with services.cluster.control.read() as conn:
             await conn.value("select 1")
         state = {"state": "up", "latency_ms": round((time.perf_counter() - begun) * 1000, 2)}
     except Unavailable as error:

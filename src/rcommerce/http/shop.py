@@ -4,9 +4,9 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from rcommerce.commerce.shop import Services, Shop
-from rcommerce.commerce.tenants.service import Directory
+from rcommerce.database.consistency import Tokens
 from rcommerce.errors import FieldError, Invalid
-from rcommerce.http import idempotency
+from rcommerce.http import consistency, idempotency
 from rcommerce.http.body import snake_case
 from rcommerce.http.entry import is_http
 from rcommerce.http.identity import cart_token, identify
@@ -17,7 +17,7 @@ class ShopMiddleware(ASGIMiddleware):
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._directory = Directory(services.database)
+        self._tokens = Tokens(services.jwt_secret)
 
     def __deepcopy__(self, memo: dict[int, object]) -> "ShopMiddleware":
         """Itself: the framework copies its routers, and there is one database pool a process."""
@@ -34,10 +34,13 @@ class ShopMiddleware(ASGIMiddleware):
         if scope["query_string"]:
             _check_query(scope)
             _understand_pascal_case(scope)
-        shop = await identify(self._services, self._directory, headers)
+        shop = await identify(self._services, headers)
+        await consistency.prepare(shop, self._tokens, scope, headers)
+        if not consistency.is_shared_read(scope):
+            send = consistency.announcing(shop, self._tokens, scope, send)
         scope["state"]["shop"] = shop
         scope["state"]["cart_token"] = cart_token(headers)
-        if scope.get("method") == "POST" and "idempotency-key" in headers:
+        if scope["method"] == "POST" and "idempotency-key" in headers:
             steps = scope["route_handler"].opt.get("idempotency") == idempotency.STEPS
             await idempotency.handle(shop, headers, scope, receive, send, next_app, steps=steps)
             return

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,16 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rcommerce.errors import StartError
+from rcommerce.lab.ports import free_port
 
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 40
-
-
-def free_port() -> int:
-    """A TCP port on the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Server:

@@ -5,6 +5,7 @@ Each mistake is one message that names the place, the key and the nearest right 
 
 import difflib
 import os
+import re
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping
@@ -15,11 +16,22 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import msgspec
 
 from rcommerce.errors import SettingsError
-from rcommerce.settings.schema import SECRETS, UNBUILT, DatabaseSettings, Section, Settings
+from rcommerce.settings.schema import (
+    INHERITED,
+    SECRETS,
+    UNBUILT,
+    DatabaseSettings,
+    Node,
+    Section,
+    Settings,
+    Shard,
+)
 
 PREFIX = "RCOMMERCE_"
 DEFAULT_FILE = Path("rcommerce.toml")
 MASK = "••••••"
+MAIN = "main"  # the name of [database] among the shards
+SHARD_NAME = re.compile(r"[a-z0-9-]{1,40}")
 
 
 class Loaded:
@@ -77,10 +89,20 @@ def load(file: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     _overlay(tree, env, origins)
     if any(key.startswith("database.") for key in origins):
         tree.setdefault("database", {}).setdefault("db_type", "Postgres")
+    _inherit(tree)
     settings = msgspec.convert(tree, Settings, strict=True, dec_hook=_path)
     loaded = Loaded(settings, origins, path)
     _contradictions(loaded)
     return loaded
+
+
+def _inherit(tree: dict[str, Any]) -> None:
+    """Lets each shard have what `[database]` says where it says nothing itself."""
+    database = tree.get("database", {})
+    for shard in database.get("shards", []):
+        for name in INHERITED:
+            if name in database:
+                shard.setdefault(name, database[name])
 
 
 def _file(file: Path | None, env: Mapping[str, str]) -> Path | None:
@@ -247,10 +269,44 @@ def _database_faults(s: Settings) -> Faults:
         for name in ("host", "port", "username", "database"):
             if getattr(s.database, name) != getattr(default, name):
                 yield f"database.{name}", 'contradicts database.db_type = "Embedded"'
-    for replica in s.database.read_replicas:
-        host, _, port = replica.rpartition(":")
-        if not host or not port.isdecimal():
-            yield "database.read_replicas", f'“{replica}” must be "host:port"'
+    if s.database.db_type == "Embedded":
+        for name in ("hosts", "read_replicas", "direct_hosts", "shards"):
+            if getattr(s.database, name):
+                yield f"database.{name}", 'needs db_type = "Postgres"; it is "Embedded"'
+        if s.database.pooler != "None":
+            yield "database.pooler", 'needs db_type = "Postgres"; it is "Embedded"'
+    yield from _node_faults(s.database, "database", is_host_set=s.database.host != default.host)
+    names = [shard.name for shard in s.database.shards]
+    for shard in s.database.shards:
+        key = "database.shards"
+        if shard.name == MAIN or not SHARD_NAME.fullmatch(shard.name):
+            yield (
+                key,
+                f"“{shard.name}” must have 1 to 40 of a-z, 0-9 and -, and not be “{MAIN}”, which"
+                " is [database] itself",
+            )
+        if names.count(shard.name) > 1:
+            yield key, f"the name “{shard.name}” may stand once"
+        yield from _node_faults(shard, key, is_host_set=shard.host != default.host)
+
+
+def _node_faults(node: Node, prefix: str, *, is_host_set: bool) -> Faults:
+    """What is wrong with one server and its replicas."""
+    name = f"{node.name}: " if isinstance(node, Shard) else ""
+    for key in ("hosts", "read_replicas", "direct_hosts"):
+        for address in getattr(node, key):
+            host, _, port = address.rpartition(":")
+            if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+                yield f"{prefix}.{key}", f'{name}“{address}” must be "host:port"'
+    if node.hosts and (is_host_set or node.port != 5432):
+        yield f"{prefix}.hosts", f"{name}takes the place of host and port; remove those"
+    servers = 1 + len(node.read_replicas)
+    if node.pool_size < servers:
+        yield (
+            f"{prefix}.pool_size",
+            f"{name}{node.pool_size} connections are too few for {servers} servers: each worker"
+            " needs one to each",
+        )
 
 
 def _shop_faults(s: Settings) -> Faults:

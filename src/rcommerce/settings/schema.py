@@ -48,10 +48,17 @@ class Server(Section):
     limits: Limits = field(default_factory=Limits)
 
 
-class Shard(Section):
-    name: str
+class Node(Section):
+    """A PostgreSQL primary with its replicas; addresses are "host:port".
+
+    `hosts` names several servers of which one is the primary, in place of `host` and `port`.
+    `direct_hosts` are the servers themselves where `pooler` stands before them: logical replication
+    does not pass a pooler.
+    """
+
     host: str = "localhost"
     port: Port = 5432
+    hosts: list[str] = field(default_factory=list)
     database: str = "rcommerce"
     username: str = "rcommerce"
     password: str = "rcommerce"  # noqa: S105 - the documented default
@@ -59,23 +66,35 @@ class Shard(Section):
     ssl_mode: Literal["Disable", "Prefer", "Require", "VerifyFull"] = "Prefer"
     read_replicas: list[str] = field(default_factory=list)
     pooler: Literal["None", "pgbouncer"] = "None"
+    direct_hosts: list[str] = field(default_factory=list)
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where the primary is looked for, in this order."""
+        return self.hosts or [f"{self.host}:{self.port}"]
+
+    @property
+    def direct_addresses(self) -> list[str]:
+        """The same, with no pooler between."""
+        return self.direct_hosts or self.addresses
 
 
-class DatabaseSettings(Section):
+# What an entry of [[database.shards]] takes from [database] unless it says otherwise.
+INHERITED = ("database", "username", "password", "pool_size", "ssl_mode", "pooler")
+
+
+class Shard(Node):
+    name: str = ""
+
+
+class DatabaseSettings(Node):
     db_type: Literal["Postgres", "Embedded"] = "Embedded"
-    host: str = "localhost"
-    port: Port = 5432
-    database: str = "rcommerce"
-    username: str = "rcommerce"
-    password: str = "rcommerce"  # noqa: S105 - the documented default
-    pool_size: Positive = 20
     pool_timeout_secs: Positive = 5
     statement_timeout_secs: Positive = 15
     lock_timeout_secs: Positive = 5
     idle_in_transaction_timeout_secs: Positive = 30
-    ssl_mode: Literal["Disable", "Prefer", "Require", "VerifyFull"] = "Prefer"
-    read_replicas: list[str] = field(default_factory=list)
-    pooler: Literal["None", "pgbouncer"] = "None"
+    max_replica_lag_s: Positive = 10
+    replica_wait_ms: NotNegative = 100
     shards: list[Shard] = field(default_factory=list)
 
 
@@ -284,9 +303,6 @@ UNBUILT = (
     "server.drain_delay_secs",
     "server.limits.rate_limit_per_minute",
     "server.limits.rate_limit_burst",
-    "database.read_replicas",
-    "database.pooler",
-    "database.shards",
     "cache",
     "media",
     "rate_limiting",

@@ -357,19 +357,31 @@ async def update(conn: Connection, tenant: UUID, cart: UUID, values: Mapping[str
     )
 
 
-async def delete_expired(conn: Connection, limit: int) -> int:
-    """Forgets active carts that ran out, of every tenant; returns how many."""
+async def with_expired(conn: Connection) -> list[UUID]:
+    """Tenants of this shard with active carts that ran out."""
+    rows = await conn.all(
+        """
+        select p.tenant_id from tenant_placement p
+         where p.state = 'active' and exists (
+            select from cart c
+             where c.tenant_id = p.tenant_id and c.status = 'active' and c.expires_at < now())
+        """
+    )
+    return [row[0] for row in rows]
+
+
+async def delete_expired(conn: Connection, tenant: UUID, limit: int) -> int:
+    """Forgets active carts that ran out; returns how many."""
     return await conn.execute(
         """
         delete from cart c
-         using tenant t
-         cross join lateral (
-            select e.id from cart e
-             where e.tenant_id = t.id and e.status = 'active' and e.expires_at < now()
-             order by e.expires_at
+         using (
+            select id from cart
+             where tenant_id = %(tenant)s and status = 'active' and expires_at < now()
+             order by expires_at
              limit %(limit)s
                for update skip locked) due
-         where (c.tenant_id, c.id) = (t.id, due.id)
+         where (c.tenant_id, c.id) = (%(tenant)s, due.id)
         """,
-        {"limit": limit},
+        {"tenant": tenant, "limit": limit},
     )

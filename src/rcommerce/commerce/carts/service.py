@@ -31,11 +31,9 @@ async def create_guest(shop: Shop, new: NewCart) -> tuple[str, bytes]:
     cart, token = ids.new_id(), ids.secret_token()
     days = shop.services.settings.checkout.cart_ttl_days
     token_hash = ids.token_hash(token)
-    async with shop.read() as conn:
-        await queries.insert_guest(
-            conn, shop.tenant.id, cart, token_hash, currency, new.email, days
-        )
-        return token, await _view(conn, shop, cart, access(shop, token), token)
+    async with shop.write() as tx:
+        await queries.insert_guest(tx, shop.tenant.id, cart, token_hash, currency, new.email, days)
+        return token, await _view(tx, shop, cart, access(shop, token), token)
 
 
 async def mine(shop: Shop, token: str | None) -> bytes:
@@ -43,33 +41,37 @@ async def mine(shop: Shop, token: str | None) -> bytes:
 
     Raises Unauthenticated with neither, NotFound for a token that opens nothing.
     """
-    async with shop.read() as conn:
-        cart = await _mine(conn, shop, token)
-        return await _view(conn, shop, cart, access(shop, token), token)
+    return await view(shop, await my_id(shop, token), token)
 
 
 async def my_id(shop: Shop, token: str | None) -> UUID:
     """The id of that cart."""
-    async with shop.read() as conn:
-        return await _mine(conn, shop, token)
-
-
-async def _mine(conn: Connection, shop: Shop, token: str | None) -> UUID:
     customer = shop.caller.customer_id
-    if customer is not None:
-        found = await queries.of_customer(conn, shop.tenant.id, customer)
-        return found or await queries.make_for_customer(
-            conn,
-            shop.tenant.id,
-            customer,
-            ids.new_id(),
-            shop.tenant.currency,
-            shop.services.settings.checkout.cart_ttl_days,
-        )
-    if token is None:
+    if customer is None and token is None:
         raise Unauthenticated("this needs a customer who is logged in, or a cart's X-Cart-Token")
-    cart = await queries.by_token(conn, shop.tenant.id, ids.token_hash(token))
-    return cart if cart is not None else _no_cart()
+    async with shop.read() as conn:
+        if customer is None:
+            cart = await queries.by_token(conn, shop.tenant.id, ids.token_hash(token or ""))
+        else:
+            cart = await queries.of_customer(conn, shop.tenant.id, customer)
+    if cart is not None:
+        return cart
+    if customer is None:
+        _no_cart()
+    async with shop.write() as tx:
+        return await _make(tx, shop, customer)
+
+
+async def _make(tx: Connection, shop: Shop, customer: UUID) -> UUID:
+    """The customer's cart, made where there is none."""
+    return await queries.make_for_customer(
+        tx,
+        shop.tenant.id,
+        customer,
+        ids.new_id(),
+        shop.tenant.currency,
+        shop.services.settings.checkout.cart_ttl_days,
+    )
 
 
 async def view(shop: Shop, cart: UUID, token: str | None) -> bytes:
@@ -88,14 +90,11 @@ def _no_cart() -> NoReturn:
 
 
 async def add_item(shop: Shop, cart: UUID, token: str | None, line: OrderLine) -> bytes:
-    """Puts a line into a cart. Raises NotFound, Invalid, Unprocessable.
-
-    One statement of its own, then the view: no transaction holds the cart meanwhile.
-    """
+    """Puts a line into a cart. Raises NotFound, Invalid, Unprocessable."""
     by = access(shop, token, write=True)
-    async with shop.read() as conn:
+    async with shop.write() as tx:
         currency, fitting, its_currency, lines, added = await queries.add_item(
-            conn,
+            tx,
             shop.tenant.id,
             cart,
             by,
@@ -107,7 +106,7 @@ async def add_item(shop: Shop, cart: UUID, token: str | None, line: OrderLine) -
         )
         if not added:
             _refuse(currency, fitting, its_currency, lines)
-        return await _view(conn, shop, cart, by, token)
+        return await _view(tx, shop, cart, by, token)
 
 
 def _refuse(cart_currency: str | None, fitting: int, currency: str | None, lines: int) -> NoReturn:
@@ -132,40 +131,40 @@ async def set_quantity(
 ) -> bytes:
     """A line's new quantity. Raises NotFound."""
     by = access(shop, token, write=True)
-    async with shop.read() as conn:
-        if not await queries.set_quantity(conn, shop.tenant.id, cart, by, item, quantity):
+    async with shop.write() as tx:
+        if not await queries.set_quantity(tx, shop.tenant.id, cart, by, item, quantity):
             raise NotFound("there is no such cart or line")
-        return await _view(conn, shop, cart, by, token)
+        return await _view(tx, shop, cart, by, token)
 
 
 async def remove_items(shop: Shop, cart: UUID, token: str | None, item: UUID | None) -> bytes:
     """Takes a line out, or all of them. Raises NotFound."""
     by = access(shop, token, write=True)
-    async with shop.read() as conn:
-        is_open, gone = await queries.remove_items(conn, shop.tenant.id, cart, by, item)
+    async with shop.write() as tx:
+        is_open, gone = await queries.remove_items(tx, shop.tenant.id, cart, by, item)
         if not is_open:
             _no_cart()
         if item is not None and gone == 0:
             raise NotFound("the cart has no such line")
-        return await _view(conn, shop, cart, by, token)
+        return await _view(tx, shop, cart, by, token)
 
 
 async def delete(shop: Shop, cart: UUID, token: str | None) -> None:
     """Forgets a cart. Raises NotFound."""
-    async with shop.read() as conn:
-        by = access(shop, token, write=True)
-        if not await queries.delete(conn, shop.tenant.id, cart, by):
+    by = access(shop, token, write=True)
+    async with shop.write() as tx:
+        if not await queries.delete(tx, shop.tenant.id, cart, by):
             _no_cart()
 
 
 async def merge(shop: Shop, session_token: str) -> bytes:
     """Puts a guest's cart into the customer's own. Raises Unauthenticated, NotFound, Conflict."""
-    shop.caller.require_customer()
+    customer = shop.caller.require_customer()
     async with shop.write() as tx:
         source = await queries.by_token(tx, shop.tenant.id, ids.token_hash(session_token))
         if source is None:
             _no_cart()
-        target = await _mine(tx, shop, None)
+        target = await _make(tx, shop, customer)
         # Both rows held, in a fixed order: no line is added to a cart that is being emptied.
         held = {}
         for cart in sorted((source, target)):
@@ -201,9 +200,14 @@ async def show_prices(tx: Connection, shop: Shop, cart: UUID) -> None:
     await queries.set_prices(tx, shop.tenant.id, cart)
 
 
-async def forget_expired(conn: Connection, limit: int) -> int:
-    """Forgets carts that ran out, of every tenant; returns how many."""
-    return await queries.delete_expired(conn, limit)
+async def with_expired(conn: Connection) -> list[UUID]:
+    """Tenants of this shard with carts that ran out."""
+    return await queries.with_expired(conn)
+
+
+async def forget_expired(tx: Connection, shop: Shop, limit: int) -> int:
+    """Forgets carts that ran out; returns how many."""
+    return await queries.delete_expired(tx, shop.tenant.id, limit)
 
 
 async def apply_coupon(shop: Shop, cart: UUID, token: str | None, code: str) -> NoReturn:

@@ -71,9 +71,9 @@ async def load(
 ) -> int:
     """Makes products 1 to `count`, but for those that are there; returns how many were made.
 
-    `progress` is told how many of them are done. Everything or nothing: one transaction.
+    `conn` is in a transaction. `progress` is told how many of them are done.
     """
-    async with conn.transaction(), conn.cursor() as cursor:
+    async with conn.cursor() as cursor:
         await cursor.execute("set local statement_timeout = 0")
         places = await _taxonomy(cursor, tenant)
         found = await cursor.execute(
@@ -97,9 +97,9 @@ async def load(
             await _copy(cursor, tenant, currency, row[0], places, numbers)
             made += len(numbers)
             progress(min(first + BATCH - 1, count))
-    await conn.execute(
-        "analyze product, variant, product_image, inventory_level, collection_product"
-    )
+        await cursor.execute(
+            "analyze product, variant, product_image, inventory_level, collection_product"
+        )
     return made
 
 

@@ -33,7 +33,7 @@ from rcommerce.commerce.parameters import (
     Page,
     PerPage,
 )
-from rcommerce.commerce.shop import Shop
+from rcommerce.commerce.shop import FROM_REPLICAS, Shop
 from rcommerce.errors import Invalid
 
 Amount = Annotated[Decimal | None, Parameter(description="a decimal")]
@@ -232,6 +232,7 @@ async def delete_image(
 router = Router(
     "/products",
     tags=["Catalogue"],
+    opt={FROM_REPLICAS: True},
     route_handlers=[
         list_products,
         get_product,

@@ -6,6 +6,7 @@ so the same order and one charge come out, however often it is tried.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -30,7 +31,8 @@ from rcommerce.commerce.payments.schema import PaymentState
 from rcommerce.commerce.shop import Caller, Services, Shop
 from rcommerce.commerce.strategies import GatewayError, Rate
 from rcommerce.commerce.tenants import service as tenants
-from rcommerce.database import Connection, Jsonb
+from rcommerce.database import Connection, Freshness, Jsonb
+from rcommerce.database.shard import Shard
 from rcommerce.errors import (
     Conflict,
     Invalid,
@@ -262,34 +264,40 @@ def _summary(
     )
 
 
-async def sweep(services: Services, limit: int = 100) -> int:
+async def sweep(services: Services, shard: Shard, limit: int = 100) -> int:
     """Ends what ran out or was cut off: reservations, carts, orders whose payment never came, and
-    refunds that a crash has left half done. Of every tenant, and safe to run anywhere at once;
-    returns how much there was to do."""
-    async with services.database.read() as conn:
-        done = await inventory.release_expired(conn, limit)
-        done += await carts.forget_expired(conn, limit)
+    refunds that a crash has left half done. Of every tenant of a shard, and safe to run anywhere
+    at once; returns how much there was to do. Raises Unavailable."""
+    async with shard.read() as conn:
+        expired = {*await inventory.with_expired(conn), *await carts.with_expired(conn)}
         unpaid = await payments.due(conn, limit)
         unfinished = await payments.due_refunds(conn, limit)
+
+    async def forget(shop: Shop) -> None:
+        async with shop.write() as tx:
+            await inventory.release_expired(tx, shop, limit)
+            await carts.forget_expired(tx, shop, limit)
+
+    for tenant in expired:
+        await end(services, tenant, forget)
     for tenant, order in unpaid:
-        await _end(services, tenant, order, payments.ask)
+        await end(services, tenant, partial(_on, payments.ask, order))
     for tenant, payment in unfinished:
-        await _end(services, tenant, payment, payments.finish_refunds)
-    return done + len(unpaid) + len(unfinished)
+        await end(services, tenant, partial(_on, payments.finish_refunds, payment))
+    return len(expired) + len(unpaid) + len(unfinished)
 
 
-async def _end(
-    services: Services,
-    tenant_id: UUID,
-    what: UUID,
-    work: Callable[[Shop, UUID], Awaitable[None]],
-) -> None:
-    async with services.database.read() as conn:
-        tenant = await tenants.by_id(conn, tenant_id)
-    if tenant is None:
-        return
+async def _on(work: Callable[[Shop, UUID], Awaitable[None]], what: UUID, shop: Shop) -> None:
+    await work(shop, what)
+
+
+async def end(services: Services, tenant_id: UUID, work: Callable[[Shop], Awaitable[None]]) -> None:
+    """Does a piece of the sweep's work. What cannot be done now is tried again next time; the
+    others must not wait for it."""
     try:
-        await work(Shop(services, tenant, SWEEP), what)
+        async with services.cluster.control.read(Freshness.FRESH) as conn:
+            tenant = await tenants.by_id(conn, tenant_id)
+        if tenant is not None:
+            await work(Shop(services, tenant, SWEEP))
     except (Problem, GatewayError, TimeoutError) as error:
-        # One that cannot be ended now is tried again; the others must not wait for it.
-        log.warning("sweep_postponed", tenant=tenant.slug, id=str(what), error=str(error))
+        log.warning("sweep_postponed", tenant=str(tenant_id), error=str(error))

@@ -168,31 +168,40 @@ async def release(
     return int(count)
 
 
-async def release_expired(conn: Connection, limit: int) -> int:
-    """Gives back reservations that were made by hand and have run out; of every tenant.
+async def with_expired(conn: Connection) -> list[UUID]:
+    """Tenants of this shard with reservations made by hand that ran out."""
+    rows = await conn.all(
+        """
+        select p.tenant_id from tenant_placement p
+         where p.state = 'active' and exists (
+            select from reservation r
+             where r.tenant_id = p.tenant_id and r.expires_at < now() and r.order_id is null)
+        """
+    )
+    return [row[0] for row in rows]
+
+
+async def release_expired(conn: Connection, tenant: UUID, limit: int) -> int:
+    """Gives back reservations that were made by hand and have run out.
 
     An order's reservation runs out with the order: see the checkout's sweep.
     """
     count = await conn.value(
         """
         with due as (
-            select r.tenant_id, r.id
-              from tenant t
-             cross join lateral (
-                select tenant_id, id from reservation
-                 where tenant_id = t.id and expires_at < now() and order_id is null
-                 order by expires_at
-                 limit %(limit)s
-                   for update skip locked) r
+            select id from reservation
+             where tenant_id = %(tenant)s and expires_at < now() and order_id is null
+             order by expires_at
              limit %(limit)s
+               for update skip locked
         ), gone as (
             delete from reservation r using due
-             where (r.tenant_id, r.id) = (due.tenant_id, due.id)
+             where (r.tenant_id, r.id) = (%(tenant)s, due.id)
             returning r.tenant_id, r.variant_id, r.location_id, r.order_id, r.quantity
         )
         """
         + _RELEASE,
-        {"limit": limit, "reason": "expired", "actor": "sweep"},
+        {"tenant": tenant, "limit": limit, "reason": "expired", "actor": "sweep"},
     )
     return int(count)
 

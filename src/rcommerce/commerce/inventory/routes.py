@@ -24,7 +24,7 @@ from rcommerce.commerce.inventory.schema import (
     Transfer,
 )
 from rcommerce.commerce.parameters import Cursor, IdempotencyKey, Page, PerPage
-from rcommerce.commerce.shop import Shop
+from rcommerce.commerce.shop import FROM_REPLICAS, Shop
 
 READ, WRITE = "inventory:read", "inventory:write"
 
@@ -131,6 +131,7 @@ async def transfer(
 router = Router(
     "/inventory",
     tags=["Inventory"],
+    opt={FROM_REPLICAS: True},
     route_handlers=[
         list_levels,
         get_levels,

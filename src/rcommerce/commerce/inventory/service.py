@@ -218,6 +218,11 @@ async def add_location(shop: Shop, name: str) -> UUID:
     return location
 
 
-async def release_expired(conn: Connection, limit: int = 100) -> int:
-    """Gives back what ran out, of every tenant; returns how many reservations that were."""
-    return await queries.release_expired(conn, limit)
+async def with_expired(conn: Connection) -> list[UUID]:
+    """Tenants of this shard with reservations made by hand that ran out."""
+    return await queries.with_expired(conn)
+
+
+async def release_expired(tx: Connection, shop: Shop, limit: int) -> int:
+    """Gives back what ran out; returns how many reservations that were."""
+    return await queries.release_expired(tx, shop.tenant.id, limit)

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from rcommerce.commerce.strategies import Charge, GatewayError, GatewayEvent, Outcome
-from rcommerce.database import Database
+from rcommerce.database import Cluster
 from rcommerce.errors import Invalid, NotFound, Unauthenticated
 
 SIGNATURE_AGE_S = 300
@@ -56,12 +56,12 @@ class Test:
     """A gateway for development whose token says what happens.
 
     `tok_approve` approves, `tok_decline` declines, `tok_delay` decides after two seconds (and
-    approves), `tok_fail` does not answer. It keeps its books in tables of its own and writes them
-    on a connection of its own, as a remote party does: what it has charged stays charged, whatever
-    becomes of the shop's transaction.
+    approves), `tok_fail` does not answer. It keeps its books in tables of its own in the control
+    database, on a connection of its own, as a remote party does: what it has charged stays
+    charged, whatever becomes of the shop's transaction.
     """
 
-    database: Database
+    cluster: Cluster
     webhook_secret: str
     id: str = "test"
     name: str = "Test gateway"
@@ -78,8 +78,8 @@ class Test:
             if charge.token == "tok_fail":  # noqa: S105 - no secret
                 raise GatewayError("the test gateway was told to fail")
             return Outcome("declined", message="unknown token; try tok_approve")
-        async with self.database.read() as conn:
-            row = await conn.one(
+        async with self.cluster.control.write() as tx:
+            row = await tx.one(
                 """
                 with made as (
                     insert into test_gateway_charge
@@ -109,7 +109,7 @@ class Test:
 
     async def find(self, tenant_id: UUID, payment_id: UUID) -> Outcome | None:
         """What became of a charge."""
-        async with self.database.read() as conn:
+        async with self.cluster.control.read() as conn:
             row = await conn.one_or_none(
                 """
                 select outcome, settles_at <= now() from test_gateway_charge
@@ -123,7 +123,7 @@ class Test:
         self, tenant_id: UUID, payment_id: UUID, refund_id: UUID, amount: Decimal
     ) -> Outcome:
         """Gives back once for each refund; declines more than was charged."""
-        async with self.database.write() as tx:
+        async with self.cluster.control.write() as tx:
             done = await tx.value(
                 """
                 with made as (

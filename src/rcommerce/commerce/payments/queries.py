@@ -197,26 +197,27 @@ async def end_refund(
 
 
 async def due(conn: Connection, limit: int) -> list[tuple[UUID, UUID]]:
-    """(tenant, order) whose payment has to be asked for, of every tenant.
+    """(tenant, order) whose payment has to be asked for, of every tenant of this shard.
 
     Those whose reservation has run out, those that wait for their gateway, and those that a crash
     has left between the asking and the writing down.
     """
     rows = await conn.all(
         """
-        select t.id, due.order_id
-          from tenant t
+        select t.tenant_id, due.order_id
+          from tenant_placement t
          cross join lateral (
             (select o.id as order_id from sales_order o
-              where o.tenant_id = t.id and o.reserved_until < now()
+              where o.tenant_id = t.tenant_id and o.reserved_until < now()
               order by o.reserved_until limit %(limit)s)
             union
             (select p.order_id from payment p
-              where p.tenant_id = t.id and p.status in ('pending', 'requires_action')
+              where p.tenant_id = t.tenant_id and p.status in ('pending', 'requires_action')
                 and p.gateway_id <> 'manual'
                 and p.updated_at < now() - interval '2 seconds'
                 and (p.status = 'requires_action' or p.updated_at < now() - interval '1 minute')
               order by p.updated_at limit %(limit)s)) due
+         where t.state = 'active'
          limit %(limit)s
         """,
         {"limit": limit},
@@ -225,16 +226,17 @@ async def due(conn: Connection, limit: int) -> list[tuple[UUID, UUID]]:
 
 
 async def due_refunds(conn: Connection, limit: int) -> list[tuple[UUID, UUID]]:
-    """(tenant, payment) of refunds that nobody has finished, of every tenant."""
+    """(tenant, payment) of refunds that nobody has finished, of every tenant of this shard."""
     rows = await conn.all(
         """
-        select distinct t.id, due.payment_id
-          from tenant t
+        select distinct t.tenant_id, due.payment_id
+          from tenant_placement t
          cross join lateral (
             select r.payment_id from refund r
-             where r.tenant_id = t.id and r.status = 'pending'
+             where r.tenant_id = t.tenant_id and r.status = 'pending'
                and r.created_at < now() - interval '1 minute'
              order by r.created_at limit %(limit)s) due
+         where t.state = 'active'
          limit %(limit)s
         """,
         {"limit": limit},

@@ -270,8 +270,8 @@ async def apply_event(shop: Shop, gateway_id: str, headers: Mapping[str, str], b
     # Settling is idempotent by itself: the event is noted after it, so that a crash in between
     # has it applied again rather than lost.
     await settle(shop, payment, event.outcome)
-    async with shop.read() as conn:
-        await queries.insert_event(conn, shop.tenant.id, gateway_id, event.event_id)
+    async with shop.write() as tx:
+        await queries.insert_event(tx, shop.tenant.id, gateway_id, event.event_id)
 
 
 async def refund_order(shop: Shop, order: UUID, data: RefundRequest) -> bytes:

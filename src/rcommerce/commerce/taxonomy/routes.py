@@ -16,7 +16,7 @@ from rcommerce.commerce.parameters import (
     Page,
     PerPage,
 )
-from rcommerce.commerce.shop import Shop
+from rcommerce.commerce.shop import FROM_REPLICAS, Shop
 from rcommerce.commerce.taxonomy import service
 from rcommerce.commerce.taxonomy.schema import (
     CategoriesAnswer,
@@ -126,6 +126,7 @@ async def delete_category(shop: Shop, category_id: UUID, if_match: IfMatch = Non
 router = Router(
     "/",
     tags=["Catalogue"],
+    opt={FROM_REPLICAS: True},
     route_handlers=[
         list_collections,
         get_collection,

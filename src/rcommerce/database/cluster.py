@@ -1,0 +1,119 @@
+"""All the databases of an installation: the control database, and the shards where tenants live.
+
+`[database]` is the control database; without `[[database.shards]]` it is the only shard, too.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from uuid import UUID
+
+from rcommerce.database.server import Role, Server, conninfo
+from rcommerce.database.shard import Freshness, Home, Reading, Shard, Writing
+from rcommerce.errors import SettingsError, Unavailable
+from rcommerce.settings import DatabaseSettings
+from rcommerce.settings.load import MAIN
+from rcommerce.settings.schema import Node
+
+
+class Cluster:
+    """What the shop's code asks for connections: by the tenant's home, never by a server's name."""
+
+    def __init__(self, control: Shard, shards: Mapping[str, Shard]) -> None:
+        self.control = control
+        self._shards = {**shards, MAIN: control}
+        self._places = list(shards) or [MAIN]
+
+    def __iter__(self) -> Iterator[Shard]:
+        """Every shard, the control database first."""
+        yield self.control
+        for name, shard in self._shards.items():
+            if name != MAIN:
+                yield shard
+
+    def place(self, tenant_id: UUID) -> str:
+        """The shard of a tenant that is placed nowhere else: `tenant_id.int % number_of_shards`."""
+        return self._places[tenant_id.int % len(self._places)]
+
+    def shard(self, name: str) -> Shard:
+        """The shard of this name. Raises Unavailable where this instance's settings lack it."""
+        try:
+            return self._shards[name]
+        except KeyError:
+            raise Unavailable(
+                f"the shard {name} is not in this instance's settings", code="shard_unknown"
+            ) from None
+
+    def read(self, home: Home, freshness: Freshness, position: int = 0) -> Reading:
+        """A connection to a server of the tenant's shard, see Shard.read."""
+        return self.shard(home.shard).read(freshness, position)
+
+    def write(self, home: Home) -> Writing:
+        """A transaction on the primary of the tenant's shard, see Shard.write."""
+        return self.shard(home.shard).write(home)
+
+    async def open(self) -> None:
+        """Begins to watch every server; connections come as they are needed."""
+        await asyncio.gather(*(shard.open() for shard in self))
+
+    async def close(self) -> None:
+        """Gives every connection back."""
+        for shard in self:
+            await shard.close()
+
+
+def cluster(settings: DatabaseSettings, workers: int = 1, dsn: str | None = None) -> Cluster:
+    """The cluster of the settings, for one of so many worker processes of an instance.
+
+    `dsn` is the embedded server's, where that is the database. Raises SettingsError.
+    """
+    shards = {each.name: _shard(each.name, each, settings, workers) for each in settings.shards}
+    return Cluster(_shard(MAIN, settings, settings, workers, dsn), shards)
+
+
+def _shard(
+    name: str, node: Node, limits: DatabaseSettings, workers: int, dsn: str | None = None
+) -> Shard:
+    sizes = shares(node, workers)
+    label = "the database" if name == MAIN else f"the shard {name}"
+    through_pooler = node.pooler != "None"
+    primary = Server(
+        label,
+        dsn or conninfo(node, node.addresses, Role.PRIMARY),
+        size=sizes[0],
+        limits=limits,
+        through_pooler=through_pooler,
+    )
+    replicas = [
+        Server(
+            f"the replica {address} of {label}",
+            conninfo(node, [address], Role.ANY),
+            size=size,
+            limits=limits,
+            through_pooler=through_pooler,
+        )
+        for address, size in zip(node.read_replicas, sizes[1:], strict=True)
+    ]
+    return Shard(name, primary, replicas, limits)
+
+
+def direct(settings: DatabaseSettings) -> dict[str, str]:
+    """The connection string of each shard's primary itself, with no pooler between, by its name;
+    the control database first."""
+    nodes: dict[str, Node] = {MAIN: settings, **{each.name: each for each in settings.shards}}
+    return {
+        name: conninfo(node, node.direct_addresses, Role.PRIMARY) for name, node in nodes.items()
+    }
+
+
+def shares(node: Node, workers: int) -> list[int]:
+    """How many connections one worker may hold to the primary and to each replica, in that order:
+    `pool_size` is what the whole instance may hold. Raises SettingsError where it is too little.
+    """
+    servers = 1 + len(node.read_replicas)
+    size, rest = divmod(node.pool_size // workers, servers)
+    if size == 0:
+        raise SettingsError(
+            f"database.pool_size = {node.pool_size} is shared out among {workers} workers and"
+            f" {servers} servers: at least {workers * servers} are needed"
+        )
+    return [size + (number < rest) for number in range(servers)]

@@ -1,0 +1,189 @@
+"""A pool: at most so many connections to one server, lent to one task at a time.
+
+Who finds none free waits in a queue that has a deadline and an end; when the server is found to be
+down, everyone in the queue is told at once instead of waiting for it. (psycopg_pool can do neither:
+its queue knows only its own timeout.)
+"""
+
+import asyncio
+import contextlib
+import os
+import random
+import socket
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from rcommerce.database.connection import Raw
+from rcommerce.errors import Unavailable
+
+WAITING_EACH = 50  # how many may wait for each connection; past that, refuse at once
+LONGEST_LIFE_S = 3600.0  # so that load finds a server that was added behind a balancer
+UNUSED_S = 600.0
+
+
+class Pool:
+    """`connect` opens one connection; `size` is the most that are open at a time."""
+
+    def __init__(self, connect: Callable[[], Awaitable[Raw]], size: int, timeout_s: float) -> None:
+        self.size = size
+        self.waits = 0  # how often somebody had to wait, for how long in all, and in vain
+        self.waited_s = 0.0
+        self.shed = 0
+        self._connect = connect
+        self._timeout_s = timeout_s
+        self._idle: list[Raw] = []
+        self._until: dict[Raw, float] = {}  # every open connection, and when it is let go
+        self._lent: dict[Raw, None] = {}
+        self._opening = 0
+        self._waiting: deque[asyncio.Future[Raw | None]] = deque()
+        self._is_closed = False
+
+    @property
+    def in_use(self) -> int:
+        """Connections that are lent."""
+        return len(self._lent)
+
+    @property
+    def open(self) -> int:
+        """Connections that are open."""
+        return len(self._until) + self._opening
+
+    @property
+    def waiting(self) -> int:
+        """Tasks that wait for one."""
+        return len(self._waiting)
+
+    async def take(self) -> Raw:
+        """A connection; it must come back by `give`.
+
+        Raises Unavailable where none gets free in time, psycopg.OperationalError where the server
+        does not let us in.
+        """
+        if self._idle:
+            raw = self._idle.pop()
+        elif self.open < self.size:
+            raw = await self._opened()
+        else:
+            raw = await self._wait()
+        self._lent[raw] = None
+        return raw
+
+    def give(self, raw: Raw) -> None:
+        """Takes a connection back; one that is broken, old or inside a transaction is closed."""
+        if raw not in self._lent:
+            return
+        del self._lent[raw]
+        if (
+            raw.pgconn.transaction_status != TransactionStatus.IDLE
+            or self._is_closed
+            or time.monotonic() > self._until.get(raw, 0.0)
+        ):
+            self._let_go(raw)
+        elif not self._hand_on(raw):
+            self._idle.append(raw)
+
+    def fail(self, error: Unavailable) -> None:
+        """The server is down: whoever waits gets `error`, and idle connections are let go."""
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_exception(error)
+        self.renew()
+
+    def renew(self) -> None:
+        """Lets go of the idle connections, and of each lent one when it comes back."""
+        for raw in self._idle:
+            self._let_go(raw)
+        self._idle.clear()
+        for raw in self._lent:
+            self._until[raw] = 0.0
+
+    def hang_up(self) -> None:
+        """Shuts the sockets of all that are lent: a server that hangs would keep them for ever.
+        Their tasks get an OperationalError."""
+        for raw in self._lent:
+            hang_up(raw)
+
+    def close(self) -> None:
+        """Closes what is idle now, and the rest as it comes back."""
+        self._is_closed = True
+        self.fail(Unavailable("the server is stopping", code="stopping"))
+
+    async def _opened(self) -> Raw:
+        self._opening += 1
+        return await self._open_reserved()
+
+    async def _open_reserved(self) -> Raw:
+        """Opens a connection whose place is counted already."""
+        try:
+            raw = await self._connect()
+        except BaseException:
+            self._opening -= 1
+            self._hand_on(None)
+            raise
+        self._opening -= 1
+        life_s = LONGEST_LIFE_S * random.uniform(0.8, 1.0)  # noqa: S311 - not all at once
+        self._until[raw] = time.monotonic() + life_s
+        return raw
+
+    async def _wait(self) -> Raw:
+        if len(self._waiting) >= self.size * WAITING_EACH:
+            self.shed += 1
+            raise Unavailable("too many requests wait for the database", code="database_busy")
+        future: asyncio.Future[Raw | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                raw = await future
+        except TimeoutError as error:
+            self.shed += 1
+            self._hand_back(future)
+            raise Unavailable("no database connection is free", code="database_busy") from error
+        except BaseException:
+            self._hand_back(future)
+            raise
+        finally:
+            self.waits += 1
+            self.waited_s += time.monotonic() - begun
+        return await self._open_reserved() if raw is None else raw
+
+    def _hand_back(self, future: asyncio.Future[Raw | None]) -> None:
+        """Whoever waited has given up: what came in that very moment goes to the next."""
+        with contextlib.suppress(ValueError):
+            self._waiting.remove(future)
+        if future.cancelled() or future.cancel() or future.exception() is not None:
+            return
+        raw = future.result()
+        if raw is not None:
+            self.give(raw)
+        else:
+            self._opening -= 1
+            self._hand_on(None)
+
+    def _hand_on(self, raw: Raw | None) -> bool:
+        """Gives a connection, or a place to open one, to the first who waits."""
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                self._opening += raw is None
+                future.set_result(raw)
+                return True
+        return False
+
+    def _let_go(self, raw: Raw) -> None:
+        self._until.pop(raw, None)
+        raw.pgconn.finish()
+        self._hand_on(None)
+
+
+def hang_up(raw: Raw) -> None:
+    """Shuts a connection's socket, so that whoever waits for its answer stops waiting."""
+    with contextlib.suppress(OSError, psycopg.Error):
+        duplicate = socket.socket(fileno=os.dup(raw.fileno()))
+        with duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)

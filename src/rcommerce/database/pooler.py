@@ -1,0 +1,36 @@
+"""What can be done through PgBouncer in transaction mode, where each transaction may run on
+another server connection."""
+
+import psycopg
+from psycopg.rows import tuple_row
+
+from rcommerce.database.connection import Raw
+
+# PgBouncer 1.21 and newer keep track of prepared statements where max_prepared_statements is set,
+# and give each a name of their own: https://www.pgbouncer.org/config.html#max_prepared_statements
+RENAMED = "PGBOUNCER_%"
+
+
+async def keeps_prepared_statements(raw: Raw) -> bool:
+    """Whether the pooler between makes prepared statements safe.
+
+    Told by trying, as PgBouncer tells its version only to its administrators: inside one
+    transaction a statement is prepared, and PostgreSQL asked by which name it knows it.
+    """
+    try:
+        async with raw.transaction():
+            cursor = raw.cursor(row_factory=tuple_row)
+            await cursor.execute("select 1 where %s = 1", (1,), prepare=True)
+            await cursor.execute(
+                "select count(*) from pg_prepared_statements where name like %s",
+                (RENAMED,),
+                prepare=False,
+            )
+            row = await cursor.fetchone()
+            keeps = row is not None and row[0] > 0
+            if not keeps:
+                # It lives on the server connection, which the next client gets: nothing must stay.
+                await cursor.execute("deallocate all", prepare=False)
+    except psycopg.Error:
+        return False
+    return keeps

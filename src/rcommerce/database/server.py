@@ -1,0 +1,276 @@
+"""One PostgreSQL server, or several of which one is the primary: its connections, and whether it
+lives."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import LiteralString
+
+import psycopg
+import structlog
+
+from rcommerce.database import pooler
+from rcommerce.database.connection import Raw
+from rcommerce.database.pool import Pool, hang_up
+from rcommerce.errors import Unavailable
+from rcommerce.settings import DatabaseSettings
+from rcommerce.settings.schema import Node
+
+SSL_MODES = {
+    "Disable": "disable",
+    "Prefer": "prefer",
+    "Require": "require",
+    "VerifyFull": "verify-full",
+}
+CONNECT_TIMEOUT_S = 2
+PROBE_TIMEOUT_S = 1.0
+PROBE_EVERY_S = 0.5
+PROBE_DOWN_EVERY_S = 0.2
+PREPARE_AFTER = 5  # psycopg's own default
+# Where the server is in the write-ahead log: what a replica has replayed, what a primary has made
+# durable; and whether it is a replica.
+PROBE: LiteralString = """
+select pg_is_in_recovery(),
+       ((case when pg_is_in_recovery() then pg_last_wal_replay_lsn()
+              else pg_current_wal_flush_lsn() end) - '0/0'::pg_lsn)::bigint
+"""
+log = structlog.get_logger()
+
+
+class Role(Enum):
+    """What the servers of a connection string have to be."""
+
+    PRIMARY = "primary"
+    ANY = "any"
+
+
+def conninfo(node: Node, addresses: Sequence[str], role: Role) -> str:
+    """The libpq connection string of `addresses` (host:port), tried in their order."""
+    pairs = [address.rpartition(":") for address in addresses]
+    return psycopg.conninfo.make_conninfo(
+        host=",".join(host.strip("[]") for host, _, _ in pairs),
+        port=",".join(port for _, _, port in pairs),
+        dbname=node.database,
+        user=node.username,
+        password=node.password,
+        sslmode=SSL_MODES[node.ssl_mode],
+        connect_timeout=CONNECT_TIMEOUT_S,
+        target_session_attrs=role.value,
+    )
+
+
+def is_lost(error: psycopg.Error) -> bool:
+    """Whether the connection is gone or useless, rather than a statement refused."""
+    state = error.sqlstate
+    if state is None:  # libpq's own: nothing came from the server
+        return isinstance(error, psycopg.OperationalError)
+    # 57P01 to 03: the server ends, crashed, or does not let us in yet. 53300: it has no slot left.
+    # 08…: PgBouncer says that it lost the server.
+    return state in {"57P01", "57P02", "57P03", "53300"} or state.startswith("08")
+
+
+def translated(error: psycopg.Error) -> Unavailable | None:
+    """What a client may try again: the server is away or slow, or two writers met. None for what
+    is no matter of trying again."""
+    if is_lost(error):
+        return Unavailable("the database cannot be reached", code="database_unavailable")
+    if isinstance(error, psycopg.errors.QueryCanceled):
+        return Unavailable("the database took too long", code="database_slow")
+    if isinstance(error, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
+        return Unavailable("another write was in the way", code="write_conflict")
+    if isinstance(error, psycopg.errors.LockNotAvailable):
+        return Unavailable("another write is in the way", code="write_conflict")
+    if isinstance(error, psycopg.OperationalError):
+        return Unavailable("the database cannot be reached", code="database_unavailable")
+    return None
+
+
+class Server:
+    """Its pool, and what its last probe has said. `name` is for people."""
+
+    def __init__(
+        self,
+        name: str,
+        dsn: str,
+        *,
+        size: int,
+        limits: DatabaseSettings,
+        through_pooler: bool = False,
+    ) -> None:
+        self.name = name
+        self.dsn = dsn
+        self.cause = ""
+        self.is_up = True  # until a probe or a request finds otherwise
+        self.is_replica = False
+        self.position = 0  # bytes of write-ahead log, see PROBE
+        self.pool = Pool(self._connect, size, limits.pool_timeout_secs)
+        self._through_pooler = through_pooler
+        self._prepares: bool | None = None if through_pooler else True
+        # A pooler drops these; `rcommerce db upgrade` sets them for the role as well.
+        self._options = "" if through_pooler else " ".join(
+            f"-c {name}={value}" for name, value in session_settings(limits).items()
+        ) + " -c default_transaction_read_only=on"  # fmt: skip
+        self.probed: Callable[[], None] = _nothing  # called after each probe that was answered
+        self._last_answer = time.monotonic()
+        self._watching: asyncio.Task[None] | None = None
+        self._checking: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> str:
+        """`up` or `down`."""
+        return "up" if self.is_up else "down"
+
+    async def open(self) -> None:
+        """Looks where the server is, and watches it from now on."""
+        await self.probe()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def close(self) -> None:
+        """Gives every connection back."""
+        for task in (self._watching, self._checking):
+            if task is not None:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+        self.pool.close()
+
+    async def take(self) -> Raw:
+        """A connection. Raises Unavailable: at once where the server is known to be down."""
+        if not self.is_up:
+            raise self.unavailable()
+        try:
+            return await self.pool.take()
+        except psycopg.OperationalError as error:
+            await self.check(str(error))
+            raise self.unavailable() from error
+
+    def give(self, raw: Raw) -> None:
+        """Takes a connection back."""
+        self._last_answer = time.monotonic()
+        self.pool.give(raw)
+
+    def unavailable(self) -> Unavailable:
+        """What a request gets while the server is down."""
+        return Unavailable(f"{self.name} cannot be reached", code="database_unavailable")
+
+    async def check(self, cause: str) -> None:
+        """A request has lost its connection: finds out at once whether the server is down.
+
+        Many who ask at a time share one answer.
+        """
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(self._check(cause))
+        await asyncio.shield(self._checking)
+
+    async def _check(self, cause: str) -> None:
+        try:
+            await self._probe_afresh()
+        except (psycopg.Error, TimeoutError) as error:
+            self._went_down(cause or str(error))
+        else:
+            self.pool.renew()  # others of its connections may be dead, too
+            self._came_up()
+
+    async def _watch(self) -> None:
+        """Probes for as long as the process lives."""
+        while True:
+            await asyncio.sleep(PROBE_EVERY_S if self.is_up else PROBE_DOWN_EVERY_S)
+            try:
+                await self.probe()
+            except Exception:
+                log.exception("probe_failed", server=self.name)
+
+    async def probe(self) -> None:
+        """Asks the server where it is, and notes whether it is up."""
+        try:
+            if self.is_up:
+                await self._probe_by_pool()
+            else:
+                await self._probe_afresh()
+        except (psycopg.Error, TimeoutError) as error:
+            if self.is_up:
+                # A silence may be the connection's own. One more try, by another one.
+                await self._check(str(error))
+                if not self.is_up and isinstance(error, TimeoutError):
+                    self.pool.hang_up()
+            return
+        except Unavailable:
+            return  # no connection to ask by: they are all at work
+        self._came_up()
+
+    async def _probe_by_pool(self) -> None:
+        if self.pool.in_use >= self.pool.size:
+            # Every connection is at work: that they come back says that the server lives.
+            if time.monotonic() - self._last_answer > PROBE_TIMEOUT_S:
+                await self._probe_afresh()
+            return
+        raw = await self.pool.take()
+        try:
+            await self._ask(raw)
+        finally:
+            self.give(raw)
+
+    async def _probe_afresh(self) -> None:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S + PROBE_TIMEOUT_S):
+            raw = await self._connect()
+        try:
+            await self._ask(raw)
+        finally:
+            raw.pgconn.finish()
+
+    async def _ask(self, raw: Raw) -> None:
+        """Raises TimeoutError where no answer comes."""
+        overdue = asyncio.get_running_loop().call_later(PROBE_TIMEOUT_S, hang_up, raw)
+        begun = time.monotonic()
+        try:
+            row = await (await raw.execute(PROBE)).fetchone()
+        except psycopg.OperationalError as error:
+            if time.monotonic() - begun >= PROBE_TIMEOUT_S:
+                raise TimeoutError("no answer to a probe") from error
+            raise
+        finally:
+            overdue.cancel()
+        if row is not None:
+            self.is_replica, self.position = row
+            self._last_answer = time.monotonic()
+            self.probed()
+
+    def _came_up(self) -> None:
+        if not self.is_up:
+            log.warning("database_server_up", server=self.name)
+        self.is_up, self.cause = True, ""
+
+    def _went_down(self, cause: str) -> None:
+        if self.is_up:
+            log.error("database_server_down", server=self.name, cause=cause.strip())
+        self.is_up, self.cause = False, cause.strip()
+        self.pool.fail(self.unavailable())
+
+    async def _connect(self) -> Raw:
+        raw = await psycopg.AsyncConnection.connect(
+            self.dsn,
+            autocommit=True,
+            application_name="rcommerce",
+            prepare_threshold=PREPARE_AFTER if self._prepares else None,
+            options=self._options or None,
+        )
+        if self._prepares is None:
+            self._prepares = await pooler.keeps_prepared_statements(raw)
+            raw.prepare_threshold = PREPARE_AFTER if self._prepares else None
+        return raw
+
+
+def _nothing() -> None:
+    pass
+
+
+def session_settings(limits: DatabaseSettings) -> dict[str, str]:
+    """The timeouts that each session has, as PostgreSQL names and writes them."""
+    seconds = {
+        "statement_timeout": limits.statement_timeout_secs,
+        "lock_timeout": limits.lock_timeout_secs,
+        "idle_in_transaction_session_timeout": limits.idle_in_transaction_timeout_secs,
+    }
+    return {name: f"{value}s" for name, value in seconds.items()}

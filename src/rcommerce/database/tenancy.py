@@ -1,0 +1,16 @@
+"""Which tables belong to a tenant, and which to the installation."""
+
+# Of the installation; in the control database alone, though each shard has them by its schema.
+CONTROL_TABLES = frozenset(
+    {
+        "alembic_version",
+        "tenant",
+        "api_key",
+        "tenant_directory",
+        "tenant_move",
+        "test_gateway_charge",
+        "test_gateway_refund",
+    }
+)
+# A shard's own, about its tenants.
+SHARD_TABLES = frozenset({"tenant_placement"})

@@ -1,0 +1,73 @@
+"""Read-your-writes over HTTP: which server a request may read from, and the token that a write
+answers with."""
+
+from collections.abc import Mapping
+
+from litestar.types import HTTPScope, Message, Send
+
+from rcommerce.commerce.shop import FROM_REPLICAS, Shop
+from rcommerce.database import Freshness
+from rcommerce.database.consistency import COOKIE, COOKIE_AGE_S, HEADER, Token, Tokens
+from rcommerce.errors import Invalid
+from rcommerce.http.identity import cookie
+
+READS = frozenset({"GET", "HEAD"})
+
+
+def is_shared_read(scope: HTTPScope) -> bool:
+    """Whether this reads what is everybody's. (A read of one's own may write: a customer's cart is
+    made when it is first looked at.)"""
+    return scope["method"] in READS and scope["route_handler"].opt.get(FROM_REPLICAS, False)
+
+
+async def prepare(shop: Shop, tokens: Tokens, scope: HTTPScope, headers: Mapping[str, str]) -> None:
+    """Sets what the request's reads may be given. Raises Invalid for a header that is no token.
+
+    Whatever writes reads from the primary. A read with a token goes to a server that has replayed
+    its position; one without to any replica, where the route allows that.
+    """
+    if scope["method"] not in READS:
+        return
+    token = _given(shop, tokens, headers)
+    if token is None:
+        shop.freshness = Freshness.ANY if is_shared_read(scope) else Freshness.FRESH
+        return
+    if token.epoch > shop.home.epoch:
+        await shop.relocate()  # it has moved, and this process had not heard of it
+    if (token.shard, token.epoch) == (shop.home.shard, shop.home.epoch):
+        shop.freshness, shop.read_position = Freshness.ANY, token.position
+    # A position on the shard that the tenant has left says nothing here: its primary knows all.
+
+
+def _given(shop: Shop, tokens: Tokens, headers: Mapping[str, str]) -> Token | None:
+    """The header's token or the cookie's, whichever is later."""
+    found = []
+    if (text := headers.get("x-consistency-token")) is not None:
+        token = tokens.read(shop.tenant.id, text)
+        if token is None:
+            raise Invalid.field(HEADER, "must be as a write of this shop has answered it")
+        found.append(token)
+    # A cookie may be of another release or secret: it is no fault of the client's.
+    if (text := cookie(headers, COOKIE)) and (token := tokens.read(shop.tenant.id, text)):
+        found.append(token)
+    return max(found, key=lambda each: (each.epoch, each.position), default=None)
+
+
+def announcing(shop: Shop, tokens: Tokens, scope: HTTPScope, send: Send) -> Send:
+    """A `send` that adds the token of the request's write, if there was one."""
+
+    async def announce(message: Message) -> None:
+        if message["type"] == "http.response.start" and shop.position:
+            token = tokens.make(shop.home, shop.position)
+            secure = "; Secure" if scope["scheme"] == "https" else ""
+            kept = (
+                f"{COOKIE}={token}; Path=/; Max-Age={COOKIE_AGE_S}; HttpOnly; SameSite=Lax{secure}"
+            )
+            message["headers"] = [
+                *message["headers"],
+                (HEADER.lower().encode(), token.encode()),
+                (b"set-cookie", kept.encode()),
+            ]
+        await send(message)
+
+    return announce

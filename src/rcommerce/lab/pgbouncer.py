@@ -1,0 +1,132 @@
+"""PgBouncer in transaction mode, as Debian has it, in front of PostgreSQL servers of the lab."""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from rcommerce.database import binaries
+from rcommerce.errors import StartError
+from rcommerce.lab.ports import free_port
+from rcommerce.lab.postgres import DATABASE, PASSWORD, USER, Postgres
+from rcommerce.lab.process import START_TIMEOUT_S, Process
+
+# The figures are the seed's.
+CONFIGURATION = {
+    "listen_addr": "127.0.0.1",
+    "auth_type": "md5",
+    "pool_mode": "transaction",
+    "max_client_conn": "10000",
+    "default_pool_size": "25",
+    "admin_users": USER,
+    "stats_users": USER,
+    "unix_socket_dir": "",
+    "server_login_retry": "1",
+    "server_connect_timeout": "3",
+    "log_connections": "0",
+    "log_disconnections": "0",
+    "log_stats": "0",
+}
+
+
+def program() -> Path:
+    """The installed pgbouncer, or the one that LAB_PGBOUNCER names. Raises StartError."""
+    found = os.environ.get("LAB_PGBOUNCER") or shutil.which(
+        "pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
+    )
+    if found is None:
+        raise StartError("PgBouncer is not installed: apt-get install pgbouncer")
+    return Path(found)
+
+
+class PgBouncer:
+    """One pooler; use it as a context manager. `databases` maps the name that clients ask for to
+    the server behind it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        databases: Mapping[str, Postgres],
+        *,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self._databases = dict(databases)
+        self._settings = {**CONFIGURATION, **(settings or {})}
+        self.process = Process(
+            f"PgBouncer on port {self.port}",
+            [str(program()), "-q", str(folder / "pgbouncer.ini")],
+            folder / "pgbouncer.log",
+        )
+
+    def __enter__(self) -> "PgBouncer":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+
+    @property
+    def address(self) -> str:
+        """host:port, as in the settings."""
+        return f"127.0.0.1:{self.port}"
+
+    def conninfo(self, database: str = DATABASE) -> str:
+        """A libpq connection string through the pooler."""
+        return (
+            f"host=127.0.0.1 port={self.port} dbname={database} user={USER} password={PASSWORD}"
+            " connect_timeout=10"
+        )
+
+    def admin(self, command: str) -> list[dict[str, Any]]:
+        """Rows of an administrator's command, such as `show pools`."""
+        with psycopg.connect(
+            self.conninfo("pgbouncer"), autocommit=True, row_factory=psycopg.rows.dict_row
+        ) as connection:
+            cursor = psycopg.ClientCursor(connection, row_factory=psycopg.rows.dict_row)
+            cursor.execute(command)
+            return cursor.fetchall() if cursor.description else []
+
+    def start(self) -> None:
+        """Starts it, and waits until it answers. Raises StartError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        binaries.let_in(self.folder)
+        # The plain password serves md5 towards clients and SCRAM towards PostgreSQL alike.
+        self._write("users.txt", f'"{USER}" "{PASSWORD}"\n')
+        lines = ["[databases]"]
+        for name, server in self._databases.items():
+            lines.append(f"{name} = host=127.0.0.1 port={server.port} dbname={DATABASE}")
+        lines.append("[pgbouncer]")
+        lines.append(f"listen_port = {self.port}")
+        lines.append(f"auth_file = {self.folder / 'users.txt'}")
+        lines += [f"{name} = {value}" for name, value in self._settings.items()]
+        self._write("pgbouncer.ini", "\n".join(lines) + "\n")
+        self.process.start()
+        self.process.await_port(self.port)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(psycopg.OperationalError):
+                self.admin("show version")
+                return
+            time.sleep(0.05)
+        raise StartError(f"PgBouncer does not answer:\n{self.process.log_tail()}")
+
+    def stop(self) -> None:
+        """Ends it in order."""
+        self.process.stop()
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        self.process.kill()
+
+    def _write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.write_text(text)
+        path.chmod(0o600)
+        binaries.give(path)

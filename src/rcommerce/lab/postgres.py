@@ -1,0 +1,193 @@
+"""PostgreSQL servers of one's own on the loopback address: a primary and its streaming replicas.
+
+They are what an operator would run: passwords (SCRAM), an owner that is no superuser, write-ahead
+log enough for logical replication. `initdb` and `pg_basebackup` come with the embedded server.
+"""
+
+import shutil
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from rcommerce.database import binaries
+from rcommerce.errors import StartError
+from rcommerce.lab.ports import free_port
+from rcommerce.lab.process import START_TIMEOUT_S, Process
+
+DATABASE = USER = "rcommerce"
+PASSWORD = "rcommerce"  # noqa: S105 - the documented default; a lab is on the loopback address
+CONFIGURATION = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "wal_level": "logical",
+    "max_connections": "200",
+    "max_wal_senders": "40",
+    "max_replication_slots": "40",
+    "max_worker_processes": "40",
+    "max_logical_replication_workers": "32",
+    "max_sync_workers_per_subscription": "4",
+    "wal_keep_size": "512MB",
+    "hot_standby_feedback": "on",
+    "wal_receiver_status_interval": "1s",
+    "wal_retrieve_retry_interval": "200ms",
+    "shared_buffers": "64MB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "jit": "off",
+    "random_page_cost": "1.1",
+}
+# What the owner of the shop's database needs beside owning it: replicas, and moves of tenants.
+OWNER = f"""
+create role {USER} login replication password '{PASSWORD}';
+grant pg_create_subscription to {USER};
+"""
+
+
+class Postgres:
+    """One server in a folder of its own; use it as a context manager.
+
+    `settings` are lines of postgresql.conf, such as {"fsync": "off"}.
+    """
+
+    def __init__(
+        self, folder: Path, *, settings: Mapping[str, str] | None = None, port: int | None = None
+    ) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.port = port or free_port()
+        self._settings = dict(settings or {})
+        self.process = Process(
+            f"PostgreSQL on port {self.port}",
+            [str(binaries.folder() / "postgres"), "-D", str(self.data), "-p", str(self.port)],
+            folder / "postgres.log",
+        )
+
+    def __enter__(self) -> "Postgres":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+
+    @property
+    def address(self) -> str:
+        """host:port, as in the settings."""
+        return f"127.0.0.1:{self.port}"
+
+    def conninfo(self, user: str = USER, database: str = DATABASE) -> str:
+        """A libpq connection string."""
+        return (
+            f"host=127.0.0.1 port={self.port} dbname={database} user={user} password={PASSWORD}"
+            " connect_timeout=5"
+        )
+
+    def query(self, sql: str, *params: Any, user: str = USER) -> list[tuple[Any, ...]]:
+        """Rows, as the owner of the shop's database or as another user."""
+        with psycopg.connect(self.conninfo(user), autocommit=True) as connection:
+            cursor = connection.execute(sql, params or None)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def start(self) -> None:
+        """Starts the server, made first where there is none, and waits until it answers.
+
+        Raises StartError.
+        """
+        if not (self.data / "PG_VERSION").exists():
+            self._create()
+        else:
+            self._launch()
+
+    def stop(self) -> None:
+        """Ends it in order: fast mode, so that its clients are sent away."""
+        self.process.stop(signal.SIGINT)
+
+    def kill(self) -> None:
+        """Ends it at once, as a power cut would."""
+        self.process.kill()
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
+
+    def replica(
+        self, folder: Path, *, settings: Mapping[str, str] | None = None, name: str | None = None
+    ) -> "Postgres":
+        """A streaming replica, started. `name` is what synchronous_standby_names may call it."""
+        made = Postgres(folder, settings={**self._settings, **(settings or {})})
+        made.folder.mkdir(parents=True, exist_ok=True)
+        binaries.let_in(made.folder)
+        made.data.mkdir(mode=0o700)
+        binaries.give(made.data)
+        source = f"{self.conninfo()} application_name={name or folder.name}"
+        binaries.run(
+            "pg_basebackup", "-D", str(made.data), "-d", source, "--checkpoint=fast",
+            "--write-recovery-conf", "--wal-method=stream",
+        )  # fmt: skip
+        made._configure()
+        made._launch()
+        return made
+
+    def promote(self) -> None:
+        """Makes a replica the primary, and waits until it takes writes."""
+        self.query("select pg_promote(true, 30)", user="postgres")
+
+    def follow(self, primary: "Postgres") -> None:
+        """Lets a replica stream from another primary."""
+        source = f"{primary.conninfo()} application_name={self.folder.name}"
+        self.configure({"primary_conninfo": source})
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Changes settings of the running server, as `alter system` and a reload do."""
+        with psycopg.connect(self.conninfo("postgres"), autocommit=True) as connection:
+            for name, value in settings.items():
+                connection.execute(
+                    psycopg.sql.SQL("alter system set {} = {}").format(
+                        psycopg.sql.Identifier(name), psycopg.sql.Literal(value)
+                    )
+                )
+            connection.execute("select pg_reload_conf()")
+
+    def _create(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        binaries.let_in(self.folder)
+        shutil.rmtree(self.data, ignore_errors=True)
+        self.data.mkdir(mode=0o700)
+        binaries.give(self.data)
+        secret = self.folder / "password"
+        secret.write_text(PASSWORD)
+        binaries.give(secret)
+        binaries.run(
+            "initdb", "-D", str(self.data), "-U", "postgres", "--auth=scram-sha-256",
+            f"--pwfile={secret}", "--encoding=UTF8", "--locale-provider=builtin",
+            "--locale=C.UTF-8", "--no-sync",
+        )  # fmt: skip
+        self._configure()
+        self._launch()
+        with psycopg.connect(self.conninfo("postgres", "postgres"), autocommit=True) as connection:
+            connection.execute(OWNER)
+            connection.execute(f"create database {DATABASE} owner {USER}")
+
+    def _configure(self) -> None:
+        lines = {**CONFIGURATION, **self._settings}
+        with (self.data / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in lines.items())
+        if self.data.joinpath("pg_hba.conf").read_text().find("lab replication") < 0:
+            with (self.data / "pg_hba.conf").open("a", encoding="utf-8") as file:
+                file.write("# lab replication\nhost replication all 127.0.0.1/32 scram-sha-256\n")
+
+    def _launch(self) -> None:
+        self.process.start()
+        self.process.await_port(self.port)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                psycopg.connect(self.conninfo("postgres", "postgres")).close()
+            except psycopg.OperationalError as error:
+                if time.monotonic() > deadline or not self.process.is_running:
+                    raise StartError(
+                        f"PostgreSQL in {self.folder} does not answer: {error}"
+                    ) from None
+                time.sleep(0.05)
+            else:
+                return

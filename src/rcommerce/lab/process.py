@@ -1,0 +1,113 @@
+"""A server of the lab as a process: started, watched, stopped, killed, frozen."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rcommerce.database import binaries
+from rcommerce.errors import StartError
+
+START_TIMEOUT_S = 30
+STOP_TIMEOUT_S = 20
+
+
+class Process:
+    """One program in the foreground, run as a user that a database server accepts."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+        self.name = name
+        self._command = list(command)
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process id. Raises StartError where it does not run."""
+        if self._process is None:
+            raise StartError(f"{self.name} has not been started")
+        return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Starts the program; whether it answers is for `await_port` to tell."""
+        self._log.touch(mode=0o600)
+        binaries.give(self._log)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                **binaries.identity(),
+            )
+
+    def await_port(self, port: int) -> None:
+        """Waits until somebody listens. Raises StartError, with the end of the log."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if not self.is_running:
+                raise StartError(f"{self.name} ended at its start:\n{self.log_tail()}")
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                return
+            time.sleep(0.02)
+        raise StartError(f"{self.name} did not listen on port {port}:\n{self.log_tail()}")
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal, where it lives."""
+        if self.is_running:
+            os.kill(self.pid, number)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Asks it to end and waits; one that hangs is killed."""
+        if self._process is None:
+            return
+        self.send(how)
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """Ends it and its children at once (SIGKILL), as a power cut would."""
+        if self._process is None:
+            return
+        self._send_all(signal.SIGKILL)
+        self._process.wait()
+
+    def freeze(self) -> None:
+        """Stops it and its children where they are (SIGSTOP): it hangs, and refuses nothing."""
+        self._send_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Lets it go on."""
+        self._send_all(signal.SIGCONT)
+
+    def _send_all(self, number: signal.Signals) -> None:
+        for pid in _family(self.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def log_tail(self, lines: int = 15) -> str:
+        """The end of its log."""
+        if not self._log.exists():
+            return ""
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all below it: a server's children may have sessions of their own."""
+    found = [pid]
+    for parent in found:
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+            found += [int(child) for child in children.split()]
+    return found
