@@ -87,6 +87,7 @@ def _shard(
         Server(
             f"the replica {address} of {label}",
             conninfo(node, [address], Role.ANY),
+            address=address,
             size=size,
             limits=limits,
             through_pooler=through_pooler,

@@ -88,23 +88,27 @@ def translated(error: psycopg.Error) -> Unavailable | None:
 
 
 class Server:
-    """Its pool, and what its last probe has said. `name` is for people."""
+    """Its pool, and what its last probe has said. `name` is for people, `address` is a replica's
+    as in the settings."""
 
     def __init__(
         self,
         name: str,
         dsn: str,
         *,
+        address: str = "",
         size: int,
         limits: DatabaseSettings,
         through_pooler: bool = False,
     ) -> None:
         self.name = name
+        self.address = address
         self.dsn = dsn
         self.cause = ""
         self.is_up = True  # until a probe or a request finds otherwise
         self.is_replica = False
         self.position = 0  # bytes of write-ahead log, see PROBE
+        self.latency_s = 0.0  # of the last probe
         self.pool = Pool(self._connect, size, limits.pool_timeout_secs)
         self._through_pooler = through_pooler
         self._prepares: bool | None = None if through_pooler else True
@@ -235,6 +239,7 @@ class Server:
         if row is not None:
             self.is_replica, self.position = row
             self._last_answer = time.monotonic()
+            self.latency_s = self._last_answer - begun
             self.probed()
 
     def _came_up(self) -> None:

@@ -1,6 +1,5 @@
 """What operators and balancers ask: health; and the front page."""
 
-import time
 from typing import Any
 
 import msgspec
@@ -10,8 +9,10 @@ from litestar.response.base import ASGIResponse
 
 from rcommerce import __version__
 from rcommerce.commerce.shop import Services
-from rcommerce.errors import Unavailable
+from rcommerce.database.server import Server
+from rcommerce.database.shard import Shard
 from rcommerce.http.pages import FRONT_PAGE
+from rcommerce.settings.load import MAIN
 
 LINKS = {
     "docs": "/docs",
@@ -47,16 +48,37 @@ async def health() -> ASGIResponse:
 
 @get("/health/ready", tags=["Operations"], summary="Can it work")
 async def ready(services: Services) -> ASGIResponse:
-    """Each dependency with its state and latency; 503 where one is away."""
-    begun = time.perf_counter()
-    try:
-        async with services.cluster.control.read() as conn:
-            await conn.value("select 1")
-        state = {"state": "up", "latency_ms": round((time.perf_counter() - begun) * 1000, 2)}
-    except Unavailable as error:
-        state = {"state": "down", "cause": error.detail}
-    is_up = state["state"] == "up"
-    return _json(
-        {"status": "ok" if is_up else "unavailable", "dependencies": {"database": state}},
-        200 if is_up else 503,
-    )
+    """Each dependency with its state and latency, as of the last probe.
+
+    `ok`, or `degraded` where some are away, both with 200; 503 where nothing can be read.
+    """
+    dependencies: dict[str, dict[str, Any]] = {}
+    for shard in services.cluster:
+        for server in shard.servers:
+            dependencies[_name(shard, server)] = _state(shard, server)
+    states = {each["state"] for each in dependencies.values()}
+    control = services.cluster.control
+    if not any(server.is_up for server in control.servers):
+        return _json({"status": "unavailable", "dependencies": dependencies}, 503)
+    status = "ok" if states == {"up"} else "degraded"
+    return _json({"status": status, "dependencies": dependencies})
+
+
+def _name(shard: Shard, server: Server) -> str:
+    prefix = "" if shard.name == MAIN else f"shard {shard.name} "
+    if server is shard.primary:
+        return prefix.strip() or "database"
+    return f"{prefix}replica {server.address}"
+
+
+def _state(shard: Shard, server: Server) -> dict[str, Any]:
+    if not server.is_up:
+        return {"state": "down", "cause": server.cause}
+    found: dict[str, Any] = {"state": "up", "latency_ms": round(server.latency_s * 1000, 2)}
+    if server is not shard.primary:
+        found |= {
+            "state": "up" if shard.is_in_rotation(server) else "lagging",
+            "lag_bytes": shard.lag_bytes(server),
+            "lag_s": round(shard.lag_s(server), 3),
+        }
+    return found

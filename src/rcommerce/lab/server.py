@@ -126,6 +126,7 @@ class Server:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs `rcommerce …` on the same shop."""
+        self.data_dir.mkdir(parents=True, exist_ok=True)
         return subprocess.run(  # noqa: S603
             [sys.executable, "-m", "rcommerce", *arguments],
             cwd=self.data_dir,

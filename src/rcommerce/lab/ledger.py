@@ -1,0 +1,137 @@
+"""Buyers that keep their own books: what the shop has acknowledged, whatever becomes of the shop.
+
+Each buyer places one order after the other, under an Idempotency-Key of its own, and sends the same
+request again until it has an answer. Afterwards the books are compared with the database's.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+ADDRESS = {
+    "first_name": "Ada",
+    "last_name": "Lovelace",
+    "address1": "12 St James's Square",
+    "city": "London",
+    "zip": "SW1Y 4JH",
+    "country": "GB",
+}
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One request: when it was sent and answered (monotonic seconds), and with which status; 0
+    where the connection broke."""
+
+    sent: float
+    answered: float
+    status: int
+
+    @property
+    def took_s(self) -> float:
+        """How long the answer took."""
+        return self.answered - self.sent
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What buyers have written down."""
+
+    acknowledged: list[str] = field(default_factory=list)  # the ids of orders
+    attempts: list[Attempt] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)  # answers that should never be
+
+    def longest_gap_s(self, status: int = 201) -> float:
+        """The longest time without such an answer: how long writes stood still."""
+        times = sorted(each.answered for each in self.attempts if each.status == status)
+        return max((b - a for a, b in pairwise(times)), default=0.0)
+
+
+class Buyers(AbstractContextManager["Buyers"]):
+    """So many buyers of one product, from `with` on until its end.
+
+    `url` may change with every request: a balancer's choice.
+    """
+
+    def __init__(
+        self,
+        url: Callable[[], str],
+        product: Mapping[str, Any],
+        *,
+        count: int = 4,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.ledger = Ledger()
+        self._url = url
+        self._line = {
+            "product_id": product["id"],
+            "variant_id": product["variants"][0]["id"],
+            "quantity": 1,
+        }
+        self._headers = dict(headers or {})
+        self._ending = threading.Event()
+        self._threads = [threading.Thread(target=self._buy, daemon=True) for _ in range(count)]
+
+    def __enter__(self) -> "Buyers":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ending.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def await_orders(self, more: int, timeout_s: float = 30.0) -> None:
+        """Waits until so many more orders were acknowledged. Raises TimeoutError."""
+        wanted = len(self.ledger.acknowledged) + more
+        deadline = time.monotonic() + timeout_s
+        while len(self.ledger.acknowledged) < wanted:
+            if time.monotonic() > deadline:
+                last = self.ledger.attempts[-1].status if self.ledger.attempts else None
+                raise TimeoutError(f"{more} orders did not come; the last status was {last}")
+            time.sleep(0.01)
+
+    def _buy(self) -> None:
+        with httpx.Client(timeout=30) as client:
+            while not self._ending.is_set():
+                self._order(client)
+
+    def _order(self, client: httpx.Client) -> None:
+        headers = {**self._headers, "Idempotency-Key": str(uuid.uuid4())}
+        body = {
+            "items": [self._line],
+            "shipping_address": ADDRESS,
+            "customer_email": "ada@example.com",
+        }
+        # An order that was begun is brought to its end, so that nobody is left in doubt.
+        for _ in range(600):
+            sent = time.monotonic()
+            status, answer = 0, None
+            try:
+                answer = client.post(f"{self._url()}/api/v1/orders", json=body, headers=headers)
+                status = answer.status_code
+            except httpx.TransportError:
+                pass
+            self.ledger.attempts.append(Attempt(sent, time.monotonic(), status))
+            if answer is not None and status == 201:
+                self.ledger.acknowledged.append(answer.json()["id"])
+                return
+            if status not in (0, 409, 503):
+                self.ledger.faults.append(f"{status}: {answer.text[:500] if answer else ''}")
+                return
+            time.sleep(0.05)
+        self.ledger.faults.append("an order was not answered in 600 attempts")

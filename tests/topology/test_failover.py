@@ -1,0 +1,76 @@
+"""The primary dies and a replica is promoted, under a load that keeps its own books."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from rcommerce.lab import settings
+from rcommerce.lab.ledger import Buyers
+from rcommerce.lab.postgres import Postgres
+from topology.conftest import eventually, server_for, shop_on
+
+
+def test_writes_go_on_after_a_promotion_and_no_acknowledged_order_is_lost(
+    own_folder: Path, started: Callable[[Postgres], Postgres]
+) -> None:
+    primary = started(Postgres(own_folder / "primary"))
+    standby = started(primary.replica(own_folder / "standby", name="standby"))
+    other = started(primary.replica(own_folder / "other", name="other"))
+    # Synchronous replication: a commit returns once the standby has it, too.
+    primary.configure({"synchronous_standby_names": "standby", "synchronous_commit": "on"})
+    eventually(
+        lambda: primary.query(
+            "select true from pg_stat_replication where sync_state = 'sync'", user="postgres"
+        )
+    )
+    database = settings.database(primary, [other], hosts=[primary, standby, other])
+    with shop_on(server_for(own_folder / "shop", database)) as shop:
+        product = shop.product(stock=100_000)
+        with Buyers(lambda: shop.server.url, product) as buyers:
+            buyers.await_orders(50)
+            primary.kill()
+            # While there is no primary: reads go on, writes are refused at once.
+            for _ in range(10):
+                shop.guest("GET", f"/products/{product['id']}", expect=200)
+                begun = time.monotonic()
+                assert shop.guest("POST", "/carts/guest", {}).status_code == 503
+                assert time.monotonic() - begun < 1.0
+                time.sleep(0.1)
+            standby.promote()
+            promoted = time.monotonic()
+            buyers.await_orders(1)
+            back_s = time.monotonic() - promoted
+            buyers.await_orders(50)
+        ledger = buyers.ledger
+        assert ledger.faults == []
+        assert back_s < 5.0
+        kept = {str(row[0]) for row in standby.query("select id from sales_order")}
+        assert set(ledger.acknowledged) - kept == set()
+        assert len(ledger.acknowledged) == len(set(ledger.acknowledged))
+        # Refusals came at once, too.
+        refused = [each.took_s for each in ledger.attempts if each.status == 503]
+        assert refused
+        assert max(refused) < 1.5
+        # The other replica follows the new primary, and is read from again.
+        other.follow(standby)
+        token = shop.staff("PATCH", f"/products/{product['id']}", {"title": "After"}, 200).headers[
+            "x-consistency-token"
+        ]
+        eventually(
+            lambda: (
+                other.query("select title from product where id = %s", product["id"])
+                == [("After",)]
+            )
+        )
+        read = shop.guest.get(f"/products/{product['id']}", X_Consistency_Token=token)
+        assert read["product"]["title"] == "After"
+
+
+def test_an_instance_starts_on_hosts_of_which_the_first_is_a_standby(
+    own_folder: Path, started: Callable[[Postgres], Postgres]
+) -> None:
+    primary = started(Postgres(own_folder / "primary", settings={"fsync": "off"}))
+    standby = started(primary.replica(own_folder / "standby"))
+    database = settings.database(primary, hosts=[standby, primary])
+    with shop_on(server_for(own_folder / "shop", database)) as shop:
+        shop.guest("POST", "/carts/guest", {}, expect=201)

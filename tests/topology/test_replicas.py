@@ -1,0 +1,188 @@
+"""Read replicas: spread, lag, failure, and reading one's own writes."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from conftest import Running
+from rcommerce.lab import settings
+from rcommerce.lab.postgres import Postgres
+from rcommerce.lab.server import Server
+from topology.conftest import (
+    FAST,
+    count_statements,
+    eventually,
+    product_reads,
+    server_for,
+    shop_on,
+)
+
+
+@dataclass
+class Replicated:
+    """A shop on a primary with two replicas."""
+
+    shop: Running
+    primary: Postgres
+    replicas: list[Postgres]
+
+    def replica_states(self) -> dict[str, Any]:
+        """What the instance says of its replicas."""
+        answer = httpx.get(f"{self.shop.server.url}/health/ready", timeout=10).json()
+        return {
+            name: state["state"]
+            for name, state in answer["dependencies"].items()
+            if name.startswith("replica")
+        }
+
+
+@pytest.fixture
+def replicated(own_folder: Path, started: Callable[[Postgres], Postgres]) -> Iterator[Replicated]:
+    primary = started(Postgres(own_folder / "primary", settings=FAST))
+    count_statements(primary)
+    replicas = [started(primary.replica(own_folder / name)) for name in ("one", "two")]
+    database = settings.database(primary, replicas)
+    server: Server = server_for(
+        own_folder / "shop", database, RCOMMERCE_DATABASE__MAX_REPLICA_LAG_S="2"
+    )
+    with shop_on(server) as shop:
+        yield Replicated(shop, primary, replicas)
+
+
+def delay(replica: Postgres, by: str) -> None:
+    replica.configure({"recovery_min_apply_delay": by})
+
+
+def read_all(url: str, count: int) -> list[int]:
+    with httpx.Client(timeout=10) as client:
+        return [client.get(f"{url}/api/v1/products").status_code for _ in range(count)]
+
+
+def test_reads_are_spread_over_the_replicas_and_leave_the_primary_alone(
+    replicated: Replicated,
+) -> None:
+    shop = replicated.shop
+    shop.product()
+    before = [product_reads(each) for each in (replicated.primary, *replicated.replicas)]
+    with ThreadPoolExecutor(8) as pool:
+        for statuses in pool.map(lambda _: read_all(shop.server.url, 50), range(8)):
+            assert set(statuses) == {200}
+    after = [product_reads(each) for each in (replicated.primary, *replicated.replicas)]
+    primary, one, two = (b - a for a, b in zip(before, after, strict=True))
+    assert one + two >= 400
+    assert min(one, two) > 100
+    assert primary < 10
+
+
+def test_a_client_reads_its_own_writes_from_replicas_that_lag(replicated: Replicated) -> None:
+    shop = replicated.shop
+    product = shop.product()
+    path = f"/products/{product['id']}"
+    delay(replicated.replicas[0], "300ms")
+    delay(replicated.replicas[1], "20ms")
+    before = [product_reads(each) for each in replicated.replicas]
+    stale, unmarked = [], 0
+    url = f"{shop.server.url}/api/v1{path}"
+    with httpx.Client(timeout=30, headers=shop.staff.headers) as client:
+        for number in range(1000):
+            written = client.patch(url, json={"title": f"Title {number}"})
+            assert written.status_code == 200, written.text
+            token = written.headers["x-consistency-token"]
+            by_header = number % 2 == 0
+            if by_header:
+                client.cookies.clear()
+            else:
+                assert client.cookies["consistency_token"] == token
+            headers = {"X-Consistency-Token": token} if by_header else {}
+            read = client.get(url, headers=headers)
+            if read.json()["product"]["title"] != f"Title {number}":
+                stale.append(number)
+            client.cookies.clear()
+            unmarked += client.get(url).json()["product"]["title"] != f"Title {number}"
+    assert stale == []
+    # Reads without a token went on to use the replicas, and could be told by it.
+    assert unmarked > 100
+    after = [product_reads(each) for each in replicated.replicas]
+    assert sum(after) - sum(before) > 900
+
+
+def test_a_token_that_was_not_made_here_is_refused_and_a_foreign_cookie_ignored(
+    replicated: Replicated,
+) -> None:
+    shop = replicated.shop
+    for bad in ("x", "A" * 40, "é"):
+        answer = httpx.get(
+            f"{shop.server.url}/api/v1/products",
+            headers=[(b"X-Consistency-Token", bad.encode("latin-1"))],
+        )
+        assert answer.status_code == 400, bad
+        assert answer.json()["errors"][0]["field"] == "X-Consistency-Token"
+    cookie = {"Cookie": "consistency_token=AAAA"}
+    assert httpx.get(f"{shop.server.url}/api/v1/products", headers=cookie).status_code == 200
+
+
+def test_a_replica_past_its_lag_leaves_and_comes_back(replicated: Replicated) -> None:
+    shop, late = replicated.shop, replicated.replicas[0]
+    delay(late, "1h")
+    name = f"replica {late.address}"
+
+    def is_lagging() -> bool:
+        shop.product()
+        return bool(replicated.replica_states()[name] == "lagging")
+
+    eventually(is_lagging, every_s=0.3)
+    before = product_reads(late)
+    assert set(read_all(shop.server.url, 100)) == {200}
+    assert product_reads(late) == before
+    delay(late, "0")
+    eventually(lambda: replicated.replica_states()[name] == "up")
+
+
+def test_killed_replicas_cost_no_read_and_come_back(replicated: Replicated) -> None:
+    shop = replicated.shop
+    shop.product()
+    url = shop.server.url
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(read_all, url, 700) for _ in range(4)]
+        time.sleep(0.3)
+        replicated.replicas[0].kill()
+        time.sleep(0.3)
+        replicated.replicas[1].kill()  # none is left: the primary serves
+        for each in running:
+            statuses = each.result()
+            assert set(statuses) == {200}, statuses
+    assert set(replicated.replica_states().values()) == {"down"}
+    for replica in replicated.replicas:
+        replica.start()
+    eventually(lambda: set(replicated.replica_states().values()) == {"up"})
+    before = [product_reads(each) for each in replicated.replicas]
+    assert set(read_all(url, 100)) == {200}
+    after = [product_reads(each) for each in replicated.replicas]
+    assert sum(after) - sum(before) >= 100
+
+
+def test_without_a_primary_reads_go_on_and_writes_are_refused_at_once(
+    replicated: Replicated,
+) -> None:
+    shop = replicated.shop
+    product = shop.product()
+    cart, shopper = shop.cart((product, 1))
+    replicated.primary.kill()
+    for number in range(20):
+        read = shop.staff("GET", f"/products/{product['id']}", expect=200)
+        assert read.json()["product"]["id"] == product["id"]
+        begun = time.monotonic()
+        written = shop.guest("POST", "/carts/guest", {})
+        took_s = time.monotonic() - begun
+        assert written.status_code == 503, written.text
+        assert int(written.headers["retry-after"]) >= 1
+        assert took_s < 1.0, (number, took_s)
+    shopper("GET", f"/carts/{cart}", expect=200)
+    replicated.primary.start()
+    eventually(lambda: shop.guest("POST", "/carts/guest", {}).status_code == 201)
