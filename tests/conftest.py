@@ -1,5 +1,6 @@
 """Fixtures: a real server on an embedded PostgreSQL, in a folder of its own, for the session."""
 
+import contextlib
 import json
 import shutil
 import tempfile
@@ -14,6 +15,9 @@ import psycopg
 import pytest
 
 from rcommerce.database.embedded import EmbeddedPostgres
+from rcommerce.errors import StartError
+from rcommerce.lab import pgbouncer, settings
+from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.server import Server
 
 ADDRESS = {
@@ -77,10 +81,18 @@ class Running:
     server: Server
     guest: Api
     staff: Api
+    dsn: str  # of the database in which the default shop lives, with no pooler between
+    control_dsn: str  # of the control database
 
     def query(self, sql: str, *params: Any) -> list[tuple[Any, ...]]:
-        """Rows from the database itself."""
-        dsn = EmbeddedPostgres(self.server.data_dir / "postgres").conninfo
+        """Rows from the shop's database itself."""
+        return self._query(self.dsn, sql, params)
+
+    def control(self, sql: str, *params: Any) -> list[tuple[Any, ...]]:
+        """Rows from the control database, where the test gateway keeps its books."""
+        return self._query(self.control_dsn, sql, params)
+
+    def _query(self, dsn: str, sql: str, params: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         with psycopg.connect(dsn, autocommit=True) as connection:
             cursor = connection.execute(sql, params)
             return list(cursor.fetchall()) if cursor.description else []
@@ -143,18 +155,60 @@ def api_key(server: Server, *arguments: str) -> str:
     return str(json.loads(made.stdout)["key"])
 
 
-def running(server: Server) -> Running:
+def running(server: Server, dsn: str | None = None, control: str | None = None) -> Running:
     """A started server with its callers."""
     guest = Api(server.url)
     key = api_key(server, "--all")
-    return Running(server, guest, guest.by(Authorization=f"Bearer {key}"))
+    found = dsn or EmbeddedPostgres(server.data_dir / "postgres").conninfo
+    staff = guest.by(Authorization=f"Bearer {key}")
+    return Running(server, guest, staff, found, control or found)
 
 
-@pytest.fixture(scope="session")
-def shop(folder: Path) -> Iterator[Running]:
-    """The session's server: two workers, as a laptop would have."""
-    with Server(folder / "shop", workers=2, settings=SETTINGS) as server:
-        yield running(server)
+@pytest.fixture(scope="session", params=["embedded", "fleet"])
+def shop(request: pytest.FixtureRequest, folder: Path) -> Iterator[Running]:
+    """The session's servers: a laptop's with two workers; and one on four tenant shards and a
+    control database, all through PgBouncer. What holds for one has to hold for the other."""
+    if request.param == "embedded":
+        with Server(folder / "shop", workers=2, settings=SETTINGS) as server:
+            yield running(server)
+        return
+    try:
+        pgbouncer.program()
+    except StartError as error:
+        pytest.skip(str(error))
+    with contextlib.ExitStack() as stack:
+        yield fleet(folder / "fleet", stack)
+
+
+def fleet(folder: Path, stack: contextlib.ExitStack) -> Running:
+    """A shop on a control database and two servers with two shards each, through PgBouncer."""
+    control, one, two = (
+        stack.enter_context(Postgres(folder / name, settings={"fsync": "off"}))
+        for name in ("control", "one", "two")
+    )
+    places = {"shard-0": one, "shard-1": two, "shard-2": one, "shard-3": two}
+    for name, server in places.items():
+        server.query(f'create database "{name}" owner rcommerce', user="postgres")
+    behind = {"rcommerce": (control, "rcommerce")}
+    behind |= {name: (server, name) for name, server in places.items()}
+    pooler = stack.enter_context(pgbouncer.PgBouncer(folder / "pgbouncer", behind))
+    shards = [
+        {
+            "name": name,
+            "database": name,
+            "hosts": [pooler.address],
+            "direct_hosts": [server.address],
+        }
+        for name, server in places.items()
+    ]
+    database = settings.database(pooler, direct=control, shards=shards)
+    shop = Server(folder / "shop", workers=2, settings={**SETTINGS, **database})
+    upgraded = shop.command("db", "upgrade")
+    assert upgraded.returncode == 0, upgraded.stdout + upgraded.stderr
+    stack.enter_context(shop)
+    shown = shop.command("tenant", "show", "default", "--json")
+    home = json.loads(shown.stdout)["shard"]
+    return running(shop, places[home].conninfo(database=home), control.conninfo())
 
 
 @pytest.fixture

@@ -311,17 +311,21 @@ def test_money_that_comes_after_the_order_was_given_up_is_sent_back(shop: Runnin
     )[0]
     # The gateway did charge, though its answer never came; and then the order's time ran out.
     shop.staff.post(f"/orders/{order}/cancel", {}, 200)
-    shop.query(
+    amount, currency = shop.query("select amount, currency from payment where id = %s", payment)[0]
+    shop.control(
         "insert into test_gateway_charge (tenant_id, idempotency_key, amount, currency, outcome)"
-        " select tenant_id, id::text, amount, currency, 'approved' from payment where id = %s",
-        payment,
+        " values (%s, %s, %s, %s, 'approved')",
+        tenant,
+        str(payment),
+        amount,
+        currency,
     )
     shop.query(
         "update payment set updated_at = now() - interval '5 minutes' where id = %s", payment
     )
     until(
         lambda: (
-            shop.query(
+            shop.control(
                 "select refunded = amount from test_gateway_charge"
                 " where (tenant_id, idempotency_key) = (%s, %s)",
                 tenant,
@@ -349,7 +353,7 @@ def test_a_refund_that_was_cut_off_is_finished_by_the_sweep(shop: Running) -> No
         return str(shop.staff.get(f"/orders/{order['id']}")["order"]["payment_status"])
 
     until(lambda: state() == "partially_refunded")
-    books = shop.query(
+    books = shop.control(
         "select refunded from test_gateway_charge where idempotency_key = %s", str(payment)
     )
     assert str(books[0][0]) == "5.00"

@@ -355,10 +355,11 @@ class Writing:
             if error is None:
                 error = lost
         finally:
+            is_gone = raw.pgconn.transaction_status == TransactionStatus.UNKNOWN
             self._server.give(raw)
+        if is_gone:
+            await self._server.check(str(error))
         if isinstance(error, psycopg.Error):
-            if is_lost(error):
-                await self._server.check(str(error))
             unavailable = translated(error)
             if unavailable is not None:
                 raise unavailable from error

@@ -10,6 +10,7 @@ import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
+from rcommerce.database.server import translated
 from rcommerce.errors import FieldError, Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -113,8 +114,11 @@ def fault(message: str, path: str) -> FieldError:
 
 
 def of_database(request: AnyRequest, error: psycopg.Error) -> Response[bytes]:
-    """A value that passed every check and still does not fit a column is the client's; the rest
-    is ours."""
+    """The database may be away; a value that passed every check and still does not fit a column is
+    the client's; the rest is ours."""
+    unavailable = translated(error)
+    if unavailable is not None:  # inside a transaction that the whole request is
+        return of_problem(request, unavailable)
     if isinstance(error, psycopg.DataError):
         log.warning("value_refused_by_database", path=request.url.path, error=str(error))
         body = document(

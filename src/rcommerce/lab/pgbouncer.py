@@ -46,12 +46,12 @@ def program() -> Path:
 
 class PgBouncer:
     """One pooler; use it as a context manager. `databases` maps the name that clients ask for to
-    the server behind it."""
+    the server behind it, and the name of the database there."""
 
     def __init__(
         self,
         folder: Path,
-        databases: Mapping[str, Postgres],
+        databases: Mapping[str, tuple[Postgres, str]],
         *,
         settings: Mapping[str, str] | None = None,
     ) -> None:
@@ -100,8 +100,8 @@ class PgBouncer:
         # The plain password serves md5 towards clients and SCRAM towards PostgreSQL alike.
         self._write("users.txt", f'"{USER}" "{PASSWORD}"\n')
         lines = ["[databases]"]
-        for name, server in self._databases.items():
-            lines.append(f"{name} = host=127.0.0.1 port={server.port} dbname={DATABASE}")
+        for name, (server, database) in self._databases.items():
+            lines.append(f"{name} = host=127.0.0.1 port={server.port} dbname={database}")
         lines.append("[pgbouncer]")
         lines.append(f"listen_port = {self.port}")
         lines.append(f"auth_file = {self.folder / 'users.txt'}")
