@@ -7,6 +7,7 @@ import msgspec
 import typer
 from rich.table import Table
 
+from rcommerce.cli.move import move
 from rcommerce.cli.session import ConfigFile, Json, out, with_services
 from rcommerce.commerce.shop import Services, Tenant
 from rcommerce.commerce.tenants import queries, service
@@ -107,6 +108,9 @@ def resume(
 ) -> None:
     """Open a suspended shop again."""
     _set_status(config, tenant, "active")
+
+
+app.command("move")(move)
 
 
 def _set_status(config: ConfigFile, name: str, status: str) -> None:

@@ -106,6 +106,15 @@ def direct(settings: DatabaseSettings) -> dict[str, str]:
     }
 
 
+def replicas(settings: DatabaseSettings, shard: str) -> list[str]:
+    """The connection strings of a shard's replicas, with no pooler between where that is known."""
+    nodes: dict[str, Node] = {MAIN: settings, **{each.name: each for each in settings.shards}}
+    node = nodes.get(shard)
+    if node is None or node.pooler != "None":
+        return []
+    return [conninfo(node, [address], Role.ANY) for address in node.read_replicas]
+
+
 def shares(node: Node, workers: int) -> list[int]:
     """How many connections one worker may hold to the primary and to each replica, in that order:
     `pool_size` is what the whole instance may hold. Raises SettingsError where it is too little.

@@ -1,0 +1,524 @@
+"""The steps of a move, in their order; see the package."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import LiteralString
+from uuid import UUID
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from rcommerce.database import migrate
+from rcommerce.database.moves import replication, tables
+from rcommerce.database.moves.tables import Sums, Sync
+from rcommerce.errors import RCommerceError
+
+CLOSE_BYTES = 256 * 1024  # so close behind the target must be before writes are stopped
+FENCES = 5  # how often the fence is tried
+FENCE_MARGIN_S = 0.5
+REPLICA_WAIT_S = 0.3
+POLL_S = 0.01
+LOCK: LiteralString = "select pg_advisory_xact_lock(tenant_lock(%s))"
+
+
+class MoveError(RCommerceError):
+    """A move that cannot begin or go on; the tenant is where it was, and sells."""
+
+
+@dataclass(slots=True)
+class Move:
+    """What is to be done. `databases` maps each shard's name to its connection string, with no
+    pooler between; `replicas` are the target's."""
+
+    tenant: UUID
+    target: str
+    databases: Mapping[str, str]
+    control: str
+    replicas: Sequence[str] = ()
+    max_pause_s: float = 2.5
+    drop_after_s: float = 20.0
+    tell: Callable[["Progress"], None] = lambda _: None
+
+
+@dataclass(slots=True)
+class Progress:
+    """How a move goes. `pause_s` is how long writes had to wait, once they did."""
+
+    phase: str
+    source: str
+    target: str
+    tables: int = 0
+    of_tables: int = 0
+    rows: int = 0
+    of_rows: int = 0
+    bytes: int = 0
+    lag_bytes: int = 0
+    eta_s: float | None = None
+    pause_s: float | None = None
+    verified_rows: int = 0
+    dropped_rows: int = 0
+    attempts: int = 0
+    seconds: float = 0.0
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+class _Expired(Exception):
+    """The pause was over before the step was: writes go on, and it is tried again."""
+
+
+def move(what: Move) -> Progress:
+    """Moves a tenant, or goes on with a move that was cut off. Raises MoveError.
+
+    Ctrl-C at any time leaves the tenant where it sells; the same call goes on later.
+    """
+    with contextlib.ExitStack() as stack:
+        control = stack.enter_context(_connect(what.control))
+        _alone(control, what.tenant)
+        source_name, epoch = _begin(control, what)
+        found = Progress("prepare", source_name, what.target)
+        if source_name != what.target:
+            source = stack.enter_context(_connect(what.databases[source_name]))
+            target = stack.enter_context(_connect(what.databases[what.target]))
+            _Mover(what, found, control, source, target, epoch).run()
+        return found
+
+
+def abort(what: Move) -> None:
+    """Takes a move back that has not flipped yet. Raises MoveError."""
+    with contextlib.ExitStack() as stack:
+        control = stack.enter_context(_connect(what.control))
+        _alone(control, what.tenant)
+        row = control.execute(
+            "select source, target from tenant_move where tenant_id = %s", (what.tenant,)
+        ).fetchone()
+        if row is None:
+            raise MoveError("no move of this tenant is under way")
+        source_name, target_name = str(row[0]), str(row[1])
+        source = stack.enter_context(_connect(what.databases[source_name]))
+        if _state(source, what.tenant)[0] == "left":
+            raise MoveError("the tenant has moved already: let the move finish, then move it back")
+        target = stack.enter_context(_connect(what.databases[target_name]))
+        _unfence(source, what.tenant)
+        _withdraw(source, target, what.tenant)
+        control.execute("delete from tenant_move where tenant_id = %s", (what.tenant,))
+
+
+def _begin(control: Sync, what: Move) -> tuple[str, int]:
+    """The shard where the tenant lives, and its epoch there; the move is noted."""
+    if what.target not in what.databases:
+        known = ", ".join(sorted(what.databases))
+        raise MoveError(f"there is no shard {what.target}; there are: {known}")
+    row = control.execute(
+        "select shard, epoch from tenant_directory where tenant_id = %s", (what.tenant,)
+    ).fetchone()
+    if row is None:
+        raise MoveError("the tenant has no place yet: run “rcommerce db upgrade”")
+    source, epoch = str(row[0]), int(str(row[1]))
+    under_way = control.execute(
+        "select source, target from tenant_move where tenant_id = %s", (what.tenant,)
+    ).fetchone()
+    if under_way is not None:
+        if under_way[1] != what.target:
+            raise MoveError(
+                f"a move to {under_way[1]} is under way: go on with --to {under_way[1]},"
+                " or take it back with --abort"
+            )
+        # After the flip the directory may name the target already, and the rest is to be done.
+        if source == what.target:
+            return str(under_way[0]), epoch - 1
+        return source, epoch
+    if source == what.target:
+        return source, epoch
+    if source not in what.databases:
+        raise MoveError(f"the tenant lives on {source}, which the settings do not name")
+    control.execute(
+        "insert into tenant_move (tenant_id, source, target, phase) values (%s, %s, %s, 'prepare')",
+        (what.tenant, source, what.target),
+    )
+    return source, epoch
+
+
+class _Mover:
+    def __init__(
+        self,
+        what: Move,
+        progress: Progress,
+        control: Sync,
+        source: Sync,
+        target: Sync,
+        epoch: int,
+    ) -> None:
+        self._what = what
+        self._tenant = what.tenant
+        self._progress = progress
+        self._control = control
+        self._source = source
+        self._target = target
+        self._epoch = epoch
+        self._begun = time.monotonic()
+        self._tables = tables.owned(source)
+
+    def run(self) -> None:
+        state, moved_to, _ = _state(self._source, self._tenant)
+        if state != "left":
+            self._require_able()
+            self._copy()
+            self._catch_up()
+            self._rehearse()
+            self._cut_over()
+        elif moved_to != self._what.target:
+            raise MoveError(f"the tenant has moved on to {moved_to}: start again")
+        self._publish()
+        self._drop()
+        self._phase("done")
+
+    # The steps -----------------------------------------------------------------------------
+
+    def _require_able(self) -> None:
+        """Raises MoveError for what would stop the move half way."""
+        wal_level = _value(self._source, "show wal_level")
+        if wal_level != "logical":
+            raise MoveError(
+                f"{self._progress.source} has wal_level = {wal_level}; it must be logical:"
+                " alter system set wal_level = logical, and restart it"
+            )
+        if not _value(
+            self._source,
+            "select rolreplication or rolsuper from pg_roles where rolname = current_user",
+        ):
+            raise MoveError(
+                f"the role on {self._progress.source} may not replicate:"
+                " alter role … replication, as a superuser"
+            )
+        if not _value(
+            self._target,
+            "select rolsuper or (to_regrole('pg_create_subscription') is not null"
+            " and pg_has_role(current_user, to_regrole('pg_create_subscription'), 'member'))"
+            " from pg_roles where rolname = current_user",
+        ):
+            raise MoveError(
+                f"the role on {self._what.target} may not subscribe:"
+                " grant pg_create_subscription to …, as a superuser"
+            )
+        revisions = {
+            name: migrate.revision(self._what.databases[name])
+            for name in (self._progress.source, self._what.target)
+        }
+        if len(set(revisions.values())) > 1:
+            raise MoveError(f"the shards differ in their revision: {revisions}; run db upgrade")
+
+    def _copy(self) -> None:
+        """Copies every table; goes on with a copy that was begun."""
+        if not replication.is_subscribed(self._target, self._tenant):
+            self._phase("prepare")
+            _withdraw(self._source, self._target, self._tenant)
+            self._welcome()
+            replication.publish(self._source, self._tenant)
+            with _untimed(self._source):
+                replication.subscribe(
+                    self._target, self._tenant, self._what.databases[self._progress.source]
+                )
+                self._await_copy()
+        else:
+            self._await_copy()
+
+    def _await_copy(self) -> None:
+        self._phase("copy")
+        progress = self._progress
+        counts = [tables.count(self._source, each, self._tenant) for each in self._tables]
+        progress.of_rows = sum(counts)
+        begun = time.monotonic()
+        known_rows = 0
+        while True:
+            found = replication.copied(self._target, self._tenant)
+            progress.tables, progress.of_tables = found.tables, found.of_tables
+            if found.rows:
+                known_rows = max(known_rows, found.rows)
+            progress.rows = min(progress.of_rows, known_rows)
+            progress.bytes = max(progress.bytes, found.bytes)
+            took_s = time.monotonic() - begun
+            share = found.tables / max(1, found.of_tables)
+            progress.eta_s = took_s / share - took_s if share else None
+            self._tell()
+            if found.of_tables and found.tables == found.of_tables:
+                progress.rows, progress.eta_s = progress.of_rows, None
+                return
+            time.sleep(0.05)
+
+    def _catch_up(self) -> None:
+        self._phase("catch up")
+        while True:
+            end = replication.position(self._source)
+            lag = max(0, end - replication.confirmed(self._source, self._tenant))
+            self._progress.lag_bytes = lag
+            self._tell()
+            if lag <= CLOSE_BYTES:
+                return
+            replication.copied(self._target, self._tenant)  # raises where it was given up
+            time.sleep(0.05)
+
+    def _rehearse(self) -> None:
+        """Verifies once while writes go on: what it takes must fit into the pause, and what it
+        reads is then in memory. The sums may differ now."""
+        self._phase("rehearse")
+        begun = time.monotonic()
+        self._both_sums()
+        took_s = time.monotonic() - begun
+        self._progress.timings["rehearsal"] = round(took_s, 3)
+        if took_s + FENCE_MARGIN_S > self._what.max_pause_s:
+            raise MoveError(
+                f"to verify takes {took_s:.1f} s, too long for a pause of at most"
+                f" {self._what.max_pause_s:g} s: go on with --max-pause"
+                f" {took_s + 2 * FENCE_MARGIN_S:.0f}, or take it back with --abort"
+            )
+
+    def _cut_over(self) -> None:
+        """Fence, drain, verify, flip: as often as it takes to fit into the pause."""
+        for attempt in range(1, FENCES + 1):
+            self._progress.attempts = attempt
+            try:
+                self._try_to_cut_over()
+            except _Expired:
+                self._phase("catch up")
+                time.sleep(1)
+                self._catch_up()
+            else:
+                return
+        raise MoveError(
+            f"the pause of {self._what.max_pause_s:g} s was too short {FENCES} times: writes may be"
+            " long (an import?), or the servers busy; try again later or with --max-pause"
+        )
+
+    def _try_to_cut_over(self) -> None:
+        begun = time.monotonic()
+        until = begun + self._what.max_pause_s
+        try:
+            self._fence()
+            self._drain(until)
+            self._verify()
+            self._flip()
+        except BaseException:
+            # Also for Ctrl-C: writes go on at once. (A kill -9 leaves it to the fence's own end.)
+            _unfence(self._source, self._tenant)
+            raise
+        self._progress.pause_s = round(time.monotonic() - begun, 3)
+
+    def _fence(self) -> None:
+        self._phase("fence")
+        self._source.execute(
+            "update tenant_placement set state = 'fenced',"
+            " fenced_until = clock_timestamp() + make_interval(secs => %s)"
+            " where tenant_id = %s and epoch = %s and state in ('active', 'fenced')",
+            (self._what.max_pause_s, self._tenant, self._epoch),
+        )
+
+    def _drain(self, until: float) -> None:
+        """Waits for the writes that had begun, then for the target to have them all."""
+        self._phase("drain")
+        begun = time.monotonic()
+        try:
+            with self._source.transaction():
+                _limit_lock(self._source, until - time.monotonic())
+                self._source.execute(LOCK, (self._tenant,))
+        except psycopg.errors.LockNotAvailable:
+            raise _Expired from None
+        self._progress.timings["drain"] = round(time.monotonic() - begun, 3)
+        end = replication.mark(self._source)
+        begun = time.monotonic()
+        while (at := replication.confirmed(self._source, self._tenant)) < end:
+            self._progress.lag_bytes = end - at
+            if time.monotonic() > until - FENCE_MARGIN_S:
+                raise _Expired
+            time.sleep(POLL_S)
+        self._progress.lag_bytes = 0
+        self._progress.timings["catch_up"] = round(time.monotonic() - begun, 3)
+
+    def _verify(self) -> None:
+        self._phase("verify")
+        begun = time.monotonic()
+        here, there = self._both_sums()
+        self._progress.timings["verify"] = round(time.monotonic() - begun, 3)
+        different = [table for table in self._tables if here[table] != there[table]]
+        if different:
+            raise MoveError(f"the rows differ in {', '.join(different)}: the tenant was not moved")
+        self._progress.verified_rows = sum(each.rows for each in here.values())
+
+    def _both_sums(self) -> tuple[dict[str, Sums], dict[str, Sums]]:
+        def of(connection: Sync) -> dict[str, Sums]:
+            return {each: tables.sums(connection, each, self._tenant) for each in self._tables}
+
+        with ThreadPoolExecutor(2) as pool:
+            here, there = pool.map(of, (self._source, self._target))
+        return here, there
+
+    def _flip(self) -> None:
+        """The moment of the move: one commit on the source."""
+        self._phase("flip")
+        self._target.execute(
+            "insert into tenant_placement (tenant_id, epoch, state) values (%(tenant)s, %(epoch)s,"
+            " 'active') on conflict (tenant_id) do update set epoch = excluded.epoch,"
+            " state = 'active', fenced_until = null, moved_to = null",
+            {"tenant": self._tenant, "epoch": self._epoch + 1},
+        )
+        self._await_replicas()
+        with self._source.transaction():
+            # Under the lock: a write that began when the fence had run out is seen, or sees this.
+            _limit_lock(self._source, 1.0)
+            self._source.execute(LOCK, (self._tenant,))
+            done = self._source.execute(
+                "update tenant_placement set state = 'left', moved_to = %s, fenced_until = null"
+                " where tenant_id = %s and epoch = %s and state = 'fenced'"
+                " and fenced_until > clock_timestamp()",
+                (self._what.target, self._tenant, self._epoch),
+            )
+            if done.rowcount == 0:
+                raise _Expired
+
+    def _await_replicas(self) -> None:
+        """A read of the target's replicas should find the tenant there. One that is far behind is
+        out of rotation, and is not waited for."""
+        end = replication.mark(self._target)
+        until = time.monotonic() + REPLICA_WAIT_S
+        for dsn in self._what.replicas:
+            with contextlib.suppress(psycopg.OperationalError), _connect(dsn) as replica:
+                while time.monotonic() < until:
+                    at = _value(
+                        replica, "select (pg_last_wal_replay_lsn() - '0/0'::pg_lsn)::bigint"
+                    )
+                    if at is None or int(str(at)) >= end:
+                        break
+                    time.sleep(POLL_S)
+
+    def _publish(self) -> None:
+        self._phase("publish")
+        self._control.execute(
+            "update tenant_directory set shard = %s, epoch = %s, changed_at = now()"
+            " where tenant_id = %s and epoch <= %s",
+            (self._what.target, self._epoch + 1, self._tenant, self._epoch),
+        )
+
+    def _drop(self) -> None:
+        """The old rows go, but never through the replication: that ends first."""
+        self._phase("drop")
+        replication.stop(self._target, self._tenant)
+        replication.unpublish(self._source, self._tenant)
+        until = time.monotonic() + self._what.drop_after_s
+        while (left_s := until - time.monotonic()) > 0:
+            self._progress.eta_s = left_s
+            self._tell()
+            time.sleep(min(0.5, left_s))
+        self._progress.eta_s = None
+        for table in reversed(self._tables):
+            self._progress.dropped_rows += tables.drop(self._source, table, self._tenant)
+            self._tell()
+        self._control.execute("delete from tenant_move where tenant_id = %s", (self._tenant,))
+
+    # Small things ----------------------------------------------------------------------------
+
+    def _welcome(self) -> None:
+        """What the tenant's rows refer to on its new shard."""
+        row = self._control.execute(
+            "select slug, name, currency from tenant where id = %s", (self._tenant,)
+        ).fetchone()
+        assert row is not None  # noqa: S101 - the directory refers to it
+        self._target.execute(
+            "insert into tenant (id, slug, name, currency) values (%s, %s, %s, %s)"
+            " on conflict (id) do nothing",
+            (self._tenant, *row),
+        )
+
+    def _phase(self, name: str) -> None:
+        self._progress.phase = name
+        self._control.execute(
+            "update tenant_move set phase = %s, detail = %s, updated_at = now()"
+            " where tenant_id = %s",
+            (name, Jsonb({"rows": self._progress.of_rows}), self._tenant),
+        )
+        self._tell()
+
+    def _tell(self) -> None:
+        self._progress.seconds = round(time.monotonic() - self._begun, 3)
+        self._what.tell(self._progress)
+
+
+def _alone(control: Sync, tenant: UUID) -> None:
+    """Raises MoveError where another process moves this tenant now."""
+    # Another key than the writes': the control database may be the shard that is left.
+    if not _value(control, "select pg_try_advisory_lock(uuid_hash_extended(%s, 7263))", tenant):
+        raise MoveError("another process is moving this tenant now")
+
+
+def _state(shard: Sync, tenant: UUID) -> tuple[str | None, str | None, int]:
+    row = shard.execute(
+        "select state, moved_to, epoch from tenant_placement where tenant_id = %s", (tenant,)
+    ).fetchone()
+    if row is None:
+        return None, None, 0
+    return str(row[0]), str(row[1]) if row[1] else None, int(str(row[2]))
+
+
+def _unfence(source: Sync, tenant: UUID) -> None:
+    source.execute(
+        "update tenant_placement set state = 'active', fenced_until = null"
+        " where tenant_id = %s and state = 'fenced'",
+        (tenant,),
+    )
+
+
+def _withdraw(source: Sync, target: Sync, tenant: UUID) -> None:
+    """Clears what a try has left. The tenant lives on the source: its rows on the target are
+    copies."""
+    if _state(source, tenant)[0] not in ("active", "fenced"):
+        raise MoveError("the tenant does not live on the source: nothing is cleared")
+    replication.stop(target, tenant)
+    replication.unpublish(source, tenant)
+    target.execute("delete from tenant_placement where tenant_id = %s", (tenant,))
+    tables.clear(target, tenant)
+
+
+def _limit_lock(connection: Sync, seconds: float) -> None:
+    milliseconds = max(1, int(seconds * 1000))
+    connection.execute("select set_config('lock_timeout', %s, true)", (f"{milliseconds}ms",))
+
+
+@contextlib.contextmanager
+def _untimed(source: Sync) -> Iterator[None]:
+    """Lets the copy of a large table run on: the role's own timeout, which stands there for the
+    sessions behind a pooler, would end it."""
+    row = source.execute(
+        """
+        select setting from pg_db_role_setting, unnest(setconfig) as setting
+         where setrole = current_user::regrole and setting like 'statement_timeout=%'
+           and setdatabase = (select oid from pg_database where datname = current_database())
+        """
+    ).fetchone()
+    if row is None:
+        yield
+        return
+    statement = psycopg.sql.SQL("alter role current_user in database {} set statement_timeout = {}")
+    database = psycopg.sql.Identifier(source.info.dbname)
+    source.execute(statement.format(database, psycopg.sql.Literal("0")))
+    try:
+        yield
+    finally:
+        before = str(row[0]).partition("=")[2]
+        source.execute(statement.format(database, psycopg.sql.Literal(before)))
+
+
+def _value(connection: Sync, statement: LiteralString, *params: object) -> object:
+    row = connection.execute(statement, params or None).fetchone()
+    return row[0] if row else None
+
+
+@contextlib.contextmanager
+def _connect(dsn: str) -> Iterator[Sync]:
+    options = "-c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0"
+    try:
+        connection = psycopg.connect(dsn, autocommit=True, options=options)
+    except psycopg.OperationalError as error:
+        raise MoveError(f"a database cannot be reached: {str(error).strip()}") from error
+    with connection:
+        yield connection
