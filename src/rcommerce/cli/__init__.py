@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 from rcommerce import __version__
-from rcommerce.cli import accounts, bench, config, db, demo, imports, serve, tenant
+from rcommerce.cli import accounts, bench, config, db, demo, imports, serve, shard, tenant
 from rcommerce.errors import RCommerceError, SettingsError
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(imports.app, name="import")
 app.add_typer(demo.app, name="demo")
 app.add_typer(tenant.app, name="tenant")
+app.add_typer(shard.app, name="shard")
 app.add_typer(accounts.keys, name="apikey")
 app.add_typer(accounts.staff, name="staff")
 app.add_typer(bench.app, name="bench")

@@ -197,8 +197,6 @@ class Server:
             if self.is_up:
                 # A silence may be the connection's own. One more try, by another one.
                 await self._check(str(error))
-                if not self.is_up and isinstance(error, TimeoutError):
-                    self.pool.hang_up()
             return
         except Unavailable:
             return  # no connection to ask by: they are all at work
@@ -252,6 +250,7 @@ class Server:
             log.error("database_server_down", server=self.name, cause=cause.strip())
         self.is_up, self.cause = False, cause.strip()
         self.pool.fail(self.unavailable())
+        self.pool.hang_up()
 
     async def _connect(self) -> Raw:
         raw = await psycopg.AsyncConnection.connect(

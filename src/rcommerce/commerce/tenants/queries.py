@@ -157,6 +157,22 @@ async def placement(conn: Connection, tenant: UUID) -> str | None:
     return state
 
 
+async def residents(conn: Connection) -> dict[str, tuple[int, int, int]]:
+    """For each shard how many tenants live there, are coming and are going."""
+    rows = await conn.all(
+        """
+        select shard, sum(here)::int, sum(coming)::int, sum(going)::int
+          from (select shard, 1 as here, 0 as coming, 0 as going from tenant_directory
+                union all
+                select target, 0, 1, 0 from tenant_move
+                union all
+                select source, 0, 0, 1 from tenant_move) found
+         group by shard
+        """
+    )
+    return {row[0]: (row[1], row[2], row[3]) for row in rows}
+
+
 async def set_status(conn: Connection, tenant: UUID, status: str) -> None:
     """Opens or suspends a shop."""
     await conn.execute(

@@ -4,6 +4,7 @@ import hmac
 import secrets
 import string
 import time
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -145,6 +146,54 @@ async def describe(cluster: Cluster, name: str) -> dict[str, Any]:
             found["placement"] = await queries.placement(conn, tenant.id) or "missing"
     except Unavailable as error:
         found["placement"] = error.detail
+    return found
+
+
+class Misplaced(msgspec.Struct, frozen=True):
+    """A tenant that lives elsewhere than its id says."""
+
+    id: UUID
+    slug: str
+    at: str
+    to: str
+
+
+async def misplaced(cluster: Cluster) -> list[Misplaced]:
+    """Tenants to move after shards were added, by their present shard. Raises Unavailable."""
+    async with cluster.control.read() as conn:
+        tenants = await queries.every(conn)
+    found = [
+        Misplaced(tenant.id, tenant.slug, tenant.shard, cluster.place(tenant.id))
+        for tenant in tenants
+        if tenant.shard is not None and tenant.shard != cluster.place(tenant.id)
+    ]
+    return sorted(found, key=lambda each: (each.at, each.slug))
+
+
+async def shards(cluster: Cluster) -> list[dict[str, Any]]:
+    """Each shard with its state, and how many tenants live there, are coming and are going.
+
+    Raises Unavailable without the control database.
+    """
+    async with cluster.control.read() as conn:
+        counts = await queries.residents(conn)
+    found = []
+    for shard in cluster:
+        size = None
+        with suppress(Unavailable):
+            async with shard.read() as conn:
+                size = await conn.value("select pg_database_size(current_database())")
+        row = counts.get(shard.name, (0, 0, 0))
+        found.append(
+            {
+                "name": shard.name,
+                "state": shard.primary.state,
+                "tenants": row[0],
+                "coming": row[1],
+                "going": row[2],
+                "bytes": size,
+            }
+        )
     return found
 
 
