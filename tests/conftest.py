@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import httpx
@@ -164,31 +164,64 @@ def running(server: Server, dsn: str | None = None, control: str | None = None) 
     return Running(server, guest, staff, found, control or found)
 
 
-@pytest.fixture(scope="session", params=["embedded", "fleet"])
-def shop(request: pytest.FixtureRequest, folder: Path) -> Iterator[Running]:
-    """The session's servers: a laptop's with two workers; and one on four tenant shards and a
-    control database, all through PgBouncer. What holds for one has to hold for the other."""
-    if request.param == "embedded":
-        with Server(folder / "shop", workers=2, settings=SETTINGS) as server:
-            yield running(server)
-        return
+@pytest.fixture(scope="session")
+def embedded_shop(folder: Path) -> Iterator[Running]:
+    """A laptop's server, with two workers."""
+    with Server(folder / "shop", workers=2, settings=SETTINGS) as server:
+        yield running(server)
+
+
+@dataclass
+class Fleet:
+    """A shop on a control database and two servers with two shards each, through PgBouncer."""
+
+    shop: Running
+    databases: list[str]  # the connection strings of all databases, as their superuser
+
+
+@pytest.fixture(scope="session")
+def fleet(folder: Path) -> Iterator[Fleet]:
+    """The session's fleet."""
     try:
         pgbouncer.program()
     except StartError as error:
         pytest.skip(str(error))
     with contextlib.ExitStack() as stack:
-        yield fleet(folder / "fleet", stack)
+        yield start_fleet(folder / "fleet", stack)
 
 
-def fleet(folder: Path, stack: contextlib.ExitStack) -> Running:
-    """A shop on a control database and two servers with two shards each, through PgBouncer."""
+@pytest.fixture(scope="session", params=["embedded_shop", "fleet"])
+def shop(request: pytest.FixtureRequest) -> Running:
+    """Both: what holds for one has to hold for the other."""
+    found = request.getfixturevalue(request.param)
+    return found.shop if isinstance(found, Fleet) else cast(Running, found)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What looks back at everything that the tests have sent comes last."""
+    items.sort(key=lambda item: "test_statements" in item.nodeid)
+
+
+def start_fleet(folder: Path, stack: contextlib.ExitStack) -> Fleet:
+    """Starts it; it ends with the stack."""
+    counted = {
+        "fsync": "off",
+        "shared_preload_libraries": "pg_stat_statements",
+        "pg_stat_statements.track": "all",
+        "pg_stat_statements.max": "20000",
+    }
     control, one, two = (
-        stack.enter_context(Postgres(folder / name, settings={"fsync": "off"}))
+        stack.enter_context(Postgres(folder / name, settings=counted))
         for name in ("control", "one", "two")
     )
     places = {"shard-0": one, "shard-1": two, "shard-2": one, "shard-3": two}
+    databases = [control.conninfo("postgres")]
     for name, server in places.items():
         server.query(f'create database "{name}" owner rcommerce', user="postgres")
+        databases.append(server.conninfo("postgres", name))
+    for dsn in databases:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("create extension pg_stat_statements")
     behind = {"rcommerce": (control, "rcommerce")}
     behind |= {name: (server, name) for name, server in places.items()}
     pooler = stack.enter_context(pgbouncer.PgBouncer(folder / "pgbouncer", behind))
@@ -208,7 +241,9 @@ def fleet(folder: Path, stack: contextlib.ExitStack) -> Running:
     stack.enter_context(shop)
     shown = shop.command("tenant", "show", "default", "--json")
     home = json.loads(shown.stdout)["shard"]
-    return running(shop, places[home].conninfo(database=home), control.conninfo())
+    # As another user than the shop's: the shop's statements are told apart by it.
+    dsn = places[home].conninfo("postgres", home)
+    return Fleet(running(shop, dsn, control.conninfo("postgres")), databases)
 
 
 @pytest.fixture

@@ -178,6 +178,17 @@ def test_enumerated_words_are_understood_in_pascal_case(shop: Running) -> None:
     assert wrong["errors"][0]["field"] == "status"
 
 
+def test_collections_and_categories_change(shop: Running) -> None:
+    for path, name, field in (
+        ("/collections", "collection", "title"),
+        ("/categories", "category", "name"),
+    ):
+        made = shop.staff.post(path, {field: "Before", "slug": uuid4().hex})[name]
+        shop.staff("PATCH", f"{path}/{made['id']}", {field: "After"}, 200)
+        for key in (made["id"], made["slug"]):
+            assert shop.guest.get(f"{path}/{key}")[name][field] == "After"
+
+
 def test_a_category_is_never_below_itself(shop: Running) -> None:
     mark = uuid4().hex[:8]
     root = shop.staff.post("/categories", {"name": f"r{mark}"})["category"]

@@ -85,6 +85,16 @@ def test_a_delayed_payment_is_confirmed_when_the_gateway_has_decided(shop: Runni
     assert shop.stock(product) == (4, 0)
 
 
+def test_a_payment_under_way_keeps_its_stock_past_its_time(shop: Running) -> None:
+    product = shop.product(stock=5)
+    cart, shopper = shop.cart((product, 1))
+    done = shopper.post("/checkout/complete", completion(cart, "tok_delay"))
+    shop.query("update sales_order set reserved_until = now() where id = %s", done["order"]["id"])
+    order = shop.guest.by(X_Order_Token=done["order_token"])
+    until(lambda: order.get(f"/orders/{done['order']['id']}")["order"]["payment_status"] == "paid")
+    assert shop.stock(product) == (4, 0)
+
+
 def test_too_little_stock_names_the_lines_and_holds_nothing(shop: Running) -> None:
     plenty, scarce = shop.product(stock=9), shop.product(stock=1)
     cart, shopper = shop.cart((plenty, 2), (scarce, 2))
@@ -370,3 +380,12 @@ def test_short_addresses_are_fine(shop: Running, country: str) -> None:
     }
     cart, shopper = shop.cart((shop.product(), 1))
     shopper.post("/checkout/complete", completion(cart, shipping_address=address))
+
+
+def test_answers_are_forgotten_after_a_day(shop: Running) -> None:
+    key = str(uuid4())
+    shop.guest.post("/carts/guest", {}, Idempotency_Key=key)
+    shop.query(
+        "update idempotency_key set created_at = now() - interval '25 hours' where key = %s", key
+    )
+    until(lambda: shop.query("select 1 from idempotency_key where key = %s", key) == [])

@@ -16,7 +16,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from conftest import SETTINGS, Running, running
+from conftest import SETTINGS, Running, api_key, running
 from rcommerce.database.embedded import EmbeddedPostgres
 from rcommerce.lab.server import Server
 
@@ -105,6 +105,34 @@ def test_demo_products_are_the_same_for_the_same_number(shop: Running) -> None:
     ids = shop.query("select id from product where title like %s limit 3", "% No. 1_")
     found = shop.guest.get("/products?ids=" + ",".join(str(row[0]) for row in ids))
     assert found["meta"]["total"] == 3
+
+
+def test_api_keys_are_listed_and_revoked(shop: Running) -> None:
+    key = api_key(shop.server, "--scope", "products:read")
+    prefix = key.removeprefix("ak_").partition(".")[0]
+    holder = shop.guest.by(Authorization=f"Bearer {key}")
+    holder("GET", "/products", expect=200)
+    listed = json.loads(shop.server.command("apikey", "list", "--json").stdout)["keys"]
+    assert prefix in {each["prefix"] for each in listed}
+    assert shop.server.command("apikey", "revoke", prefix).returncode == 0
+    holder("GET", "/products", expect=401)
+
+
+def test_a_tenant_is_made_shown_suspended_and_resumed(shop: Running) -> None:
+    slug = f"t{uuid4().hex[:10]}"
+    made = json.loads(shop.server.command("tenant", "create", slug, "--json").stdout)
+    again = shop.server.command("tenant", "create", slug)
+    assert (again.returncode, "already" in again.stderr) == (1, True)
+    for state in ("suspend", "resume"):
+        assert shop.server.command("tenant", state, slug).returncode == 0
+    shown = json.loads(shop.server.command("tenant", "show", slug, "--json").stdout)
+    assert (shown["id"], shown["status"], shown["placement"]) == (made["id"], "active", "active")
+    shards = json.loads(shop.server.command("shard", "list", "--json").stdout)["shards"]
+    home = next(each for each in shards if each["name"] == shown["shard"])
+    assert home["state"] == "up"
+    assert home["tenants"] >= 1
+    for command in (["tenant", "show", slug], ["tenant", "list"], ["shard", "list"]):
+        assert shop.server.command(*command).returncode == 0
 
 
 def test_wrong_settings_end_a_command_with_one_line(shop: Running) -> None:
