@@ -12,8 +12,6 @@ from rcommerce.database.server import session_settings
 from rcommerce.errors import StartError
 from rcommerce.settings import DatabaseSettings
 
-LOCK = 7261
-
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -96,12 +94,14 @@ def _connected(dsn: str) -> Iterator[psycopg.Connection]:
 @contextlib.contextmanager
 def _locked(dsn: str) -> Iterator[None]:
     """Holds the one lock of the database's migrations. It is a transaction's, as a session's would
-    not hold through a pooler; the transaction has no snapshot, so `concurrently` does not wait."""
+    not hold through a pooler."""
     with _connected(dsn) as connection:
         connection.execute("set local statement_timeout = 0")
         connection.execute("set local lock_timeout = 0")
         connection.execute("set local idle_in_transaction_session_timeout = 0")
-        connection.execute("select pg_advisory_xact_lock(%s)", (LOCK,))
+        # Without parameters, so by the simple protocol: the other would leave a portal open, and
+        # with it a snapshot that every `create index concurrently` waits for.
+        connection.execute("select pg_advisory_xact_lock(7261)")
         yield
 
 

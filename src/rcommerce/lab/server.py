@@ -22,7 +22,8 @@ class Server:
     """`rcommerce serve` on a data directory; use it as a context manager.
 
     `settings` are environment variables, such as {"RCOMMERCE_CHECKOUT__SWEEP_INTERVAL_SECS": "1"};
-    `cpus` pins the process and its workers.
+    `cpus` pins the process and its workers. `source` is a folder with another release's package,
+    in place of this one's.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Server:
         settings: Mapping[str, str] | None = None,
         cpus: set[int] | None = None,
         port: int | None = None,
+        source: Path | None = None,
     ) -> None:
         self.data_dir = data_dir
         self.port = port or free_port()
@@ -41,6 +43,7 @@ class Server:
         self._workers = workers
         self._settings = dict(settings or {})
         self._cpus = cpus
+        self._source = source
         self.process: subprocess.Popen[bytes] | None = None
         self.start_s = 0.0
 
@@ -55,6 +58,8 @@ class Server:
     def environment(self) -> dict[str, str]:
         """What a command needs to work on the same shop."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RCOMMERCE_")}
+        if self._source is not None:
+            kept["PYTHONPATH"] = str(self._source)
         return {
             **kept,
             "RCOMMERCE_DATA_DIR": str(self.data_dir),

@@ -1,7 +1,8 @@
 """The database's history: one SQL file a step, run by Alembic.
 
-`sql/NNNN_name.sql` runs in a transaction of its own. `sql/NNNN_name.concurrently.sql` runs outside,
-and holds one statement: `create index concurrently` or `drop index concurrently`. Old and new
+`sql/NNNN_name.sql` runs in a transaction of its own, and sets its timeouts itself.
+`sql/NNNN_name.concurrently.sql` runs outside, and holds one statement: `create index concurrently`
+or `drop index concurrently`, with `if (not) exists`; its timeouts are set here. Old and new
 releases run beside each other during an upgrade, so a step only adds; what it replaces is taken
 away a release later. `make check` reads every step with squawk.
 """
@@ -23,6 +24,9 @@ def run_sql(name: str) -> None:
         _execute(op.get_bind(), script)
         return
     with op.get_context().autocommit_block():
+        # It waits for every transaction that is older than itself, and keeps nobody waiting.
+        for setting in ("lock_timeout = '10min'", "statement_timeout = 0"):
+            _execute(op.get_bind(), f"set {setting}")
         if index := _INDEX.search(script.lower()):
             _drop_if_invalid(op.get_bind(), index[1])
         _execute(op.get_bind(), script)
