@@ -7,7 +7,7 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import structlog
 from litestar import Litestar, Router
@@ -37,13 +37,13 @@ from rcommerce.database.consistency import HEADER
 from rcommerce.database.embedded import EmbeddedPostgres
 from rcommerce.database.shard import Shard
 from rcommerce.errors import RCommerceError, SettingsError
-from rcommerce.http import body, idempotency, openapi, operations, pages
+from rcommerce.http import body, idempotency, metrics, openapi, operations, pages
 from rcommerce.http.entry import Entry
 from rcommerce.http.problems import HANDLERS
 from rcommerce.http.shop import ShopMiddleware, provide_cart_token, provide_shop
 from rcommerce.settings import Settings, load
 
-LISTEN_EVERY_S = 1.0
+LISTEN_EVERY_S = COUNT_EVERY_S = 1.0
 log = structlog.get_logger()
 
 
@@ -87,6 +87,7 @@ def build(settings: Settings) -> ASGIApp:
             operations.front,
             operations.health,
             operations.ready,
+            metrics.metrics,
             pages.docs,
             pages.asset,
         ],
@@ -179,7 +180,10 @@ def jwt_secret(settings: Settings) -> str:
 @contextlib.asynccontextmanager
 async def _lifespan(services: Services) -> AsyncIterator[None]:
     await services.cluster.open()
-    tasks = [asyncio.create_task(_sweep(services)), asyncio.create_task(_listen(services))]
+    work = [_sweep(services), _listen(services)]
+    if services.settings.features.metrics:
+        work.append(_count(metrics.of_databases(services.cluster)))
+    tasks = [asyncio.create_task(each) for each in work]
     try:
         yield
     finally:
@@ -196,6 +200,13 @@ async def _listen(services: Services) -> None:
         # Without the control database it goes on with what it knows.
         with contextlib.suppress(RCommerceError):
             await services.tenants.listen()
+
+
+async def _count(update: Callable[[], None]) -> None:
+    """Keeps the figures for Prometheus up to date."""
+    while True:
+        update()
+        await asyncio.sleep(COUNT_EVERY_S)
 
 
 async def _sweep(services: Services) -> None:

@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 from rcommerce import __version__
-from rcommerce.cli import accounts, bench, config, db, demo, imports, serve, shard, tenant
+from rcommerce.cli import accounts, bench, config, db, demo, doctor, imports, serve, shard, tenant
 from rcommerce.errors import RCommerceError, SettingsError
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ def options(
 
 
 app.command("serve")(serve.serve)
+app.command("doctor")(doctor.doctor)
 app.add_typer(db.app, name="db")
 app.add_typer(config.app, name="config")
 app.add_typer(imports.app, name="import")

@@ -1,8 +1,11 @@
 """rcommerce serve: the server."""
 
 import os
+import shutil
 import socket
+import tempfile
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,10 +17,13 @@ from rcommerce.app import jwt_secret, uses_test_gateway, worker_count
 from rcommerce.cli import demo
 from rcommerce.cli.session import ConfigFile, out, running_database
 from rcommerce.cli.session import settings as read_settings
+from rcommerce.database.cluster import require_room
 from rcommerce.errors import StartError
+from rcommerce.http import metrics
 from rcommerce.settings import Settings
 
 BACKLOG = 4096
+METRICS = "rcommerce-metrics-"
 
 
 def serve(
@@ -49,6 +55,7 @@ def serve(
     logs.configure(settings.logging)
     jwt_secret(settings)
     uses_test_gateway(settings)
+    require_room(settings.database, worker_count(settings))
     _require_free_port(settings)
     begun = time.perf_counter()
     with running_database(settings):
@@ -59,6 +66,15 @@ def serve(
 
 
 def _run(settings: Settings) -> None:
+    for left in Path(tempfile.gettempdir()).glob(f"{METRICS}*"):  # by servers that were killed
+        if not Path("/proc", left.name.removeprefix(METRICS).partition("-")[0]).exists():
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{METRICS}{os.getpid()}-") as folder:
+        os.environ[metrics.FOLDER] = folder  # where the workers put their figures together
+        _serve(settings)
+
+
+def _serve(settings: Settings) -> None:
     from granian import Granian
     from granian.constants import Interfaces
     from granian.log import LogLevels

@@ -115,6 +115,12 @@ def replicas(settings: DatabaseSettings, shard: str) -> list[str]:
     return [conninfo(node, [address], Role.ANY) for address in node.read_replicas]
 
 
+def require_room(settings: DatabaseSettings, workers: int) -> None:
+    """Raises SettingsError where a pool is too small for the workers and servers."""
+    for node in (settings, *settings.shards):
+        shares(node, workers)
+
+
 def shares(node: Node, workers: int) -> list[int]:
     """How many connections one worker may hold to the primary and to each replica, in that order:
     `pool_size` is what the whole instance may hold. Raises SettingsError where it is too little.

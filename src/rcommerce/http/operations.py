@@ -18,6 +18,7 @@ LINKS = {
     "docs": "/docs",
     "openapi": "/api/v1/openapi.json",
     "health": "/health",
+    "metrics": "/metrics",
     "products": "/api/v1/products",
 }
 NO_STORE = {"Cache-Control": "no-store"}

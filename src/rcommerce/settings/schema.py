@@ -310,5 +310,6 @@ UNBUILT = (
     "shipping.origin",
     "tax",
     "tls",
-    "features",
+    "features.debug_api",
+    "features.health_check",
 )

@@ -1,0 +1,253 @@
+"""Looks at the servers that the settings name, and says what is wrong or will be with more
+instances."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, LiteralString
+
+import psycopg
+from psycopg.rows import dict_row
+
+from rcommerce.database import migrate, migrations
+from rcommerce.database.cluster import require_room, shares
+from rcommerce.database.server import Role, conninfo, session_settings
+from rcommerce.errors import StartError
+from rcommerce.settings import DatabaseSettings
+from rcommerce.settings.load import MAIN
+from rcommerce.settings.schema import Node
+
+OLDEST = 15  # PostgreSQL
+FACTS: LiteralString = """
+select current_setting('server_version_num')::int / 10000 as version,
+       current_setting('max_connections')::int as max_connections,
+       current_setting('superuser_reserved_connections')::int as reserved,
+       (select count(*) from pg_stat_activity
+         where backend_type = 'client backend' and pid <> pg_backend_pid())::int as used,
+       current_setting('wal_level') as wal_level,
+       current_setting('synchronous_standby_names') as synchronous,
+       current_setting('max_replication_slots')::int
+           - (select count(*) from pg_replication_slots)::int as free_slots,
+       (select rolreplication or rolsuper from pg_roles where rolname = current_user) as replicates,
+       (select rolsuper or (to_regrole('pg_create_subscription') is not null
+                and pg_has_role(current_user, to_regrole('pg_create_subscription'), 'member'))
+          from pg_roles where rolname = current_user) as subscribes
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at; `advice` says what would be right."""
+
+    state: Literal["ok", "warning", "fault"]
+    about: str
+    message: str
+    advice: str = ""
+
+
+def examine(settings: DatabaseSettings, workers: int, instances: int) -> Iterator[Finding]:
+    """Looks at the control database, every shard, every replica and pooler.
+
+    Raises SettingsError for a pool that is too small by itself.
+    """
+    require_room(settings, workers)
+    nodes: dict[str, Node] = {MAIN: settings, **{each.name: each for each in settings.shards}}
+    for name, node in nodes.items():
+        label = "the database" if name == MAIN else f"the shard {name}"
+        yield from _node(label, node, settings, workers, instances, moves=bool(settings.shards))
+    yield from _poolers(nodes, instances)
+
+
+def _node(
+    label: str, node: Node, limits: DatabaseSettings, workers: int, instances: int, *, moves: bool
+) -> Iterator[Finding]:
+    direct = conninfo(node, node.direct_addresses, Role.PRIMARY)
+    try:
+        facts = _facts(direct)
+        found = migrate.revision(direct)
+    except StartError as error:
+        yield Finding("fault", label, str(error))
+        return
+    yield _version(label, facts)
+    if migrate.is_served(found):
+        yield Finding("ok", label, f"at revision {found}")
+    else:
+        yield Finding("fault", label, f"at revision {found or 'none'}; this release needs"
+                      f" {migrations.head()}", "rcommerce db upgrade")  # fmt: skip
+    sizes = [size * workers for size in shares(node, workers)]
+    if node.pooler == "None":
+        yield _room(label, facts, sizes[0], instances)
+    else:
+        yield from _timeouts(label, node, limits)
+    if len(node.addresses) > 1 and not facts["synchronous"]:
+        yield Finding(
+            "warning",
+            label,
+            "replication is asynchronous: after a failover the last commits may be missing",
+            "set synchronous_standby_names on the primary",
+        )
+    for address, size in zip(node.read_replicas, sizes[1:], strict=True):
+        yield from _replica(f"the replica {address} of {label}", node, address, size, instances)
+    if moves:
+        yield from _movable(label, node, facts)
+
+
+def _version(label: str, facts: dict[str, Any]) -> Finding:
+    version = facts["version"]
+    if version < OLDEST:
+        return Finding("fault", label, f"PostgreSQL {version}", f"it needs {OLDEST} or newer")
+    return Finding("ok", label, f"PostgreSQL {version}, answers")
+
+
+def _room(label: str, facts: dict[str, Any], each: int, instances: int) -> Finding:
+    """Compares what the instances may hold with what the server has."""
+    room = facts["max_connections"] - facts["reserved"]
+    fits = room // each
+    limits = f"max_connections = {facts['max_connections']}, {facts['reserved']} for superusers"
+    what = f"each instance may hold {each} of its {room} connections ({limits}): {fits} fit"
+    if instances > fits:
+        return Finding(
+            "fault",
+            label,
+            f"{what}; of {instances}, some will be refused: “too many clients already”",
+            f"max_connections = {instances * each + facts['reserved'] + 10}, a smaller pool_size,"
+            " or a pooler",
+        )
+    return Finding("ok", label, f"{what}; with instance {fits + 1} some will be refused")
+
+
+def _timeouts(label: str, node: Node, limits: DatabaseSettings) -> Iterator[Finding]:
+    """Behind a pooler, timeouts are the role's."""
+    try:
+        with _open(conninfo(node, node.addresses, Role.PRIMARY)) as connection:
+            wanted = session_settings(limits)
+            for name, value in wanted.items():
+                row = connection.execute("select current_setting(%s) as value", (name,)).fetchone()
+                is_right = connection.execute(
+                    "select %s::interval = %s::interval as same",
+                    (row["value"] if row else "0", value),
+                ).fetchone()
+                if not is_right or not is_right["same"]:
+                    shown = row["value"] if row else "nothing"
+                    yield Finding("warning", label, f"{name} is {shown} through the pooler, and"
+                                  f" {value} in the settings", "rcommerce db upgrade")  # fmt: skip
+    except psycopg.Error as error:
+        yield Finding("fault", label, f"not reached through the pooler: {_first_line(error)}")
+    else:
+        yield Finding("ok", label, "answers through the pooler")
+
+
+def _replica(label: str, node: Node, address: str, each: int, instances: int) -> Iterator[Finding]:
+    try:
+        with _open(conninfo(node, [address], Role.ANY)) as connection:
+            row = connection.execute(
+                "select pg_is_in_recovery() as is_replica, (select status from"
+                " pg_stat_wal_receiver) as receives"
+            ).fetchone()
+            facts = connection.execute(FACTS).fetchone()
+    except psycopg.Error as error:
+        yield Finding("fault", label, f"cannot be reached: {_first_line(error)}")
+        return
+    assert row is not None  # noqa: S101 - a statement without a from
+    assert facts is not None  # noqa: S101
+    if not row["is_replica"]:
+        yield Finding("warning", label, "is a primary itself", "has it been promoted?")
+    else:
+        yield Finding("ok", label, "answers, and replays what the primary writes")
+    if node.pooler == "None":
+        yield _room(label, facts, each, instances)
+
+
+def _movable(label: str, node: Node, facts: dict[str, Any]) -> Iterator[Finding]:
+    """What moves of tenants need."""
+    if node.pooler != "None" and not node.direct_hosts:
+        yield Finding("warning", label, "tenants cannot be moved: replication does not pass a"
+                      " pooler", "name the server itself in direct_hosts")  # fmt: skip
+    for is_right, what, advice in (
+        (facts["wal_level"] == "logical", f"wal_level is {facts['wal_level']}",
+         "alter system set wal_level = logical, and a restart"),
+        (facts["replicates"], "its role may not replicate", "alter role … replication"),
+        (facts["subscribes"], "its role may not subscribe", "grant pg_create_subscription to …"),
+        (facts["free_slots"] >= 8, f"only {facts['free_slots']} replication slots are free",
+         "a larger max_replication_slots"),
+    ):  # fmt: skip
+        if not is_right:
+            yield Finding("warning", label, f"tenants cannot be moved: {what}", advice)
+
+
+def _poolers(nodes: dict[str, Node], instances: int) -> Iterator[Finding]:
+    """Each PgBouncer once: what its clients may hold, and what it may hold itself."""
+    behind: dict[str, list[Node]] = {}
+    for node in nodes.values():
+        if node.pooler != "None":
+            for address in node.addresses:
+                behind.setdefault(address, []).append(node)
+    for address, users in behind.items():
+        label = f"PgBouncer at {address}"
+        try:
+            config = _pgbouncer(users[0], address)
+        except psycopg.Error as error:
+            yield Finding("warning", label, f"its console does not answer: {_first_line(error)}",
+                          f"make {users[0].username} one of its stats_users")  # fmt: skip
+            continue
+        each = sum(node.pool_size for node in users)
+        fits = int(config["max_client_conn"]) // each
+        text = (
+            f"max_client_conn = {config['max_client_conn']}, and each instance may hold {each}:"
+            f" {fits} instances fit"
+        )
+        if instances > fits:
+            yield Finding("fault", label, f"{text}; of {instances}, some will be refused",
+                          f"max_client_conn = {instances * each}")  # fmt: skip
+        else:
+            yield Finding("ok", label, text)
+        yield from _behind(label, users, int(config["default_pool_size"]))
+
+
+def _behind(label: str, users: list[Node], size: int) -> Iterator[Finding]:
+    """Whether what the pooler may hold fits into the servers behind it."""
+    servers: dict[str, list[Node]] = {}
+    for node in users:
+        servers.setdefault(",".join(node.direct_addresses), []).append(node)
+    for node, *others in servers.values():
+        wanted = size * (1 + len(others))
+        try:
+            facts = _facts(conninfo(node, node.direct_addresses, Role.PRIMARY))
+        except StartError:
+            continue  # told already
+        room = facts["max_connections"] - facts["reserved"]
+        text = (
+            f"default_pool_size = {size} for {1 + len(others)} databases: {wanted} of the"
+            f" {room} connections of the server behind"
+        )
+        if wanted > room:
+            yield Finding("fault", label, text, f"max_connections = {wanted + 10} there")
+        else:
+            yield Finding("ok", label, text)
+
+
+def _pgbouncer(node: Node, address: str) -> dict[str, str]:
+    host, _, port = address.rpartition(":")
+    with psycopg.connect(
+        host=host, port=port, dbname="pgbouncer", user=node.username, password=node.password,
+        autocommit=True, connect_timeout=5,
+    ) as connection:  # fmt: skip
+        rows = psycopg.ClientCursor(connection).execute("show config").fetchall()
+        return {str(row[0]): str(row[1]) for row in rows}
+
+
+def _facts(dsn: str) -> dict[str, Any]:
+    try:
+        with _open(dsn) as connection:
+            row = connection.execute(FACTS).fetchone()
+    except psycopg.Error as error:
+        raise StartError(f"cannot be reached: {_first_line(error)}") from error
+    assert row is not None  # noqa: S101 - a statement without a from
+    return row
+
+
+def _open(dsn: str) -> psycopg.Connection[dict[str, Any]]:
+    return psycopg.connect(dsn, autocommit=True, prepare_threshold=None, row_factory=dict_row)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

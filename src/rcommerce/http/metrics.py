@@ -1,0 +1,121 @@
+"""/metrics for Prometheus: what the worker processes of this instance know, put together.
+
+The library is imported where a worker begins: it decides then, by PROMETHEUS_MULTIPROC_DIR, that
+its figures are shared between processes.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from litestar import get
+from litestar.exceptions import NotFoundException
+from litestar.response.base import ASGIResponse
+
+from rcommerce.commerce.shop import Services
+from rcommerce.database import Cluster
+from rcommerce.database.pool import Pool
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
+@get("/metrics", tags=["Operations"], summary="Figures for Prometheus", sync_to_thread=False)
+def metrics(services: Services) -> ASGIResponse:
+    """Text in Prometheus' format, of all workers of this instance together."""
+    if not services.settings.features.metrics:
+        raise NotFoundException
+    from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    registry = REGISTRY
+    if os.environ.get(FOLDER):
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return ASGIResponse(
+        body=generate_latest(registry),
+        media_type=CONTENT_TYPE_LATEST,
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def of_databases(cluster: Cluster) -> Callable[[], None]:
+    """Makes the figures of the databases; the result brings them up to date, once a second or so:
+    on the path of a request nothing is counted that is not counted anyway."""
+    from prometheus_client import Counter, Gauge
+
+    _forget_the_dead()
+    where = ["shard", "server"]
+    up = Gauge(
+        "rcommerce_database_up", "1 while the server answers", where, multiprocess_mode="livemin"
+    )
+    lag_bytes = Gauge(
+        "rcommerce_database_replica_lag_bytes",
+        "Write-ahead log that the replica has not replayed",
+        where,
+        multiprocess_mode="livemax",
+    )
+    lag_s = Gauge(
+        "rcommerce_database_replica_lag_seconds",
+        "For how long the primary has been ahead of the replica",
+        where,
+        multiprocess_mode="livemax",
+    )
+    connections = Gauge(
+        "rcommerce_database_pool_connections",
+        "Connections of this instance: open, in_use; and requests waiting for one",
+        [*where, "state"],
+        multiprocess_mode="livesum",
+    )
+    size = Gauge(
+        "rcommerce_database_pool_size",
+        "The most connections that this instance may hold",
+        where,
+        multiprocess_mode="livesum",
+    )
+    waits = Counter(
+        "rcommerce_database_pool_waits", "Requests that had to wait for a connection", where
+    )
+    waited = Counter(
+        "rcommerce_database_pool_wait_seconds", "Time that requests waited for one", where
+    )
+    shed = Counter(
+        "rcommerce_database_pool_shed", "Requests refused as no connection got free", where
+    )
+    told: dict[Pool, tuple[int, float, int]] = {}
+
+    def update() -> None:
+        for shard in cluster:
+            for server in shard.servers:
+                name = "primary" if server is shard.primary else server.address
+                labels, pool = (shard.name, name), server.pool
+                up.labels(*labels).set(server.is_up)
+                if server is not shard.primary:
+                    lag_bytes.labels(*labels).set(shard.lag_bytes(server))
+                    lag_s.labels(*labels).set(shard.lag_s(server))
+                size.labels(*labels).set(pool.size)
+                for state, value in (
+                    ("open", pool.open),
+                    ("in_use", pool.in_use),
+                    ("waiting", pool.waiting),
+                ):
+                    connections.labels(*labels, state).set(value)
+                before = told.get(pool, (0, 0.0, 0))
+                now = (pool.waits, pool.waited_s, pool.shed)
+                for counter, old, new in zip((waits, waited, shed), before, now, strict=True):
+                    counter.labels(*labels).inc(new - old)
+                told[pool] = now
+
+    return update
+
+
+def _forget_the_dead() -> None:
+    """A worker that was killed has left its gauges behind."""
+    folder = os.environ.get(FOLDER)
+    if not folder:
+        return
+    from prometheus_client.multiprocess import mark_process_dead
+
+    for path in Path(folder).glob("gauge_live*_*.db"):
+        pid = path.stem.rpartition("_")[2]
+        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            mark_process_dead(int(pid))  # type: ignore[no-untyped-call]
