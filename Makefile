@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SQUAWK_ALONE = $(BIN)/squawk --exclude=require-lock-timeout,require-statement-timeout
 MIGRATIONS = $(wildcard src/rcommerce/database/migrations/sql/*.sql)
 
-.PHONY: help install run test check format lock clean
+.PHONY: help install run test servers check format lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,8 +25,19 @@ $(READY): requirements-dev.txt pyproject.toml
 run: $(READY) ## a shop with demo data on http://127.0.0.1:8080
 	@exec $(BIN)/rcommerce serve --demo
 
-test: $(READY) ## everything, real servers included
+test: $(READY) servers ## everything, real servers included
 	$(BIN)/python -m pytest
+
+servers: ## Debian's PgBouncer, for the tests: installed where root may, else said to be missing
+	@PATH="$$PATH:/usr/sbin"; command -v pgbouncer >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing Debian's PgBouncer"; \
+	  apt-get update -qq >/dev/null; \
+	  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -qq -y --no-install-recommends pgbouncer >/dev/null; \
+	fi; \
+	command -v pgbouncer >/dev/null \
+	  || echo "PgBouncer is not installed (apt-get install pgbouncer): the tests that need it are skipped"
 
 check: $(READY) ## format, lint, types, import rules, migrations
 	$(BIN)/ruff format --check .

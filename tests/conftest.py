@@ -17,17 +17,10 @@ import pytest
 from rcommerce.database.embedded import EmbeddedPostgres
 from rcommerce.errors import StartError
 from rcommerce.lab import pgbouncer, settings
+from rcommerce.lab.ledger import ADDRESS
 from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.server import Server
 
-ADDRESS = {
-    "first_name": "Ada",
-    "last_name": "Lovelace",
-    "address1": "12 St James's Square",
-    "city": "London",
-    "zip": "SW1Y 4JH",
-    "country": "GB",
-}
 SETTINGS = {
     "RCOMMERCE_CHECKOUT__SWEEP_INTERVAL_SECS": "1",
     "RCOMMERCE_LOGGING__FORMAT": "Json",

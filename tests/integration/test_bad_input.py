@@ -17,7 +17,8 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
 )
 
-from conftest import ADDRESS, Running, completion
+from conftest import Running, completion
+from rcommerce.lab.ledger import ADDRESS
 
 
 def raw(shop: Running, path: str, content: bytes, **headers: str) -> httpx.Response:

@@ -7,7 +7,8 @@ from uuid import uuid4
 
 import pytest
 
-from conftest import ADDRESS, Running, completion
+from conftest import Running, completion
+from rcommerce.lab.ledger import ADDRESS
 
 
 def until(what: Callable[[], bool], seconds: float = 20) -> None:

@@ -9,7 +9,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from conftest import ADDRESS, Running, completion
+from conftest import Running, completion
+from rcommerce.lab.ledger import ADDRESS
 
 
 def movements(shop: Running, product: dict[str, Any]) -> tuple[int, int]:

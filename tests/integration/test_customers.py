@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import httpx
 
-from conftest import ADDRESS, Api, Running, completion
+from conftest import Api, Running, completion
+from rcommerce.lab.ledger import ADDRESS
 
 
 def registered(shop: Running) -> tuple[dict[str, Any], Api]:

@@ -3,8 +3,9 @@
 import json
 from uuid import uuid4
 
-from conftest import ADDRESS, Api, Running, api_key, completion
+from conftest import Api, Running, api_key, completion
 from rcommerce.database.tenancy import CONTROL_TABLES
+from rcommerce.lab.ledger import ADDRESS
 
 
 def other_shop(shop: Running, currency: str = "EUR") -> tuple[Api, Api]:

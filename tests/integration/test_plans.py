@@ -15,9 +15,10 @@ from uuid import uuid4
 
 import pytest
 
-from conftest import ADDRESS, SETTINGS, Running, completion, running
+from conftest import SETTINGS, Running, completion, running
 from rcommerce.bench.statements import entries
 from rcommerce.database.embedded import EmbeddedPostgres
+from rcommerce.lab.ledger import ADDRESS
 from rcommerce.lab.server import Server
 
 PRODUCTS = 50_000

@@ -17,6 +17,7 @@ import pytest
 from rcommerce.database import pooler
 from rcommerce.errors import StartError
 from rcommerce.lab import settings
+from rcommerce.lab.ledger import ADDRESS
 from rcommerce.lab.pgbouncer import PgBouncer, program
 from rcommerce.lab.postgres import Postgres
 from topology.conftest import FAST, eventually, server_for, shop_on
@@ -120,10 +121,7 @@ def test_many_at_once_share_few_connections_and_none_sees_anothers_answer(
                     key = str(uuid4())
                     body = {
                         "cart_id": cart,
-                        "shipping_address": {
-                            "first_name": "A", "last_name": "B", "address1": "1 Road",
-                            "city": "London", "zip": "N1", "country": "GB",
-                        },
+                        "shipping_address": ADDRESS,
                         "payment_method": {
                             "type": "card", "gateway_id": "test", "token": "tok_approve",
                         },

@@ -144,6 +144,21 @@ def test_a_replica_past_its_lag_leaves_and_comes_back(replicated: Replicated) ->
     eventually(lambda: replicated.replica_states()[name] == "up")
 
 
+def test_a_replica_that_errs_is_left_out_and_costs_no_read(replicated: Replicated) -> None:
+    shop, broken = replicated.shop, replicated.replicas[0]
+    shop.product()
+    path = broken.query("select pg_relation_filepath('product')")[0][0]
+    broken.stop()
+    (broken.data / path).rename(broken.data / f"{path}.gone")
+    broken.start()
+    name = f"replica {broken.address}"
+    eventually(lambda: replicated.replica_states()[name] == "up")
+    with ThreadPoolExecutor(4) as pool:
+        for statuses in pool.map(lambda _: read_all(shop.server.url, 30), range(4)):
+            assert set(statuses) == {200}
+    assert replicated.replica_states()[name] == "erring"
+
+
 def test_killed_replicas_cost_no_read_and_come_back(replicated: Replicated) -> None:
     shop = replicated.shop
     shop.product()

@@ -335,6 +335,23 @@ def test_a_shard_that_is_down_takes_down_its_own_tenants_alone(sharded: Sharded)
         eventually(lambda: mine.guest("POST", "/carts/guest", {}).status_code == 201)
 
 
+def test_without_the_control_database_known_shops_sell_on(sharded: Sharded) -> None:
+    tenant = sharded.tenant()
+    tenant.product()
+    tenant.guest("POST", "/carts/guest", {}, expect=201)
+    sharded.control.kill()
+    try:
+        begun = time.monotonic()
+        while time.monotonic() - begun < 8:  # longer than a shop is remembered by itself
+            tenant.guest("GET", "/products", expect=200)
+            tenant.guest("POST", "/carts/guest", {}, expect=201)
+        unknown = sharded.shop.guest.by(X_Tenant_ID=str(uuid4()))
+        assert unknown("GET", "/products").status_code == 503
+    finally:
+        sharded.control.start()
+    eventually(lambda: tenant.staff("GET", "/orders").status_code == 200)
+
+
 def test_a_suspended_shop_is_closed_within_seconds_and_opened_again(sharded: Sharded) -> None:
     tenant = sharded.tenant()
     tenant.guest("GET", "/products", expect=200)

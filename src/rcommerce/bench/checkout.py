@@ -22,6 +22,7 @@ from rcommerce.bench.report import Result
 from rcommerce.bench.setup import Bench, run_pinned
 from rcommerce.database import binaries
 from rcommerce.errors import StartError
+from rcommerce.lab.ledger import ADDRESS
 
 BAR = 0.35
 CONNECTIONS = 16
@@ -32,14 +33,6 @@ VARIANTS = 500  # that both sides sell
 WARM_UP_S = 3  # of each round of pgbench: its connections prepare their statements then
 MARK = "bench-mark"
 _PROGRESS = re.compile(r"^progress: [\d.]+ s, ([\d.]+) tps", re.MULTILINE)
-ADDRESS = {
-    "first_name": "Ada",
-    "last_name": "Lovelace",
-    "address1": "12 St James's Square",
-    "city": "London",
-    "zip": "SW1Y 4JH",
-    "country": "GB",
-}
 
 
 class Shopper:
@@ -88,10 +81,10 @@ def run(bench: Bench) -> Result:
         file = Path(scripts) / "checkout.sql"
         file.write_text(script)
         bench.tell("warming up")
-        asyncio.run(_shop(server.port, goods, WARM_UP_S))
+        asyncio.run(buy(server.port, goods, WARM_UP_S))
         for number in range(1, ROUNDS + 1):
             bench.tell(f"round {number} of {ROUNDS}")
-            load = asyncio.run(_shop(server.port, goods, SECONDS))
+            load = asyncio.run(buy(server.port, goods, SECONDS))
             values.append(load.per_second)
             latencies.append(report.percentile(load.latencies_s, 0.99))
             ceilings.append(_ceiling(bench, file))
@@ -110,7 +103,8 @@ def run(bench: Bench) -> Result:
     )
 
 
-async def _shop(port: int, goods: list[tuple[str, str]], seconds: float) -> Load:
+async def buy(port: int, goods: list[tuple[str, str]], seconds: float) -> Load:
+    """Buys for so many seconds; a latency is an order's. Raises LoadError."""
     load = Load()
     begun = time.perf_counter()
 

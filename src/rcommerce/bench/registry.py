@@ -2,52 +2,68 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from rcommerce.bench import checkout, footprint, read_cold
+from rcommerce.bench import checkout, footprint, read_cold, sides
 from rcommerce.bench.report import Result
 from rcommerce.bench.setup import Bench, shop
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """What it measures, and on how many products."""
+    """What it measures."""
 
     about: str
     bar: str
-    products: int
-    measure: Callable[[Bench], Result]
+    measure: Callable[[Callable[[str], None]], Result]
+
+
+def _in_shop(
+    products: int, measure: Callable[[Bench], Result], tell: Callable[[str], None]
+) -> Result:
+    with shop(products, tell) as bench:
+        return measure(bench)
 
 
 BENCHMARKS = {
     "read-cold": Benchmark(
         "product detail from PostgreSQL, no cache, against a bare psycopg loop",
         f"ratio ≥ {read_cold.BAR}",
-        read_cold.PRODUCTS,
-        read_cold.run,
+        partial(_in_shop, read_cold.PRODUCTS, read_cold.run),
     ),
     "checkout": Benchmark(
         "cart, item, paid order, against pgbench with the same statements",
         f"ratio ≥ {checkout.BAR}",
-        checkout.PRODUCTS,
-        checkout.run,
+        partial(_in_shop, checkout.PRODUCTS, checkout.run),
     ),
     "startup": Benchmark(
         "from the command to the first 200, PostgreSQL running",
         f"≤ {footprint.STARTUP_BAR_S:g} s",
-        100,
-        footprint.startup,
+        partial(_in_shop, 100, footprint.startup),
     ),
     "memory": Benchmark(
         "resident memory of one idle worker",
         f"≤ {footprint.MEMORY_BAR_MB:g} MB",
-        100,
-        footprint.memory,
+        partial(_in_shop, 100, footprint.memory),
+    ),
+    "replica": Benchmark(
+        "product detail from a replica, against from the primary alone",
+        f"ratio ≥ {sides.BARS['replica']}",
+        sides.replica_reads,
+    ),
+    "pgbouncer": Benchmark(
+        "product detail through PgBouncer, against without",
+        f"ratio ≥ {sides.BARS['pgbouncer']}",
+        sides.pgbouncer_reads,
+    ),
+    "pgbouncer-checkout": Benchmark(
+        "cart, item, paid order through PgBouncer, against without",
+        f"ratio ≥ {sides.BARS['pgbouncer']}",
+        sides.pgbouncer_checkout,
     ),
 }
 
 
 def measure(name: str, tell: Callable[[str], None]) -> Result:
     """Runs a benchmark in a shop of its own. Raises StartError, LoadError."""
-    benchmark = BENCHMARKS[name]
-    with shop(benchmark.products, tell) as bench:
-        return benchmark.measure(bench)
+    return BENCHMARKS[name].measure(tell)

@@ -45,19 +45,35 @@ class Bench:
 @contextlib.contextmanager
 def shop(products: int, tell: Callable[[str], None]) -> Iterator[Bench]:
     """A shop with so many demo products; its folder is gone afterwards. Raises StartError."""
-    before = os.sched_getaffinity(0)
-    measured, others = {min(before)}, before - {min(before)} or before
     folder = Path(tempfile.mkdtemp(prefix="rcommerce-bench-"))
-    os.sched_setaffinity(0, others)  # PostgreSQL and the load inherit it
     try:
-        tell("starting PostgreSQL")
-        with EmbeddedPostgres(folder / "postgres") as postgres:
-            tell(f"making {products:,} products")
-            _load_demo(folder, products)
-            yield Bench(folder, postgres.conninfo, measured, others, tell)
+        with pinned() as measured:
+            yield from _shop(folder, products, measured, tell)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def pinned() -> Iterator[set[int]]:
+    """Keeps this process, and all that it starts, off the processor on which is measured: yields
+    that."""
+    before = os.sched_getaffinity(0)
+    measured = {min(before)}
+    os.sched_setaffinity(0, before - measured or before)
+    try:
+        yield measured
     finally:
         os.sched_setaffinity(0, before)
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _shop(
+    folder: Path, products: int, measured: set[int], tell: Callable[[str], None]
+) -> Iterator[Bench]:
+    tell("starting PostgreSQL")
+    with EmbeddedPostgres(folder / "postgres") as postgres:
+        tell(f"making {products:,} products")
+        _load_demo(folder, products)
+        yield Bench(folder, postgres.conninfo, measured, os.sched_getaffinity(0), tell)
 
 
 def _load_demo(folder: Path, products: int) -> None:

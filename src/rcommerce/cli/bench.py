@@ -1,11 +1,13 @@
 """rcommerce bench: what it can do here, as ratios to ceilings measured in the same run."""
 
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 from rich.table import Table
 
+from rcommerce.bench import sides
 from rcommerce.bench.registry import BENCHMARKS, measure
 from rcommerce.bench.report import Result
 from rcommerce.cli.session import Json, err, out
@@ -56,6 +58,28 @@ def run(
         shown = results[0] if name != "all" else {"results": results}
         print(msgspec.json.encode(shown).decode())
     if not all(result.ok for result in results):
+        raise typer.Exit(MISSED)
+
+
+@app.command()
+def compare(
+    name: Annotated[str, typer.Argument(help="read-cold or checkout.")],
+    other: Annotated[Path, typer.Option("--with", help="A checkout of another release.")],
+    as_json: Json = False,
+) -> None:
+    """Run a load on this release and on another, in turn. Exit code 1: under 0.9 of the other.
+
+    Example: git worktree add ../before v0.1.0; rcommerce bench compare read-cold --with ../before
+    """
+    if name not in ("read-cold", "checkout"):
+        raise SettingsError(f"compare runs read-cold or checkout, not {name}")
+    with err.status(name) as status:
+        result = sides.releases(name, other.absolute(), status.update)
+    if as_json:
+        print(msgspec.json.encode(result).decode())
+    else:
+        _print(result)
+    if not result.ok:
         raise typer.Exit(MISSED)
 
 

@@ -22,7 +22,7 @@ from rcommerce.errors import Unavailable
 
 WAITING_EACH = 50  # how many may wait for each connection; past that, refuse at once
 LONGEST_LIFE_S = 3600.0  # so that load finds a server that was added behind a balancer
-UNUSED_S = 600.0
+BUSY = "database_busy"
 
 
 class Pool:
@@ -133,7 +133,7 @@ class Pool:
     async def _wait(self) -> Raw:
         if len(self._waiting) >= self.size * WAITING_EACH:
             self.shed += 1
-            raise Unavailable("too many requests wait for the database", code="database_busy")
+            raise Unavailable("too many requests wait for the database", code=BUSY)
         future: asyncio.Future[Raw | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         begun = time.monotonic()
@@ -143,7 +143,7 @@ class Pool:
         except TimeoutError as error:
             self.shed += 1
             self._hand_back(future)
-            raise Unavailable("no database connection is free", code="database_busy") from error
+            raise Unavailable("no database connection is free", code=BUSY) from error
         except BaseException:
             self._hand_back(future)
             raise

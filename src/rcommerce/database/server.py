@@ -71,6 +71,11 @@ def is_lost(error: psycopg.Error) -> bool:
     return state in {"57P01", "57P02", "57P03", "53300"} or state.startswith("08")
 
 
+def is_broken(error: psycopg.Error) -> bool:
+    """Whether the server cannot do its work: out of resources, an error of its disk, or within."""
+    return (error.sqlstate or "")[:2] in {"53", "58", "XX"}
+
+
 def translated(error: psycopg.Error) -> Unavailable | None:
     """What a client may try again: the server is away or slow, or two writers met. None for what
     is no matter of trying again."""
@@ -117,6 +122,7 @@ class Server:
             f"-c {name}={value}" for name, value in session_settings(limits).items()
         ) + " -c default_transaction_read_only=on"  # fmt: skip
         self.probed: Callable[[], None] = _nothing  # called after each probe that was answered
+        self.rests_until = 0.0  # it erred; by the monotonic clock
         self._last_answer = time.monotonic()
         self._watching: asyncio.Task[None] | None = None
         self._checking: asyncio.Task[None] | None = None

@@ -11,15 +11,18 @@ from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
+import structlog
 from psycopg.pq import TransactionStatus
 from psycopg.rows import AsyncRowFactory
 
 from rcommerce.database.connection import Connection, Params, Raw
-from rcommerce.database.server import Server, is_lost, translated
+from rcommerce.database.pool import BUSY
+from rcommerce.database.server import Server, is_broken, is_lost, translated
 from rcommerce.errors import RCommerceError, Unavailable
 from rcommerce.settings import DatabaseSettings
 
 ATTEMPTS = 3  # to begin a transaction whose connection was dead; nothing has been done by then
+REST_S = 5.0  # for how long a replica that erred is left out
 POLL_S = 0.004  # how often a replica that is waited for is asked
 HISTORY = 600  # samples of the primary's position: five minutes of them
 # A read ends on a replica when the rows that it needs are vacuumed away on the primary.
@@ -30,6 +33,7 @@ select ((case when current_setting('synchronous_commit') = 'off'
               then pg_current_wal_insert_lsn() else pg_current_wal_flush_lsn() end)
         - '0/0'::pg_lsn)::bigint
 """
+log = structlog.get_logger()
 
 
 class Home:
@@ -139,7 +143,11 @@ class Shard:
 
     def is_in_rotation(self, replica: Server) -> bool:
         """Whether reads go there."""
-        return replica.is_up and self.lag_s(replica) <= self._most_lag_s
+        return (
+            replica.is_up
+            and self.lag_s(replica) <= self._most_lag_s
+            and (not replica.rests_until or time.monotonic() > replica.rests_until)
+        )
 
     def choose(self, freshness: Freshness, position: int, tried: set[Server]) -> Server | None:
         """The server for a read, as far as is known; None where only waiting could help."""
@@ -236,17 +244,23 @@ class Reading:
             self._server = server
             try:
                 return await server.take()
-            except Unavailable:
-                # Another may do, unless this is the last.
+            except Unavailable as error:
+                if error.code == BUSY:
+                    raise  # it was the least loaded
                 self._tried.add(server)
                 if self._freshness is Freshness.LATEST or len(self._tried) >= len(shard.servers):
                     raise
 
-    async def move_on(self, error: psycopg.OperationalError) -> Raw | None:
+    async def move_on(self, error: psycopg.Error) -> Raw | None:
         """After a failure: a connection to another server, or another one to the same; None where
         sending the statement again would not help."""
         raw, server = self._connection.raw, self._server
-        if not is_lost(error) and RECOVERY_CONFLICT not in str(error):
+        is_elsewhere_fine = RECOVERY_CONFLICT in str(error)
+        if is_broken(error) and server is not self._shard.primary:
+            log.error("replica_erred", server=server.name, error=str(error))
+            server.rests_until = time.monotonic() + REST_S
+            is_elsewhere_fine = True
+        if not is_lost(error) and not is_elsewhere_fine:
             return None
         server.give(raw)
         if is_lost(error):
@@ -277,7 +291,7 @@ class _Reader(Connection):
         for _ in range(ATTEMPTS):
             try:
                 return await super()._run(sql, params, rows)
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:
                 other = await self._reading.move_on(error)
                 if other is None:
                     raise

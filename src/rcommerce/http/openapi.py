@@ -10,6 +10,7 @@ from litestar.openapi.spec import Components, SecurityScheme, Tag
 from litestar.response.base import ASGIResponse
 
 from rcommerce import __version__
+from rcommerce.database.consistency import HEADER
 from rcommerce.http.problems import MEDIA_TYPE
 
 DESCRIPTION = """
@@ -169,8 +170,10 @@ def document(app: Litestar) -> bytes:
         schemas[name]["examples"] = [example]
     schemas["Problem"] = PROBLEM
     for path in schema["paths"].values():
-        for operation in path.values():
+        for method, operation in path.items():
             _problems(operation)
+            if method not in ("get", "head"):
+                _token(operation)
     _decimals_are_text(schema)
     return msgspec.json.encode(schema)
 
@@ -182,6 +185,16 @@ def _problems(operation: dict[str, Any]) -> None:
     for status in [status for status in answers if int(status) >= 400]:
         del answers[status]
     answers["default"] = {"description": "A problem (RFC 9457)", "content": content}
+
+
+def _token(operation: dict[str, Any]) -> None:
+    """A write answers with a consistency token."""
+    for status, answer in operation["responses"].items():
+        if status.startswith("2"):
+            answer.setdefault("headers", {})[HEADER] = {
+                "schema": {"type": "string"},
+                "description": "Sent along with a read, it shows what was written here",
+            }
 
 
 def _decimals_are_text(node: Any) -> None:

@@ -1,5 +1,6 @@
 """What operators and balancers ask: health; and the front page."""
 
+import time
 from typing import Any
 
 import msgspec
@@ -72,13 +73,19 @@ def _name(shard: Shard, server: Server) -> str:
     return f"{prefix}replica {server.address}"
 
 
+def _replica_state(shard: Shard, server: Server) -> str:
+    if shard.is_in_rotation(server):
+        return "up"
+    return "erring" if server.rests_until > time.monotonic() else "lagging"
+
+
 def _state(shard: Shard, server: Server) -> dict[str, Any]:
     if not server.is_up:
         return {"state": "down", "cause": server.cause}
     found: dict[str, Any] = {"state": "up", "latency_ms": round(server.latency_s * 1000, 2)}
     if server is not shard.primary:
         found |= {
-            "state": "up" if shard.is_in_rotation(server) else "lagging",
+            "state": _replica_state(shard, server),
             "lag_bytes": shard.lag_bytes(server),
             "lag_s": round(shard.lag_s(server), 3),
         }

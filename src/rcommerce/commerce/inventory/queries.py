@@ -108,8 +108,9 @@ _RELEASE = """
         ), locked as (
             select level.tenant_id, level.variant_id, level.location_id
               from inventory_level level
-             where (level.tenant_id, level.variant_id, level.location_id)
-                   in (select tenant_id, variant_id, location_id from ordered)
+             where level.tenant_id = %(tenant)s
+               and (level.variant_id, level.location_id)
+                   in (select variant_id, location_id from ordered)
              order by 1, 2, 3
                for update
         ), back as (

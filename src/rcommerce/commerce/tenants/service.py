@@ -44,10 +44,18 @@ class Directory:
         now = time.monotonic()
         if found is not None and found[0] > now:
             return found[1]
-        async with self._control.read(Freshness.FRESH) as conn:
-            tenant = await (
-                queries.by_id(conn, key) if isinstance(key, UUID) else queries.by_host(conn, key)
-            )
+        try:
+            async with self._control.read(Freshness.FRESH) as conn:
+                tenant = await (
+                    queries.by_id(conn, key)
+                    if isinstance(key, UUID)
+                    else queries.by_host(conn, key)
+                )
+        except Unavailable:
+            if found is None:
+                raise
+            # Without the control database what was known holds on: the shards check every write.
+            tenant = found[1]
         self._remember(key, tenant)
         return tenant
 
