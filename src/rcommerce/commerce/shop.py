@@ -3,21 +3,25 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol
+from typing import Any, LiteralString, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
+from psycopg import AsyncCursor
+from psycopg.rows import AsyncRowFactory
 
 from rcommerce.commerce.strategies import Mailer, PaymentGateway, ShippingProvider
 from rcommerce.database import Cluster, Connection, Freshness, Home, TenantFenced, TenantMoved
+from rcommerce.database.connection import Params
 from rcommerce.database.shard import Writing
 from rcommerce.errors import Forbidden, Unauthenticated, Unavailable
 from rcommerce.settings import Settings
 
+T = TypeVar("T")
 RESOURCES = (
     "products", "inventory", "orders", "customers", "carts", "coupons", "payments", "webhooks",
     "media", "statistics", "tenants",
@@ -124,7 +128,7 @@ class Shop:
     (an idempotent POST); reads and writes then share it.
 
     `freshness` and `read_position` say what a read may be given; `position` is where this
-    request's last write ended.
+    request's last write ended, None while it has written nothing.
     """
 
     __slots__ = (
@@ -139,7 +143,7 @@ class Shop:
         self.idempotency_key: str | None = None
         self.freshness = Freshness.LATEST
         self.read_position = 0
-        self.position = 0
+        self.position: int | None = None
         self.live(tenant)
 
     def live(self, tenant: Tenant) -> None:
@@ -167,18 +171,46 @@ class Shop:
         async with AsyncExitStack() as stack:
             writing, connection = await self._begin(stack)
             yield connection
-        self.position = writing.position
+        self._wrote(writing.position)
+
+    @asynccontextmanager
+    async def write_once(self) -> AsyncIterator[Connection]:
+        """A connection for a single short statement, which is a transaction of its own: begun and
+        committed in the message that carries it."""
+        yield self.connection or _Once(self)
+
+    async def run_once(
+        self, sql: LiteralString, params: Params, rows: AsyncRowFactory[Any] | None
+    ) -> AsyncCursor[Any]:
+        """Such a statement, where the tenant lives."""
+
+        async def attempt() -> tuple[AsyncCursor[Any], int]:
+            shard = self.services.cluster.shard(self.home.shard)
+            return await shard.once(self.home, sql, params, rows)
+
+        cursor, position = await self._at_home(attempt)
+        self._wrote(position)
+        return cursor
+
+    def _wrote(self, position: int) -> None:
+        self.position = position
         # What this request reads from now on must show what it has written.
         self.freshness, self.read_position = Freshness.LATEST, 0
 
     async def _begin(self, stack: AsyncExitStack) -> tuple[Writing, Connection]:
+        async def attempt() -> tuple[Writing, Connection]:
+            writing = self.services.cluster.write(self.home)
+            return writing, await stack.enter_async_context(writing)
+
+        return await self._at_home(attempt)
+
+    async def _at_home(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Begins where the tenant lives: follows it, and waits while it is about to move."""
         relocations = 0
         until = time.monotonic() + FENCE_WAIT_S
         while True:
-            writing = self.services.cluster.write(self.home)
             try:
-                return writing, await stack.enter_async_context(writing)
+                return await attempt()
             except TenantMoved as moved:
                 relocations += 1
                 if relocations > RELOCATIONS:
@@ -188,6 +220,24 @@ class Shop:
                 if time.monotonic() > until:
                     raise Unavailable("the shop is being moved", code="tenant_moving") from fenced
                 await asyncio.sleep(random.uniform(0.02, 0.06))  # noqa: S311 - spreads the load
+
+
+class _Once(Connection):
+    """Sends its one statement through the shop."""
+
+    __slots__ = ("_is_used", "_shop")
+
+    def __init__(self, shop: Shop) -> None:  # no connection is held before the statement is known
+        self._shop = shop
+        self._is_used = False
+
+    async def _run(
+        self, sql: LiteralString, params: Params, rows: AsyncRowFactory[Any] | None = None
+    ) -> AsyncCursor[Any]:
+        if self._is_used:
+            raise RuntimeError("write_once is for one statement; take write for more")
+        self._is_used = True
+        return await self._shop.run_once(sql, params, rows)
 
 
 class _Shared:

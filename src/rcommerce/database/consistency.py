@@ -23,7 +23,7 @@ _MAC_BYTES = 16
 
 
 class Token(NamedTuple):
-    """What a token says: `position` is in bytes of write-ahead log."""
+    """What a token says: `position` is in bytes of write-ahead log, 0 where it was not counted."""
 
     shard: str
     epoch: int

@@ -1,6 +1,7 @@
 """One shard: a primary and its replicas. It decides which server a statement goes to."""
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -27,8 +28,8 @@ POLL_S = 0.004  # how often a replica that is waited for is asked
 HISTORY = 600  # samples of the primary's position: five minutes of them
 # A read ends on a replica when the rows that it needs are vacuumed away on the primary.
 RECOVERY_CONFLICT = "conflict with recovery"
-COMMIT: LiteralString = """
-commit;
+# Taken after the commit, so it never claims less. Only where there are replicas to hold it against.
+POSITION: LiteralString = """
 select ((case when current_setting('synchronous_commit') = 'off'
               then pg_current_wal_insert_lsn() else pg_current_wal_flush_lsn() end)
         - '0/0'::pg_lsn)::bigint
@@ -111,7 +112,37 @@ class Shard:
 
         With a `home` only while the tenant lives here: raises TenantMoved, TenantFenced.
         """
-        return Writing(self.primary, home)
+        return Writing(self.primary, home, counts=bool(self.replicas))
+
+    async def once(
+        self,
+        home: Home | None,
+        sql: LiteralString,
+        params: Params,
+        rows: AsyncRowFactory[Any] | None = None,
+    ) -> tuple[psycopg.AsyncCursor[Any], int]:
+        """A transaction of one statement, in one message: its cursor, and where the commit ended.
+
+        It is planned each time, so it pays for short statements. Raises TenantMoved, TenantFenced.
+        """
+        server, position = self.primary, 0
+        raw = await server.take()
+        try:
+            text = psycopg.AsyncClientCursor(raw).mogrify(sql, params)
+            after = f"; commit; {POSITION}" if self.replicas else "; commit"
+            cursor = raw.cursor() if rows is None else raw.cursor(row_factory=rows)
+            await cursor.execute(f"{_begin(home)}; {text}{after}".encode(), prepare=False)
+            if self.replicas:
+                await cursor.set_result(-1)
+                row = cursor.pgresult
+                position = int(row.get_value(0, 0) or 0) if row is not None else 0
+            await cursor.set_result(1 if home is None else 2)
+        except psycopg.Error as error:
+            await _undo(server, raw, error)
+            raise _sense(error, home) from error
+        finally:
+            server.give(raw)
+        return cursor, position
 
     # Replicas ---------------------------------------------------------------------------------
 
@@ -192,6 +223,33 @@ class Shard:
             if best.position >= position and best.is_up:
                 return best
         return self.primary
+
+
+def _begin(home: Home | None) -> str:
+    """Begins, and checks in the same message that the tenant lives here. The simple protocol takes
+    several statements, and no parameters: a UUID and a number."""
+    if home is None:
+        return "begin read write"
+    return f"begin read write; select enter_tenant('{home.tenant_id}', {home.epoch:d})"
+
+
+async def _undo(server: Server, raw: Raw, error: psycopg.Error) -> None:
+    """After a failure: nothing is left open, and a server that is gone is known to be."""
+    if raw.pgconn.transaction_status == TransactionStatus.INERROR:
+        with contextlib.suppress(psycopg.OperationalError):
+            await raw.execute("rollback", prepare=False)
+    if is_lost(error):
+        await server.check(str(error))
+
+
+def _sense(error: psycopg.Error, home: Home | None) -> Exception:
+    """What an error at the beginning of a write, or of a single statement, means."""
+    if home is not None and error.sqlstate == "RC002":
+        return TenantFenced()
+    if home is not None and error.sqlstate == "RC001":
+        shard, epoch = error.diag.message_detail, error.diag.message_hint
+        return TenantMoved(Home(home.tenant_id, shard, int(epoch)) if shard and epoch else None)
+    return translated(error) or error
 
 
 def _load(server: Server) -> float:
@@ -301,12 +359,13 @@ class _Reader(Connection):
 
 class Writing:
     """`async with` gives a Connection in a transaction. `position` is where the commit ended in
-    the write-ahead log."""
+    the write-ahead log; 0 where nobody counts, as there is no replica."""
 
-    __slots__ = ("_connection", "_home", "_server", "position")
+    __slots__ = ("_connection", "_counts", "_home", "_server", "position")
 
-    def __init__(self, server: Server, home: Home | None) -> None:
+    def __init__(self, server: Server, home: Home | None, *, counts: bool) -> None:
         self.position = 0
+        self._counts = counts
         self._server = server
         self._home = home
 
@@ -314,41 +373,19 @@ class Writing:
         for attempt in range(1, ATTEMPTS + 1):
             raw = await self._server.take()
             try:
-                await self._begin(raw)
-            except psycopg.OperationalError as error:
+                await raw.execute(_begin(self._home).encode(), prepare=False)
+            except psycopg.Error as error:
+                await _undo(self._server, raw, error)
                 self._server.give(raw)
-                if is_lost(error):
-                    await self._server.check(str(error))
-                    if self._server.is_up and attempt < ATTEMPTS:
-                        continue
-                unavailable = translated(error)
-                if unavailable is None:
-                    raise
-                raise unavailable from error
+                if is_lost(error) and self._server.is_up and attempt < ATTEMPTS:
+                    continue
+                raise _sense(error, self._home) from error
             except BaseException:
                 self._server.give(raw)
                 raise
             self._connection = Connection(raw)
             return self._connection
         raise self._server.unavailable()
-
-    async def _begin(self, raw: Raw) -> None:
-        """Begins, and checks in the same message that the tenant lives here."""
-        home = self._home
-        if home is None:
-            await raw.execute("begin read write", prepare=False)
-            return
-        # The simple protocol takes several statements, and no parameters: a UUID and a number.
-        sql = f"select state, shard, epoch from enter_tenant('{home.tenant_id}', {home.epoch:d})"  # noqa: S608
-        cursor = await raw.execute(f"begin read write; {sql}", prepare=False)
-        cursor.nextset()
-        row = await cursor.fetchone()
-        state, shard, epoch = row or ("moved", None, None)
-        if state != "active":
-            await raw.execute("rollback", prepare=False)
-            if state == "fenced":
-                raise TenantFenced
-            raise TenantMoved(Home(home.tenant_id, shard, int(epoch)) if shard and epoch else None)
 
     async def __aexit__(
         self,
@@ -385,7 +422,10 @@ class Writing:
             # The block went on after an error; a commit would silently undo its work.
             await raw.execute("rollback", prepare=False)
             raise RCommerceError("the transaction had failed before its end")
-        cursor = await raw.execute(COMMIT, prepare=False)
+        if not self._counts:
+            await raw.execute("commit", prepare=False)
+            return
+        cursor = await raw.execute(f"commit; {POSITION}", prepare=False)
         cursor.nextset()
         row = await cursor.fetchone()
         self.position = row[0] if row else 0

@@ -34,9 +34,10 @@ async def prepare(shop: Shop, tokens: Tokens, scope: HTTPScope, headers: Mapping
         return
     if token.epoch > shop.home.epoch:
         await shop.relocate()  # it has moved, and this process had not heard of it
-    if (token.shard, token.epoch) == (shop.home.shard, shop.home.epoch):
+    if token.position and (token.shard, token.epoch) == (shop.home.shard, shop.home.epoch):
         shop.freshness, shop.read_position = Freshness.ANY, token.position
-    # A position on the shard that the tenant has left says nothing here: its primary knows all.
+    # Otherwise the primary: a position on the shard that the tenant has left says nothing here, and
+    # a token without one was made by an instance that knew of no replica.
 
 
 def _given(shop: Shop, tokens: Tokens, headers: Mapping[str, str]) -> Token | None:
@@ -57,7 +58,7 @@ def announcing(shop: Shop, tokens: Tokens, scope: HTTPScope, send: Send) -> Send
     """A `send` that adds the token of the request's write, if there was one."""
 
     async def announce(message: Message) -> None:
-        if message["type"] == "http.response.start" and shop.position:
+        if message["type"] == "http.response.start" and shop.position is not None:
             token = tokens.make(shop.home, shop.position)
             secure = "; Secure" if scope["scheme"] == "https" else ""
             kept = (

@@ -127,10 +127,11 @@ async def _in_steps(
     shop: Shop, params: dict[str, Any], scope: Scope, receive: Receive, send: Send, app: Handle
 ) -> None:
     for _ in range(WAITS):
-        async with shop.write() as tx:
+        async with shop.write_once() as tx:
             if await _claim(tx, params):
                 break
-            kept = await _kept(tx, params)
+        async with shop.read() as conn:
+            kept = await _kept(conn, params)
         if kept is not None:
             await kept.give(send)
             return
@@ -142,7 +143,7 @@ async def _in_steps(
         await app(scope, receive, answer.collect)
         done = 0 < answer.status < 400
     finally:
-        async with shop.write() as tx:
+        async with shop.write_once() as tx:
             await (_keep(tx, params, answer) if done else _forget(tx, params))
     await answer.give(send)
 

@@ -31,9 +31,10 @@ async def create_guest(shop: Shop, new: NewCart) -> tuple[str, bytes]:
     cart, token = ids.new_id(), ids.secret_token()
     days = shop.services.settings.checkout.cart_ttl_days
     token_hash = ids.token_hash(token)
-    async with shop.write() as tx:
+    async with shop.write_once() as tx:
         await queries.insert_guest(tx, shop.tenant.id, cart, token_hash, currency, new.email, days)
-        return token, await _view(tx, shop, cart, access(shop, token), token)
+    async with shop.read() as conn:
+        return token, await _view(conn, shop, cart, access(shop, token), token)
 
 
 async def mine(shop: Shop, token: str | None) -> bytes:

@@ -78,33 +78,36 @@ class Test:
             if charge.token == "tok_fail":  # noqa: S105 - no secret
                 raise GatewayError("the test gateway was told to fail")
             return Outcome("declined", message="unknown token; try tok_approve")
-        async with self.cluster.control.write() as tx:
-            row = await tx.one(
-                """
-                with made as (
-                    insert into test_gateway_charge
-                        (tenant_id, idempotency_key, amount, currency, outcome, settles_at)
-                    values (%(tenant)s, %(key)s, %(amount)s, %(currency)s, %(outcome)s,
-                            case when %(outcome)s = 'delayed'
-                                 then now() + make_interval(secs => %(delay_s)s) end)
-                    on conflict (tenant_id, idempotency_key) do nothing
-                    returning outcome, settles_at
-                )
-                select outcome, settles_at <= now() from made
-                union all
-                select outcome, settles_at <= now() from test_gateway_charge
-                 where (tenant_id, idempotency_key) = (%(tenant)s, %(key)s)
-                limit 1
-                """,
-                {
-                    "tenant": charge.tenant_id,
-                    "key": str(charge.payment_id),
-                    "amount": charge.amount,
-                    "currency": charge.currency,
-                    "outcome": outcomes[charge.token],
-                    "delay_s": DELAY_S,
-                },
+        cursor, _ = await self.cluster.control.once(
+            None,
+            """
+            with made as (
+                insert into test_gateway_charge
+                    (tenant_id, idempotency_key, amount, currency, outcome, settles_at)
+                values (%(tenant)s, %(key)s, %(amount)s, %(currency)s, %(outcome)s,
+                        case when %(outcome)s = 'delayed'
+                             then now() + make_interval(secs => %(delay_s)s) end)
+                on conflict (tenant_id, idempotency_key) do nothing
+                returning outcome, settles_at
             )
+            select outcome, settles_at <= now() from made
+            union all
+            select outcome, settles_at <= now() from test_gateway_charge
+             where (tenant_id, idempotency_key) = (%(tenant)s, %(key)s)
+            limit 1
+            """,
+            {
+                "tenant": charge.tenant_id,
+                "key": str(charge.payment_id),
+                "amount": charge.amount,
+                "currency": charge.currency,
+                "outcome": outcomes[charge.token],
+                "delay_s": DELAY_S,
+            },
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            raise GatewayError("the test gateway's books have no such charge")
         return _outcome(charge.payment_id, row[0], settled=bool(row[1]))
 
     async def find(self, tenant_id: UUID, payment_id: UUID) -> Outcome | None:

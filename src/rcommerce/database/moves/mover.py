@@ -21,7 +21,7 @@ FENCES = 5  # how often the fence is tried
 FENCE_MARGIN_S = 0.5
 REPLICA_WAIT_S = 0.3
 POLL_S = 0.01
-LOCK: LiteralString = "select pg_advisory_xact_lock(tenant_lock(%s))"
+LOCK: LiteralString = "select pg_advisory_xact_lock(uuid_hash_extended(%s, 7262))"
 
 
 class MoveError(RCommerceError):

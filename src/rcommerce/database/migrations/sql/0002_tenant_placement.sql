@@ -38,28 +38,31 @@ create function tenant_lock(tenant uuid) returns bigint
     language sql immutable parallel safe
     return uuid_hash_extended(tenant, 7262);
 
--- Begins a write of a tenant: whether it lives here in this epoch, and where else it does. A move
--- takes the same lock exclusively, so that it waits for the writes that have begun. The lock comes
--- first: only a statement after it sees what a move has committed meanwhile.
-create function enter_tenant(
-    tenant uuid, known_epoch bigint, out state text, out shard text, out epoch bigint
-)
+-- Begins a write of a tenant: refuses it with RC001 where the tenant does not live here in this
+-- epoch (the detail has the shard and the hint the epoch of its new home, if it left an address),
+-- with RC002 while it is about to move. A move takes the same lock exclusively, so that it waits for
+-- the writes that have begun. The lock comes first: only a statement after it sees what a move has
+-- committed meanwhile.
+create function enter_tenant(tenant uuid, known_epoch bigint) returns void
     language plpgsql volatile
     as $$
+    declare
+        -- An assignment is a quick way to call a function.
+        locked text := pg_advisory_xact_lock_shared(uuid_hash_extended(tenant, 7262));
+        found record;
     begin
-        perform pg_advisory_xact_lock_shared(tenant_lock(tenant));
-        select case
-                   when p.state = 'left' or p.epoch <> known_epoch then 'moved'
-                   when p.state = 'fenced' and p.fenced_until > clock_timestamp() then 'fenced'
-                   else 'active'
-               end,
-               p.moved_to,
-               case when p.state = 'left' then p.epoch + 1 else p.epoch end
-          into enter_tenant.state, enter_tenant.shard, enter_tenant.epoch
-          from tenant_placement p
-         where p.tenant_id = tenant;
-        if not found then
-            enter_tenant.state := 'moved';
+        select p.state, p.epoch, p.fenced_until, p.moved_to into found
+          from tenant_placement p where p.tenant_id = tenant;
+        if found.state = 'active' and found.epoch = known_epoch then
+            return;
+        elsif found.state = 'fenced' and found.epoch = known_epoch then
+            if found.fenced_until <= clock_timestamp() then
+                return; -- the move that made it is gone
+            end if;
+            raise sqlstate 'RC002' using message = 'the tenant is about to move';
         end if;
+        raise sqlstate 'RC001' using message = 'the tenant has moved',
+            detail = coalesce(found.moved_to, ''),
+            hint = case when found.state = 'left' then (found.epoch + 1)::text else '' end;
     end
     $$;
