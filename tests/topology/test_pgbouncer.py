@@ -106,7 +106,7 @@ def test_prepared_statements_are_used_only_where_the_pooler_keeps_them(
 def test_many_at_once_share_few_connections_and_none_sees_anothers_answer(
     own_folder: Path, started: Callable[[Postgres], Postgres]
 ) -> None:
-    """Two servers of connections, two instances, 32 clients: transactions of all kinds."""
+    """Two servers of connections, two instances, 24 clients: transactions of all kinds."""
     server = started(Postgres(own_folder / "server", settings=FAST))
     with pooled(own_folder, server, default_pool_size="2") as bouncer:
         database = settings.database(bouncer, direct=server)
@@ -115,7 +115,7 @@ def test_many_at_once_share_few_connections_and_none_sees_anothers_answer(
 
             def shopper(_: int) -> set[int]:
                 found = set()
-                for _ in range(6):
+                for _ in range(4):
                     cart, me = shop.cart((product, 1))
                     found.add(me("GET", f"/carts/{cart}", expect=200).status_code)
                     key = str(uuid4())
@@ -132,9 +132,9 @@ def test_many_at_once_share_few_connections_and_none_sees_anothers_answer(
                     found.add(done.status_code)
                 return found
 
-            with ThreadPoolExecutor(32) as pool:
-                assert set().union(*pool.map(shopper, range(32))) == {200, 201}
-            assert shop.stock(product) == (1000 - 32 * 6, 0)
+            with ThreadPoolExecutor(24) as pool:
+                assert set().union(*pool.map(shopper, range(24))) == {200, 201}
+            assert shop.stock(product) == (1000 - 24 * 4, 0)
 
 
 def test_timeouts_hold_behind_the_pooler_after_db_upgrade(

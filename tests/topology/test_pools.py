@@ -32,6 +32,7 @@ def test_an_instance_holds_no_more_than_its_pool_size_and_sheds_what_waits_too_l
             **database,
             "RCOMMERCE_DATABASE__POOL_SIZE": "8",
             "RCOMMERCE_DATABASE__POOL_TIMEOUT_SECS": "1",
+            "RCOMMERCE_DATABASE__LOCK_TIMEOUT_SECS": "2",
             "RCOMMERCE_CHECKOUT__SWEEP_INTERVAL_SECS": "600",
         },
     )

@@ -148,6 +148,11 @@ def test_a_replica_that_errs_is_left_out_and_costs_no_read(replicated: Replicate
     shop, broken = replicated.shop, replicated.replicas[0]
     shop.product()
     path = broken.query("select pg_relation_filepath('product')")[0][0]
+    # So that its start does not make the file again from the log.
+    replicated.primary.query("checkpoint", user="postgres")
+    end = replicated.primary.query("select pg_current_wal_lsn()", user="postgres")[0][0]
+    eventually(lambda: broken.query("select pg_last_wal_replay_lsn() >= %s", end)[0][0])
+    broken.query("checkpoint", user="postgres")
     broken.stop()
     (broken.data / path).rename(broken.data / f"{path}.gone")
     broken.start()

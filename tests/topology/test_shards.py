@@ -83,7 +83,7 @@ class Sharded:
 
     def move(self, tenant: Tenant, to: str, *more: str) -> dict[str, Any]:
         done = self.server.command(
-            "tenant", "move", tenant.slug, "--to", to, "--drop-after", "2", "--json", *more
+            "tenant", "move", tenant.slug, "--to", to, "--drop-after", "1", "--json", *more
         )
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
@@ -160,7 +160,7 @@ def test_a_move_under_load_loses_nothing_and_pauses_for_less_than_2_5_s(sharded:
 
 
 def started_move(sharded: Sharded, tenant: Tenant, to: str) -> subprocess.Popen[str]:
-    arguments = ["tenant", "move", tenant.slug, "--to", to, "--drop-after", "2", "--json"]
+    arguments = ["tenant", "move", tenant.slug, "--to", to, "--drop-after", "1", "--json"]
     return subprocess.Popen(
         [sys.executable, "-m", "rcommerce", *arguments],
         cwd=sharded.server.data_dir,
