@@ -4,10 +4,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
+
+from conftest import Running
 from rcommerce.lab import settings
 from rcommerce.lab.ledger import Buyers
 from rcommerce.lab.postgres import Postgres
-from topology.conftest import eventually, server_for, shop_on
+from topology.conftest import FAST, eventually, server_for, shop_on
 
 
 def test_writes_go_on_after_a_promotion_and_no_acknowledged_order_is_lost(
@@ -64,6 +67,46 @@ def test_writes_go_on_after_a_promotion_and_no_acknowledged_order_is_lost(
         )
         read = shop.guest.get(f"/products/{product['id']}", X_Consistency_Token=token)
         assert read["product"]["title"] == "After"
+
+        def is_back() -> bool:
+            shop.guest.post("/carts/guest")  # what it replays shows whom it follows
+            return state(shop, other) == "up"
+
+        eventually(is_back)
+
+
+def test_a_replica_that_holds_what_the_new_primary_never_had_is_not_read(
+    own_folder: Path, started: Callable[[Postgres], Postgres]
+) -> None:
+    """The old primary comes back by itself, as a server of its own: its position is ahead."""
+    primary = started(Postgres(own_folder / "primary", settings=FAST))
+    standby = started(primary.replica(own_folder / "standby"))
+    database = settings.database(primary, [primary], hosts=[standby, primary])
+    with shop_on(server_for(own_folder / "shop", database)) as shop:
+        product = shop.product()
+        assert state(shop, primary) == "up"  # listed as a replica, and the primary itself
+        eventually(
+            lambda: standby.query("select 1 from product where id = %s", product["id"]) != []
+        )
+        primary.kill()
+        standby.promote()
+        primary.start()
+        primary.query("update product set title = 'Of the past'")
+        primary.query("create table ahead as select generate_series(1, 100000)")
+
+        def is_served_by_the_new_one() -> bool:
+            shop.staff("PATCH", f"/products/{product['id']}", {"title": "Now"}, 200)
+            return state(shop, primary) != "up"
+
+        eventually(is_served_by_the_new_one)
+        for _ in range(20):
+            assert shop.guest.get(f"/products/{product['id']}")["product"]["title"] == "Now"
+
+
+def state(shop: Running, replica: Postgres) -> str:
+    """What the instance says of a replica."""
+    ready = httpx.get(f"{shop.server.url}/health/ready").json()["dependencies"]
+    return str(ready[f"replica {replica.address}"]["state"])
 
 
 def test_an_instance_starts_on_hosts_of_which_the_first_is_a_standby(

@@ -30,11 +30,12 @@ PROBE_EVERY_S = 0.5
 PROBE_DOWN_EVERY_S = 0.2
 PREPARE_AFTER = 5  # psycopg's own default
 # Where the server is in the write-ahead log: what a replica has replayed, what a primary has made
-# durable; and whether it is a replica.
+# durable; whether it is a replica; and which server of all it is.
 PROBE: LiteralString = """
 select pg_is_in_recovery(),
        ((case when pg_is_in_recovery() then pg_last_wal_replay_lsn()
-              else pg_current_wal_flush_lsn() end) - '0/0'::pg_lsn)::bigint
+              else pg_current_wal_flush_lsn() end) - '0/0'::pg_lsn)::bigint,
+       pg_postmaster_start_time()::text || ' ' || coalesce(inet_server_port(), 0)
 """
 log = structlog.get_logger()
 
@@ -112,6 +113,7 @@ class Server:
         self.cause = ""
         self.is_up = True  # until a probe or a request finds otherwise
         self.is_replica = False
+        self.identity = ""  # of the running server: another one after a restart or a failover
         self.position = 0  # bytes of write-ahead log, see PROBE
         self.latency_s = 0.0  # of the last probe
         self.pool = Pool(self._connect, size, limits.pool_timeout_secs)
@@ -163,7 +165,7 @@ class Server:
 
     def unavailable(self) -> Unavailable:
         """What a request gets while the server is down."""
-        return Unavailable(f"{self.name} cannot be reached", code="database_unavailable")
+        return Unavailable("the database cannot be reached", code="database_unavailable")
 
     async def check(self, cause: str) -> None:
         """A request has lost its connection: finds out at once whether the server is down.
@@ -241,7 +243,7 @@ class Server:
         finally:
             overdue.cancel()
         if row is not None:
-            self.is_replica, self.position = row
+            self.is_replica, self.position, self.identity = row
             self._last_answer = time.monotonic()
             self.latency_s = self._last_answer - begun
             self.probed()

@@ -83,6 +83,11 @@ class Shard:
         self._history: deque[tuple[float, int]] = deque(maxlen=HISTORY)
         self._reaching: dict[Server, asyncio.Task[None]] = {}
         self._lags_s: dict[Server, float] = {}
+        # Replicas that have yet to show that they follow the present primary, and past which
+        # position: after a failover, one may still hold what the new primary never had.
+        self._unproven: dict[Server, int] = {}
+        self._seen: dict[Server, int] = {}  # each replica's position at the primary's last probe
+        self._primary_identity = ""
         if self.replicas:
             primary.probed = self._sample
         for replica in self.replicas:
@@ -94,8 +99,9 @@ class Shard:
         return [self.primary, *self.replicas]
 
     async def open(self) -> None:
-        """Begins to watch the servers."""
-        await asyncio.gather(*(server.open() for server in self.servers))
+        """Begins to watch the servers. The primary comes last: a replica is then never ahead."""
+        await asyncio.gather(*(replica.open() for replica in self.replicas))
+        await self.primary.open()
 
     async def close(self) -> None:
         """Gives every connection back."""
@@ -160,11 +166,22 @@ class Shard:
 
     def _sample(self) -> None:
         """The primary has told its position."""
-        self._history.append((time.monotonic(), self.primary.position))
+        primary = self.primary
+        is_another = self._primary_identity not in ("", primary.identity)
+        self._primary_identity = primary.identity
+        if is_another:
+            self._history.clear()
+        self._history.append((time.monotonic(), primary.position))
         for replica in self.replicas:
+            # Compared with where it was a probe ago: that was surely before the primary's answer.
+            if is_another or self._seen.get(replica, 0) > primary.position:
+                self._unproven[replica] = max(primary.position, replica.position)
+            self._seen[replica] = replica.position
             self._measure(replica)
 
     def _measure(self, replica: Server) -> None:
+        if replica.position > self._unproven.get(replica, replica.position):
+            del self._unproven[replica]
         behind, now = 0.0, time.monotonic()
         for at, position in reversed(self._history):
             if position <= replica.position:
@@ -176,6 +193,8 @@ class Shard:
         """Whether reads go there."""
         return (
             replica.is_up
+            and replica not in self._unproven
+            and (replica.is_replica or replica.identity == self._primary_identity)
             and self.lag_s(replica) <= self._most_lag_s
             and (not replica.rests_until or time.monotonic() > replica.rests_until)
         )

@@ -18,6 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from litestar.types import Message, Receive, Scope, Send
+from litestar.utils.scope.state import ScopeState
 
 from rcommerce.commerce.shop import Shop
 from rcommerce.database import Connection
@@ -115,6 +116,7 @@ async def _in_one_transaction(
             else:
                 shop.connection = tx
                 await app(scope, receive, answer.collect)
+                _hold_back(scope)
                 await _keep_or_undo(tx, params, answer)
     except _Undo:
         pass
@@ -141,11 +143,18 @@ async def _in_steps(
     done = False
     try:
         await app(scope, receive, answer.collect)
+        _hold_back(scope)
         done = 0 < answer.status < 400
     finally:
         async with shop.write_once() as tx:
             await (_keep(tx, params, answer) if done else _forget(tx, params))
     await answer.give(send)
+
+
+def _hold_back(scope: Scope) -> None:
+    """Tells the framework that the answer has not begun: it was held back, and may yet become a
+    refusal."""
+    ScopeState.from_scope(scope).response_started = False
 
 
 async def _claim(conn: Connection, params: dict[str, Any]) -> bool:

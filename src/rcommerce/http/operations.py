@@ -76,7 +76,9 @@ def _name(shard: Shard, server: Server) -> str:
 def _replica_state(shard: Shard, server: Server) -> str:
     if shard.is_in_rotation(server):
         return "up"
-    return "erring" if server.rests_until > time.monotonic() else "lagging"
+    if server.rests_until > time.monotonic():
+        return "erring"
+    return "lagging" if shard.lag_s(server) else "unproven"
 
 
 def _state(shard: Shard, server: Server) -> dict[str, Any]:
