@@ -36,10 +36,11 @@ def upgrade(config: ConfigFile = None, as_json: Json = False) -> None:
     given = settings(config).settings
     with running_database(given, migrated=False):
         reports = []
+        is_one = len(databases(given)) == 1
         for report in migrate.upgrade_all(databases(given)):
             reports.append(report)
             if not as_json:
-                _say(report)
+                _say(report, "" if is_one else f"{report.name}: ")
         failed = [report for report in reports if report.error]
         _finish(given, reports)
     if as_json:
@@ -64,8 +65,7 @@ def _finish(given: Settings, reports: list[migrate.Report]) -> None:
         asyncio.run(settle(given))
 
 
-def _say(report: migrate.Report) -> None:
-    name = f"{report.name}: " if report.name != "main" else ""
+def _say(report: migrate.Report, name: str) -> None:
     if report.error:
         err.print(f"[red]{name}{report.error}[/red]")
     elif report.before == report.after:

@@ -59,10 +59,12 @@ def list_tenants(config: ConfigFile = None, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps({"tenants": [_row(tenant) for tenant in found]}))
         return
-    table = Table("Slug", "Name", "Currency", "Status", "Shard", "Id", header_style="bold")
+    table = Table("Name", header_style="bold", box=None, padding=(0, 2, 0, 0))
+    for column in ("Slug", "Money", "Status", "Shard", "Id"):
+        table.add_column(column, no_wrap=True)
     for each in found:
         shard = each.shard or "-"
-        table.add_row(each.slug, each.name, each.currency, each.status, shard, str(each.id))
+        table.add_row(each.name, each.slug, each.currency, each.status, shard, str(each.id))
     out.print(table)
 
 

@@ -30,7 +30,8 @@ select current_setting('server_version_num')::int / 10000 as version,
        (select rolreplication or rolsuper from pg_roles where rolname = current_user) as replicates,
        (select rolsuper or (to_regrole('pg_create_subscription') is not null
                 and pg_has_role(current_user, to_regrole('pg_create_subscription'), 'member'))
-          from pg_roles where rolname = current_user) as subscribes
+          from pg_roles where rolname = current_user) as subscribes,
+       pg_postmaster_start_time()::text || ' ' || coalesce(inet_server_port(), 0) as server
 """
 
 
@@ -44,6 +45,24 @@ class Finding:
     advice: str = ""
 
 
+@dataclass(slots=True)
+class _Load:
+    """What an instance may hold of one server, by whatever names the settings have for it."""
+
+    labels: list[str]
+    facts: dict[str, Any]
+    each: int
+
+
+class _Loads(dict[str, _Load]):
+    """By server: two shards may be databases of one."""
+
+    def add(self, label: str, facts: dict[str, Any], each: int) -> None:
+        found = self.setdefault(facts["server"], _Load([], facts, 0))
+        found.labels.append(label)
+        found.each += each
+
+
 def examine(settings: DatabaseSettings, workers: int, instances: int) -> Iterator[Finding]:
     """Looks at the control database, every shard, every replica and pooler.
 
@@ -51,14 +70,19 @@ def examine(settings: DatabaseSettings, workers: int, instances: int) -> Iterato
     """
     require_room(settings, workers)
     nodes: dict[str, Node] = {MAIN: settings, **{each.name: each for each in settings.shards}}
+    loads = _Loads()
     for name, node in nodes.items():
         label = "the database" if name == MAIN else f"the shard {name}"
-        yield from _node(label, node, settings, workers, instances, moves=bool(settings.shards))
+        yield from _node(label, node, settings, workers, loads)
+        if settings.shards:
+            yield from _movable(label, node)
+    for load in loads.values():
+        yield _room(load, instances)
     yield from _poolers(nodes, instances)
 
 
 def _node(
-    label: str, node: Node, limits: DatabaseSettings, workers: int, instances: int, *, moves: bool
+    label: str, node: Node, limits: DatabaseSettings, workers: int, loads: _Loads
 ) -> Iterator[Finding]:
     direct = conninfo(node, node.direct_addresses, Role.PRIMARY)
     try:
@@ -75,7 +99,7 @@ def _node(
                       f" {migrations.head()}", "rcommerce db upgrade")  # fmt: skip
     sizes = [size * workers for size in shares(node, workers)]
     if node.pooler == "None":
-        yield _room(label, facts, sizes[0], instances)
+        loads.add(label, facts, sizes[0])
     else:
         yield from _timeouts(label, node, limits)
     if len(node.addresses) > 1 and not facts["synchronous"]:
@@ -86,9 +110,7 @@ def _node(
             "set synchronous_standby_names on the primary",
         )
     for address, size in zip(node.read_replicas, sizes[1:], strict=True):
-        yield from _replica(f"the replica {address} of {label}", node, address, size, instances)
-    if moves:
-        yield from _movable(label, node, facts)
+        yield from _replica(f"the replica {address} of {label}", node, address, size, loads)
 
 
 def _version(label: str, facts: dict[str, Any]) -> Finding:
@@ -98,8 +120,9 @@ def _version(label: str, facts: dict[str, Any]) -> Finding:
     return Finding("ok", label, f"PostgreSQL {version}, answers")
 
 
-def _room(label: str, facts: dict[str, Any], each: int, instances: int) -> Finding:
+def _room(load: _Load, instances: int) -> Finding:
     """Compares what the instances may hold with what the server has."""
+    label, facts, each = ", ".join(load.labels), load.facts, load.each
     room = facts["max_connections"] - facts["reserved"]
     fits = room // each
     limits = f"max_connections = {facts['max_connections']}, {facts['reserved']} for superusers"
@@ -136,7 +159,7 @@ def _timeouts(label: str, node: Node, limits: DatabaseSettings) -> Iterator[Find
         yield Finding("ok", label, "answers through the pooler")
 
 
-def _replica(label: str, node: Node, address: str, each: int, instances: int) -> Iterator[Finding]:
+def _replica(label: str, node: Node, address: str, each: int, loads: _Loads) -> Iterator[Finding]:
     try:
         with _open(conninfo(node, [address], Role.ANY)) as connection:
             row = connection.execute(
@@ -154,11 +177,15 @@ def _replica(label: str, node: Node, address: str, each: int, instances: int) ->
     else:
         yield Finding("ok", label, "answers, and replays what the primary writes")
     if node.pooler == "None":
-        yield _room(label, facts, each, instances)
+        loads.add(label, facts, each)
 
 
-def _movable(label: str, node: Node, facts: dict[str, Any]) -> Iterator[Finding]:
+def _movable(label: str, node: Node) -> Iterator[Finding]:
     """What moves of tenants need."""
+    try:
+        facts = _facts(conninfo(node, node.direct_addresses, Role.PRIMARY))
+    except StartError:
+        return  # told already
     if node.pooler != "None" and not node.direct_hosts:
         yield Finding("warning", label, "tenants cannot be moved: replication does not pass a"
                       " pooler", "name the server itself in direct_hosts")  # fmt: skip

@@ -228,22 +228,25 @@ class _Mover:
     def _await_copy(self) -> None:
         self._phase("copy")
         progress = self._progress
-        counts = [tables.count(self._source, each, self._tenant) for each in self._tables]
-        progress.of_rows = sum(counts)
+        counts = {each: tables.count(self._source, each, self._tenant) for each in self._tables}
+        progress.of_rows = sum(counts.values())
         begun = time.monotonic()
-        known_rows = 0
+        sizes: dict[str, int] = {}  # bytes of each table, as far as they were seen
         while True:
             found = replication.copied(self._target, self._tenant)
-            progress.tables, progress.of_tables = found.tables, found.of_tables
-            if found.rows:
-                known_rows = max(known_rows, found.rows)
-            progress.rows = min(progress.of_rows, known_rows)
-            progress.bytes = max(progress.bytes, found.bytes)
+            progress.tables, progress.of_tables = len(found.ready), found.of_tables
+            rows = sum(counts.get(table, 0) for table in found.ready)
+            for table, (done, size) in found.under_way.items():
+                if table not in found.ready:
+                    rows += min(done, counts.get(table, 0))
+                sizes[table] = max(size, sizes.get(table, 0))
+            progress.rows = max(progress.rows, min(rows, progress.of_rows))
+            progress.bytes = sum(sizes.values())
             took_s = time.monotonic() - begun
-            share = found.tables / max(1, found.of_tables)
-            progress.eta_s = took_s / share - took_s if share else None
+            left = progress.of_rows - progress.rows
+            progress.eta_s = took_s * left / progress.rows if progress.rows else None
             self._tell()
-            if found.of_tables and found.tables == found.of_tables:
+            if found.of_tables and progress.tables == found.of_tables:
                 progress.rows, progress.eta_s = progress.of_rows, None
                 return
             time.sleep(0.05)

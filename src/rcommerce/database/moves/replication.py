@@ -20,12 +20,11 @@ class ReplicationError(RCommerceError):
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """How far the first copy is."""
+    """How far the first copy is: which tables are there, and (rows, bytes) of those under way."""
 
-    tables: int
+    ready: frozenset[str]
     of_tables: int
-    rows: int
-    bytes: int
+    under_way: dict[str, tuple[int, int]]
 
 
 def name_of(tenant: UUID) -> str:
@@ -73,16 +72,19 @@ def copied(target: Sync, tenant: UUID) -> Copied:
     if not is_subscribed(target, tenant):
         raise ReplicationError("PostgreSQL has given up the copy: see the target's log")
     states = target.execute(
-        "select srsubstate from pg_subscription_rel r join pg_subscription s on s.oid = r.srsubid"
-        " where subname = %s",
+        "select srrelid::regclass::text, srsubstate from pg_subscription_rel r"
+        " join pg_subscription s on s.oid = r.srsubid where subname = %s",
         (name_of(tenant),),
     ).fetchall()
-    row = target.execute(
-        "select coalesce(sum(tuples_processed), 0)::bigint,"
-        " coalesce(sum(bytes_processed), 0)::bigint from pg_stat_progress_copy"
-    ).fetchone()
-    rows, size = (int(str(value)) for value in row) if row else (0, 0)
-    return Copied(sum(state == (READY,) for state in states), len(states), rows, size)
+    under_way = target.execute(
+        "select relid::regclass::text, tuples_processed, bytes_processed from pg_stat_progress_copy"
+        " where datname = current_database()"
+    ).fetchall()
+    return Copied(
+        frozenset(str(table) for table, state in states if state == READY),
+        len(states),
+        {str(table): (int(str(rows)), int(str(size))) for table, rows, size in under_way},
+    )
 
 
 def position(source: Sync) -> int:
