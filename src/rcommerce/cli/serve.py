@@ -20,7 +20,7 @@ from rcommerce.cli.session import settings as read_settings
 from rcommerce.database.cluster import require_room
 from rcommerce.errors import StartError
 from rcommerce.http import metrics
-from rcommerce.settings import Settings
+from rcommerce.settings import DatabaseSettings, Settings
 
 BACKLOG = 4096
 METRICS = "rcommerce-metrics-"
@@ -110,15 +110,24 @@ def _require_free_port(settings: Settings) -> None:
             ) from error
 
 
+def _servers(where: DatabaseSettings) -> str:
+    """The servers of the settings, in a few words."""
+    parts = [", ".join(where.addresses)]
+    if where.pooler != "None":
+        parts.append("PgBouncer")
+    for count, what in ((len(where.read_replicas), "replica"), (len(where.shards), "shard")):
+        if count:
+            parts.append(f"{count} {what}{'s' if count > 1 else ''}")
+    return " · ".join(parts)
+
+
 def _announce(settings: Settings, took_s: float, products: int) -> None:
     """Says where everything is: in colour to a terminal, plainly to a log."""
     host = settings.server.host
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - only compared
     base = f"http://{shown}:{settings.server.port}"
     where = settings.database
-    database = (
-        "embedded PostgreSQL" if where.db_type == "Embedded" else f"{where.host}:{where.port}"
-    )
+    database = "embedded PostgreSQL" if where.db_type == "Embedded" else _servers(where)
     rows = Table.grid(padding=(0, 2))
     rows.add_row("[dim]API[/dim]", f"[bold]{base}/api/v1[/bold]")
     rows.add_row("[dim]Docs[/dim]", f"[bold]{base}/docs[/bold]")

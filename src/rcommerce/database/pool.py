@@ -170,7 +170,10 @@ class Pool:
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():
-                self._opening += raw is None
+                if raw is None:
+                    self._opening += 1
+                else:
+                    self._lent[raw] = None  # already: its new holder may be cancelled by now
                 future.set_result(raw)
                 return True
         return False

@@ -58,7 +58,7 @@ class Loaded:
         for key, value in self.leaves():
             shown = MASK if key in SECRETS and value is not None else value
             if key == "database.shards":
-                shown = [f"{shard.name} ({shard.host}:{shard.port})" for shard in value]
+                shown = [f"{shard.name} ({', '.join(shard.addresses)})" for shard in value]
             yield key, shown, self.origin(key)
 
     def require_built(self) -> None:
