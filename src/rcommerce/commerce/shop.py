@@ -17,7 +17,7 @@ from psycopg.rows import AsyncRowFactory
 from rcommerce.commerce.strategies import Mailer, PaymentGateway, ShippingProvider
 from rcommerce.database import Cluster, Connection, Freshness, Home, TenantFenced, TenantMoved
 from rcommerce.database.connection import Params
-from rcommerce.database.shard import Writing
+from rcommerce.database.writing import Writing
 from rcommerce.errors import Forbidden, Unauthenticated, Unavailable
 from rcommerce.settings import Settings
 

@@ -6,7 +6,8 @@ from psycopg.types.json import Jsonb
 from rcommerce.database.cluster import Cluster
 from rcommerce.database.connection import Connection
 from rcommerce.database.constraints import translated
-from rcommerce.database.shard import Freshness, Home, TenantFenced, TenantMoved
+from rcommerce.database.homes import Home, TenantFenced, TenantMoved
+from rcommerce.database.shard import Freshness
 
 __all__ = [
     "Cluster",

@@ -7,8 +7,10 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from uuid import UUID
 
+from rcommerce.database.homes import Home
 from rcommerce.database.server import Role, Server, conninfo
-from rcommerce.database.shard import Freshness, Home, Reading, Shard, Writing
+from rcommerce.database.shard import Freshness, Reading, Shard
+from rcommerce.database.writing import Writing
 from rcommerce.errors import SettingsError, Unavailable
 from rcommerce.settings import DatabaseSettings
 from rcommerce.settings.load import MAIN

@@ -12,7 +12,7 @@ from struct import Struct, error
 from typing import NamedTuple
 from uuid import UUID
 
-from rcommerce.database.shard import Home
+from rcommerce.database.homes import Home
 
 HEADER = "X-Consistency-Token"
 COOKIE = "consistency_token"

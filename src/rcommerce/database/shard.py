@@ -1,15 +1,11 @@
 """One shard: a primary and its replicas. It decides which server a statement goes to."""
 
 import asyncio
-import contextlib
 import time
-from collections import deque
 from collections.abc import Sequence
 from enum import Enum
-from functools import partial
 from types import TracebackType
 from typing import Any, LiteralString
-from uuid import UUID
 
 import psycopg
 import structlog
@@ -17,48 +13,21 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import AsyncRowFactory
 
 from rcommerce.database.connection import Connection, Params, Raw
+from rcommerce.database.homes import Home
 from rcommerce.database.pool import BUSY
+from rcommerce.database.rotation import Rotation
 from rcommerce.database.server import Server, is_broken, is_lost, translated
-from rcommerce.errors import RCommerceError, Unavailable
+from rcommerce.database.writing import Writing, once
+from rcommerce.errors import Unavailable
 from rcommerce.settings import DatabaseSettings
 
-ATTEMPTS = 3  # to begin a transaction whose connection was dead; nothing has been done by then
+ATTEMPTS = 3  # to send a statement whose server has gone away
 REST_S = 5.0  # for how long a replica that erred is left out
 POLL_S = 0.004  # how often a replica that is waited for is asked
 HISTORY = 600  # samples of the primary's position: five minutes of them
 # A read ends on a replica when the rows that it needs are vacuumed away on the primary.
 RECOVERY_CONFLICT = "conflict with recovery"
-# Taken after the commit, so it never claims less. Only where there are replicas to hold it against.
-POSITION: LiteralString = """
-select ((case when current_setting('synchronous_commit') = 'off'
-              then pg_current_wal_insert_lsn() else pg_current_wal_flush_lsn() end)
-        - '0/0'::pg_lsn)::bigint
-"""
 log = structlog.get_logger()
-
-
-class Home:
-    """Where a tenant lives: a shard, and the epoch of its stay there."""
-
-    __slots__ = ("epoch", "shard", "tenant_id")
-
-    def __init__(self, tenant_id: UUID, shard: str, epoch: int) -> None:
-        self.tenant_id = tenant_id
-        self.shard = shard
-        self.epoch = epoch
-
-
-class TenantMoved(RCommerceError):
-    """The tenant does not live on this shard, or not in this epoch: the map is old. `to` is the
-    forwarding address that it has left, if any."""
-
-    def __init__(self, to: Home | None) -> None:
-        super().__init__("the tenant has moved")
-        self.to = to
-
-
-class TenantFenced(RCommerceError):
-    """The tenant is about to move: its writes wait a moment."""
 
 
 class Freshness(Enum):
@@ -78,20 +47,9 @@ class Shard:
         self.name = name
         self.primary = primary
         self.replicas = list(replicas)
-        self._most_lag_s = limits.max_replica_lag_s
+        self.rotation = Rotation(primary, replicas, limits.max_replica_lag_s)
         self._wait_s = limits.replica_wait_ms / 1000
-        self._history: deque[tuple[float, int]] = deque(maxlen=HISTORY)
         self._reaching: dict[Server, asyncio.Task[None]] = {}
-        self._lags_s: dict[Server, float] = {}
-        # Replicas that have yet to show that they follow the present primary, and past which
-        # position: after a failover, one may still hold what the new primary never had.
-        self._unproven: dict[Server, int] = {}
-        self._seen: dict[Server, int] = {}  # each replica's position at the primary's last probe
-        self._primary_identity = ""
-        if self.replicas:
-            primary.probed = self._sample
-        for replica in self.replicas:
-            replica.probed = partial(self._measure, replica)
 
     @property
     def servers(self) -> list[Server]:
@@ -131,73 +89,9 @@ class Shard:
 
         It is planned each time, so it pays for short statements. Raises TenantMoved, TenantFenced.
         """
-        server, position = self.primary, 0
-        raw = await server.take()
-        try:
-            text = psycopg.AsyncClientCursor(raw).mogrify(sql, params)
-            after = f"; commit; {POSITION}" if self.replicas else "; commit"
-            cursor = raw.cursor() if rows is None else raw.cursor(row_factory=rows)
-            await cursor.execute(f"{_begin(home)}; {text}{after}".encode(), prepare=False)
-            if self.replicas:
-                await cursor.set_result(-1)
-                row = cursor.pgresult
-                position = int(row.get_value(0, 0) or 0) if row is not None else 0
-            await cursor.set_result(1 if home is None else 2)
-        except psycopg.Error as error:
-            await _undo(server, raw, error)
-            raise _sense(error, home) from error
-        finally:
-            server.give(raw)
-        return cursor, position
+        return await once(self.primary, home, sql, params, rows, counts=bool(self.replicas))
 
     # Replicas ---------------------------------------------------------------------------------
-
-    def lag_bytes(self, replica: Server) -> int:
-        """How much of the primary's write-ahead log the replica has not replayed."""
-        return max(0, self.primary.position - replica.position)
-
-    def lag_s(self, replica: Server) -> float:
-        """For how long the primary has been ahead of the replica, as of the last probe.
-
-        By the primary's positions as they were seen here: two servers' clocks are not compared,
-        and an idle primary makes no lag.
-        """
-        return self._lags_s.get(replica, 0.0)
-
-    def _sample(self) -> None:
-        """The primary has told its position."""
-        primary = self.primary
-        is_another = self._primary_identity not in ("", primary.identity)
-        self._primary_identity = primary.identity
-        if is_another:
-            self._history.clear()
-        self._history.append((time.monotonic(), primary.position))
-        for replica in self.replicas:
-            # Compared with where it was a probe ago: that was surely before the primary's answer.
-            if is_another or self._seen.get(replica, 0) > primary.position:
-                self._unproven[replica] = max(primary.position, replica.position)
-            self._seen[replica] = replica.position
-            self._measure(replica)
-
-    def _measure(self, replica: Server) -> None:
-        if replica.position > self._unproven.get(replica, replica.position):
-            del self._unproven[replica]
-        behind, now = 0.0, time.monotonic()
-        for at, position in reversed(self._history):
-            if position <= replica.position:
-                break
-            behind = now - at
-        self._lags_s[replica] = behind
-
-    def is_in_rotation(self, replica: Server) -> bool:
-        """Whether reads go there."""
-        return (
-            replica.is_up
-            and replica not in self._unproven
-            and (replica.is_replica or replica.identity == self._primary_identity)
-            and self.lag_s(replica) <= self._most_lag_s
-            and (not replica.rests_until or time.monotonic() > replica.rests_until)
-        )
 
     def choose(self, freshness: Freshness, position: int, tried: set[Server]) -> Server | None:
         """The server for a read, as far as is known; None where only waiting could help."""
@@ -210,9 +104,7 @@ class Shard:
         found = [
             replica
             for replica in self.replicas
-            if replica not in tried
-            and self.is_in_rotation(replica)
-            and replica.position >= position
+            if replica not in tried and self.rotation.has(replica) and replica.position >= position
         ]
         if found:
             return min(found, key=_load)
@@ -229,10 +121,10 @@ class Shard:
 
     async def reach(self, position: int, tried: set[Server]) -> Server:
         """Waits a moment until a replica has replayed `position`; the primary where none does."""
-        left = [each for each in self.replicas if each not in tried and self.is_in_rotation(each)]
+        left = [each for each in self.replicas if each not in tried and self.rotation.has(each)]
         # One that is seconds behind will not be here in a moment.
         best = max(left, key=lambda each: each.position, default=None)
-        if best is not None and self.lag_s(best) <= max(self._wait_s, 1.0):
+        if best is not None and self.rotation.lag_s(best) <= max(self._wait_s, 1.0):
             until = time.monotonic() + self._wait_s
             while best.position < position and best.is_up and time.monotonic() < until:
                 task = self._reaching.get(best)
@@ -242,33 +134,6 @@ class Shard:
             if best.position >= position and best.is_up:
                 return best
         return self.primary
-
-
-def _begin(home: Home | None) -> str:
-    """Begins, and checks in the same message that the tenant lives here. The simple protocol takes
-    several statements, and no parameters: a UUID and a number."""
-    if home is None:
-        return "begin read write"
-    return f"begin read write; select enter_tenant('{home.tenant_id}', {home.epoch:d})"
-
-
-async def _undo(server: Server, raw: Raw, error: psycopg.Error) -> None:
-    """After a failure: nothing is left open, and a server that is gone is known to be."""
-    if raw.pgconn.transaction_status == TransactionStatus.INERROR:
-        with contextlib.suppress(psycopg.OperationalError):
-            await raw.execute("rollback", prepare=False)
-    if is_lost(error):
-        await server.check(str(error))
-
-
-def _sense(error: psycopg.Error, home: Home | None) -> Exception:
-    """What an error at the beginning of a write, or of a single statement, means."""
-    if home is not None and error.sqlstate == "RC002":
-        return TenantFenced()
-    if home is not None and error.sqlstate == "RC001":
-        shard, epoch = error.diag.message_detail, error.diag.message_hint
-        return TenantMoved(Home(home.tenant_id, shard, int(epoch)) if shard and epoch else None)
-    return translated(error) or error
 
 
 def _load(server: Server) -> float:
@@ -374,77 +239,3 @@ class _Reader(Connection):
                     raise
                 self.raw = other
         return await super()._run(sql, params, rows)
-
-
-class Writing:
-    """`async with` gives a Connection in a transaction. `position` is where the commit ended in
-    the write-ahead log; 0 where nobody counts, as there is no replica."""
-
-    __slots__ = ("_connection", "_counts", "_home", "_server", "position")
-
-    def __init__(self, server: Server, home: Home | None, *, counts: bool) -> None:
-        self.position = 0
-        self._counts = counts
-        self._server = server
-        self._home = home
-
-    async def __aenter__(self) -> Connection:
-        for attempt in range(1, ATTEMPTS + 1):
-            raw = await self._server.take()
-            try:
-                await raw.execute(_begin(self._home).encode(), prepare=False)
-            except psycopg.Error as error:
-                await _undo(self._server, raw, error)
-                self._server.give(raw)
-                if is_lost(error) and self._server.is_up and attempt < ATTEMPTS:
-                    continue
-                raise _sense(error, self._home) from error
-            except BaseException:
-                self._server.give(raw)
-                raise
-            self._connection = Connection(raw)
-            return self._connection
-        raise self._server.unavailable()
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        raw = self._connection.raw
-        try:
-            if error is None:
-                await self._commit(raw)
-            elif raw.pgconn.transaction_status in (
-                TransactionStatus.INTRANS,
-                TransactionStatus.INERROR,
-            ):
-                await raw.execute("rollback", prepare=False)
-        except psycopg.OperationalError as lost:
-            if error is None:
-                error = lost
-        finally:
-            is_gone = raw.pgconn.transaction_status == TransactionStatus.UNKNOWN
-            self._server.give(raw)
-        if is_gone:
-            await self._server.check(str(error))
-        if isinstance(error, psycopg.Error):
-            unavailable = translated(error)
-            if unavailable is not None:
-                raise unavailable from error
-            if kind is None:
-                raise error
-
-    async def _commit(self, raw: Raw) -> None:
-        if raw.pgconn.transaction_status == TransactionStatus.INERROR:
-            # The block went on after an error; a commit would silently undo its work.
-            await raw.execute("rollback", prepare=False)
-            raise RCommerceError("the transaction had failed before its end")
-        if not self._counts:
-            await raw.execute("commit", prepare=False)
-            return
-        cursor = await raw.execute(f"commit; {POSITION}", prepare=False)
-        cursor.nextset()
-        row = await cursor.fetchone()
-        self.position = row[0] if row else 0

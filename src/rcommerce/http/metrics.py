@@ -90,8 +90,8 @@ def of_databases(cluster: Cluster) -> Callable[[], None]:
                 labels, pool = (shard.name, name), server.pool
                 up.labels(*labels).set(server.is_up)
                 if server is not shard.primary:
-                    lag_bytes.labels(*labels).set(shard.lag_bytes(server))
-                    lag_s.labels(*labels).set(shard.lag_s(server))
+                    lag_bytes.labels(*labels).set(shard.rotation.lag_bytes(server))
+                    lag_s.labels(*labels).set(shard.rotation.lag_s(server))
                 size.labels(*labels).set(pool.size)
                 for state, value in (
                     ("open", pool.open),

@@ -1,6 +1,5 @@
 """What operators and balancers ask: health; and the front page."""
 
-import time
 from typing import Any
 
 import msgspec
@@ -73,22 +72,14 @@ def _name(shard: Shard, server: Server) -> str:
     return f"{prefix}replica {server.address}"
 
 
-def _replica_state(shard: Shard, server: Server) -> str:
-    if shard.is_in_rotation(server):
-        return "up"
-    if server.rests_until > time.monotonic():
-        return "erring"
-    return "lagging" if shard.lag_s(server) else "unproven"
-
-
 def _state(shard: Shard, server: Server) -> dict[str, Any]:
     if not server.is_up:
         return {"state": "down", "cause": server.cause}
     found: dict[str, Any] = {"state": "up", "latency_ms": round(server.latency_s * 1000, 2)}
     if server is not shard.primary:
         found |= {
-            "state": _replica_state(shard, server),
-            "lag_bytes": shard.lag_bytes(server),
-            "lag_s": round(shard.lag_s(server), 3),
+            "state": shard.rotation.state(server),
+            "lag_bytes": shard.rotation.lag_bytes(server),
+            "lag_s": round(shard.rotation.lag_s(server), 3),
         }
     return found

@@ -1,0 +1,153 @@
+"""Writes: a transaction on a primary, which begins with the check that the tenant lives there."""
+
+import contextlib
+from types import TracebackType
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.rows import AsyncRowFactory
+
+from rcommerce.database.connection import Connection, Params, Raw
+from rcommerce.database.homes import Home, TenantFenced, TenantMoved
+from rcommerce.database.server import Server, is_lost, translated
+from rcommerce.errors import RCommerceError
+
+ATTEMPTS = 3  # to begin a transaction whose connection was dead; nothing has been done by then
+# Taken after the commit, so it never claims less. Only where there are replicas to hold it against.
+POSITION: LiteralString = """
+select ((case when current_setting('synchronous_commit') = 'off'
+              then pg_current_wal_insert_lsn() else pg_current_wal_flush_lsn() end)
+        - '0/0'::pg_lsn)::bigint
+"""
+
+
+class Writing:
+    """`async with` gives a Connection in a transaction. `position` is where the commit ended in
+    the write-ahead log; 0 where nobody counts, as there is no replica."""
+
+    __slots__ = ("_connection", "_counts", "_home", "_server", "position")
+
+    def __init__(self, server: Server, home: Home | None, *, counts: bool) -> None:
+        self.position = 0
+        self._counts = counts
+        self._server = server
+        self._home = home
+
+    async def __aenter__(self) -> Connection:
+        for attempt in range(1, ATTEMPTS + 1):
+            raw = await self._server.take()
+            try:
+                await raw.execute(_begin(self._home).encode(), prepare=False)
+            except psycopg.Error as error:
+                await _undo(self._server, raw, error)
+                self._server.give(raw)
+                if is_lost(error) and self._server.is_up and attempt < ATTEMPTS:
+                    continue
+                raise _sense(error, self._home) from error
+            except BaseException:
+                self._server.give(raw)
+                raise
+            self._connection = Connection(raw)
+            return self._connection
+        raise self._server.unavailable()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        raw = self._connection.raw
+        try:
+            if error is None:
+                await self._commit(raw)
+            elif raw.pgconn.transaction_status in (
+                TransactionStatus.INTRANS,
+                TransactionStatus.INERROR,
+            ):
+                await raw.execute("rollback", prepare=False)
+        except psycopg.OperationalError as lost:
+            if error is None:
+                error = lost
+        finally:
+            is_gone = raw.pgconn.transaction_status == TransactionStatus.UNKNOWN
+            self._server.give(raw)
+        if is_gone:
+            await self._server.check(str(error))
+        if isinstance(error, psycopg.Error):
+            unavailable = translated(error)
+            if unavailable is not None:
+                raise unavailable from error
+            if kind is None:
+                raise error
+
+    async def _commit(self, raw: Raw) -> None:
+        if raw.pgconn.transaction_status == TransactionStatus.INERROR:
+            # The block went on after an error; a commit would silently undo its work.
+            await raw.execute("rollback", prepare=False)
+            raise RCommerceError("the transaction had failed before its end")
+        if not self._counts:
+            await raw.execute("commit", prepare=False)
+            return
+        cursor = await raw.execute(f"commit; {POSITION}", prepare=False)
+        cursor.nextset()
+        row = await cursor.fetchone()
+        self.position = row[0] if row else 0
+
+
+async def once(
+    server: Server,
+    home: Home | None,
+    sql: LiteralString,
+    params: Params,
+    rows: AsyncRowFactory[Any] | None = None,
+    *,
+    counts: bool,
+) -> tuple[psycopg.AsyncCursor[Any], int]:
+    """A transaction of one statement, see Shard.once."""
+    position = 0
+    raw = await server.take()
+    try:
+        text = psycopg.AsyncClientCursor(raw).mogrify(sql, params)
+        after = f"; commit; {POSITION}" if counts else "; commit"
+        cursor = raw.cursor() if rows is None else raw.cursor(row_factory=rows)
+        await cursor.execute(f"{_begin(home)}; {text}{after}".encode(), prepare=False)
+        if counts:
+            await cursor.set_result(-1)
+            row = cursor.pgresult
+            position = int(row.get_value(0, 0) or 0) if row is not None else 0
+        await cursor.set_result(1 if home is None else 2)
+    except psycopg.Error as error:
+        await _undo(server, raw, error)
+        raise _sense(error, home) from error
+    finally:
+        server.give(raw)
+    return cursor, position
+
+
+def _begin(home: Home | None) -> str:
+    """Begins, and checks in the same message that the tenant lives here. The simple protocol takes
+    several statements, and no parameters: a UUID and a number."""
+    if home is None:
+        return "begin read write"
+    return f"begin read write; select enter_tenant('{home.tenant_id}', {home.epoch:d})"
+
+
+async def _undo(server: Server, raw: Raw, error: psycopg.Error) -> None:
+    """After a failure: nothing is left open, and a server that is gone is known to be."""
+    if raw.pgconn.transaction_status == TransactionStatus.INERROR:
+        with contextlib.suppress(psycopg.OperationalError):
+            await raw.execute("rollback", prepare=False)
+    if is_lost(error):
+        await server.check(str(error))
+
+
+def _sense(error: psycopg.Error, home: Home | None) -> Exception:
+    """What an error at the beginning of a write, or of a single statement, means."""
+    if home is not None and error.sqlstate == "RC002":
+        return TenantFenced()
+    if home is not None and error.sqlstate == "RC001":
+        shard, epoch = error.diag.message_detail, error.diag.message_hint
+        return TenantMoved(Home(home.tenant_id, shard, int(epoch)) if shard and epoch else None)
+    return translated(error) or error
