@@ -16,6 +16,7 @@ Every step can be done again, so a move goes on where it was cut off; until the 
 back.
 """
 
-from rcommerce.database.moves.mover import Move, MoveError, Progress, abort, move
+from rcommerce.database.moves.mover import abort, move
+from rcommerce.database.moves.plan import Move, MoveError, Progress
 
 __all__ = ["Move", "MoveError", "Progress", "abort", "move"]

@@ -2,19 +2,16 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import LiteralString
-from uuid import UUID
 
 import psycopg
 from psycopg.types.json import Jsonb
 
 from rcommerce.database import migrate
-from rcommerce.database.moves import replication, tables
+from rcommerce.database.moves import replication, sides, tables
+from rcommerce.database.moves.plan import Move, MoveError, Progress
 from rcommerce.database.moves.tables import Sums, Sync
-from rcommerce.errors import RCommerceError
 
 CLOSE_BYTES = 256 * 1024  # so close behind the target must be before writes are stopped
 FENCES = 5  # how often the fence is tried
@@ -22,47 +19,6 @@ FENCE_MARGIN_S = 0.5
 REPLICA_WAIT_S = 0.3
 POLL_S = 0.01
 LOCK: LiteralString = "select pg_advisory_xact_lock(uuid_hash_extended(%s, 7262))"
-
-
-class MoveError(RCommerceError):
-    """A move that cannot begin or go on; the tenant is where it was, and sells."""
-
-
-@dataclass(slots=True)
-class Move:
-    """What is to be done. `databases` maps each shard's name to its connection string, with no
-    pooler between; `replicas` are the target's."""
-
-    tenant: UUID
-    target: str
-    databases: Mapping[str, str]
-    control: str
-    replicas: Sequence[str] = ()
-    max_pause_s: float = 2.5
-    drop_after_s: float = 20.0
-    tell: Callable[["Progress"], None] = lambda _: None
-
-
-@dataclass(slots=True)
-class Progress:
-    """How a move goes. `pause_s` is how long writes had to wait, once they did."""
-
-    phase: str
-    source: str
-    target: str
-    tables: int = 0
-    of_tables: int = 0
-    rows: int = 0
-    of_rows: int = 0
-    bytes: int = 0
-    lag_bytes: int = 0
-    eta_s: float | None = None
-    pause_s: float | None = None
-    verified_rows: int = 0
-    dropped_rows: int = 0
-    attempts: int = 0
-    seconds: float = 0.0
-    timings: dict[str, float] = field(default_factory=dict)
 
 
 class _Expired(Exception):
@@ -75,13 +31,13 @@ def move(what: Move) -> Progress:
     Ctrl-C at any time leaves the tenant where it sells; the same call goes on later.
     """
     with contextlib.ExitStack() as stack:
-        control = stack.enter_context(_connect(what.control))
-        _alone(control, what.tenant)
+        control = stack.enter_context(sides.connect(what.control))
+        sides.alone(control, what.tenant)
         source_name, epoch = _begin(control, what)
         found = Progress("prepare", source_name, what.target)
         if source_name != what.target:
-            source = stack.enter_context(_connect(what.databases[source_name]))
-            target = stack.enter_context(_connect(what.databases[what.target]))
+            source = stack.enter_context(sides.connect(what.databases[source_name]))
+            target = stack.enter_context(sides.connect(what.databases[what.target]))
             _Mover(what, found, control, source, target, epoch).run()
         return found
 
@@ -89,20 +45,20 @@ def move(what: Move) -> Progress:
 def abort(what: Move) -> None:
     """Takes a move back that has not flipped yet. Raises MoveError."""
     with contextlib.ExitStack() as stack:
-        control = stack.enter_context(_connect(what.control))
-        _alone(control, what.tenant)
+        control = stack.enter_context(sides.connect(what.control))
+        sides.alone(control, what.tenant)
         row = control.execute(
             "select source, target from tenant_move where tenant_id = %s", (what.tenant,)
         ).fetchone()
         if row is None:
             raise MoveError("no move of this tenant is under way")
         source_name, target_name = str(row[0]), str(row[1])
-        source = stack.enter_context(_connect(what.databases[source_name]))
-        if _state(source, what.tenant)[0] == "left":
+        source = stack.enter_context(sides.connect(what.databases[source_name]))
+        if sides.state(source, what.tenant)[0] == "left":
             raise MoveError("the tenant has moved already: let the move finish, then move it back")
-        target = stack.enter_context(_connect(what.databases[target_name]))
-        _unfence(source, what.tenant)
-        _withdraw(source, target, what.tenant)
+        target = stack.enter_context(sides.connect(what.databases[target_name]))
+        sides.unfence(source, what.tenant)
+        sides.withdraw(source, target, what.tenant)
         control.execute("delete from tenant_move where tenant_id = %s", (what.tenant,))
 
 
@@ -162,7 +118,7 @@ class _Mover:
         self._tables = tables.owned(source)
 
     def run(self) -> None:
-        state, moved_to, _ = _state(self._source, self._tenant)
+        state, moved_to, _ = sides.state(self._source, self._tenant)
         if state != "left":
             self._require_able()
             self._copy()
@@ -179,13 +135,13 @@ class _Mover:
 
     def _require_able(self) -> None:
         """Raises MoveError for what would stop the move half way."""
-        wal_level = _value(self._source, "show wal_level")
+        wal_level = sides.value(self._source, "show wal_level")
         if wal_level != "logical":
             raise MoveError(
                 f"{self._progress.source} has wal_level = {wal_level}; it must be logical:"
                 " alter system set wal_level = logical, and restart it"
             )
-        if not _value(
+        if not sides.value(
             self._source,
             "select rolreplication or rolsuper from pg_roles where rolname = current_user",
         ):
@@ -193,7 +149,7 @@ class _Mover:
                 f"the role on {self._progress.source} may not replicate:"
                 " alter role … replication, as a superuser"
             )
-        if not _value(
+        if not sides.value(
             self._target,
             "select rolsuper or (to_regrole('pg_create_subscription') is not null"
             " and pg_has_role(current_user, to_regrole('pg_create_subscription'), 'member'))"
@@ -214,10 +170,10 @@ class _Mover:
         """Copies every table; goes on with a copy that was begun."""
         if not replication.is_subscribed(self._target, self._tenant):
             self._phase("prepare")
-            _withdraw(self._source, self._target, self._tenant)
+            sides.withdraw(self._source, self._target, self._tenant)
             self._welcome()
             replication.publish(self._source, self._tenant)
-            with _untimed(self._source):
+            with sides.untimed(self._source):
                 replication.subscribe(
                     self._target, self._tenant, self._what.databases[self._progress.source]
                 )
@@ -305,7 +261,7 @@ class _Mover:
             self._flip()
         except BaseException:
             # Also for Ctrl-C: writes go on at once. (A kill -9 leaves it to the fence's own end.)
-            _unfence(self._source, self._tenant)
+            sides.unfence(self._source, self._tenant)
             raise
         self._progress.pause_s = round(time.monotonic() - begun, 3)
 
@@ -324,7 +280,7 @@ class _Mover:
         begun = time.monotonic()
         try:
             with self._source.transaction():
-                _limit_lock(self._source, until - time.monotonic())
+                sides.limit_lock(self._source, until - time.monotonic())
                 self._source.execute(LOCK, (self._tenant,))
         except psycopg.errors.LockNotAvailable:
             raise _Expired from None
@@ -369,7 +325,7 @@ class _Mover:
         self._await_replicas()
         with self._source.transaction():
             # Under the lock: a write that began when the fence had run out is seen, or sees this.
-            _limit_lock(self._source, 1.0)
+            sides.limit_lock(self._source, 1.0)
             self._source.execute(LOCK, (self._tenant,))
             done = self._source.execute(
                 "update tenant_placement set state = 'left', moved_to = %s, fenced_until = null"
@@ -386,9 +342,9 @@ class _Mover:
         end = replication.mark(self._target)
         until = time.monotonic() + REPLICA_WAIT_S
         for dsn in self._what.replicas:
-            with contextlib.suppress(psycopg.OperationalError), _connect(dsn) as replica:
+            with contextlib.suppress(psycopg.OperationalError), sides.connect(dsn) as replica:
                 while time.monotonic() < until:
-                    at = _value(
+                    at = sides.value(
                         replica, "select (pg_last_wal_replay_lsn() - '0/0'::pg_lsn)::bigint"
                     )
                     if at is None or int(str(at)) >= end:
@@ -445,83 +401,3 @@ class _Mover:
     def _tell(self) -> None:
         self._progress.seconds = round(time.monotonic() - self._begun, 3)
         self._what.tell(self._progress)
-
-
-def _alone(control: Sync, tenant: UUID) -> None:
-    """Raises MoveError where another process moves this tenant now."""
-    # Another key than the writes': the control database may be the shard that is left.
-    if not _value(control, "select pg_try_advisory_lock(uuid_hash_extended(%s, 7263))", tenant):
-        raise MoveError("another process is moving this tenant now")
-
-
-def _state(shard: Sync, tenant: UUID) -> tuple[str | None, str | None, int]:
-    row = shard.execute(
-        "select state, moved_to, epoch from tenant_placement where tenant_id = %s", (tenant,)
-    ).fetchone()
-    if row is None:
-        return None, None, 0
-    return str(row[0]), str(row[1]) if row[1] else None, int(str(row[2]))
-
-
-def _unfence(source: Sync, tenant: UUID) -> None:
-    source.execute(
-        "update tenant_placement set state = 'active', fenced_until = null"
-        " where tenant_id = %s and state = 'fenced'",
-        (tenant,),
-    )
-
-
-def _withdraw(source: Sync, target: Sync, tenant: UUID) -> None:
-    """Clears what a try has left. The tenant lives on the source: its rows on the target are
-    copies."""
-    if _state(source, tenant)[0] not in ("active", "fenced"):
-        raise MoveError("the tenant does not live on the source: nothing is cleared")
-    replication.stop(target, tenant)
-    replication.unpublish(source, tenant)
-    target.execute("delete from tenant_placement where tenant_id = %s", (tenant,))
-    tables.clear(target, tenant)
-
-
-def _limit_lock(connection: Sync, seconds: float) -> None:
-    milliseconds = max(1, int(seconds * 1000))
-    connection.execute("select set_config('lock_timeout', %s, true)", (f"{milliseconds}ms",))
-
-
-@contextlib.contextmanager
-def _untimed(source: Sync) -> Iterator[None]:
-    """Lets the copy of a large table run on: the role's own timeout, which stands there for the
-    sessions behind a pooler, would end it."""
-    row = source.execute(
-        """
-        select setting from pg_db_role_setting, unnest(setconfig) as setting
-         where setrole = current_user::regrole and setting like 'statement_timeout=%'
-           and setdatabase = (select oid from pg_database where datname = current_database())
-        """
-    ).fetchone()
-    if row is None:
-        yield
-        return
-    statement = psycopg.sql.SQL("alter role current_user in database {} set statement_timeout = {}")
-    database = psycopg.sql.Identifier(source.info.dbname)
-    source.execute(statement.format(database, psycopg.sql.Literal("0")))
-    try:
-        yield
-    finally:
-        before = str(row[0]).partition("=")[2]
-        source.execute(statement.format(database, psycopg.sql.Literal(before)))
-
-
-def _value(connection: Sync, statement: LiteralString, *params: object) -> object:
-    row = connection.execute(statement, params or None).fetchone()
-    return row[0] if row else None
-
-
-@contextlib.contextmanager
-def _connect(dsn: str) -> Iterator[Sync]:
-    options = "-c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0"
-    try:
-        connection = psycopg.connect(dsn, autocommit=True, options=options)
-    except psycopg.OperationalError as error:
-        raise MoveError(f"a database cannot be reached: {str(error).strip()}") from error
-    with connection:
-        yield connection
