@@ -261,6 +261,7 @@ def normalized(text: str) -> str:
     text = re.sub(r"'(?:[^']|'')*'", "?", text)
     text = re.sub(r"%\(\w+\)s|%s|\$\d+|\b\d+(?:\.\d+)?\b", "?", text)
     text = re.sub(r"\b(?:true|false|null)\b", "?", text)
+    text = re.sub(r"\?(?:::\w+(?:\[\])?)+", "?", text)
     text = re.sub(r"\s+", " ", text)
     text = re.sub(r"\( ?\?(?: ?, ?\?)* ?,? ?\)", "(?)", text)
     return text.strip().lower()
