@@ -26,7 +26,7 @@ Tell = Callable[[str], None]
 Load = Callable[[int], float]  # the server's port → requests or orders a second
 ROUNDS = 7
 PRODUCTS = 2_000
-BARS = {"replica": 0.9, "pgbouncer": 0.2}
+BARS = {"replica": 0.9, "pgbouncer": 0.5}
 QUIET = {"RCOMMERCE_CHECKOUT__SWEEP_INTERVAL_SECS": "3600"}
 
 

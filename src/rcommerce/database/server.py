@@ -117,7 +117,6 @@ class Server:
         self.position = 0  # bytes of write-ahead log, see PROBE
         self.latency_s = 0.0  # of the last probe
         self.pool = Pool(self._connect, size, limits.pool_timeout_secs)
-        self._through_pooler = through_pooler
         self._prepares: bool | None = None if through_pooler else True
         # A pooler drops these; `rcommerce db upgrade` sets them for the role as well.
         self._options = "" if through_pooler else " ".join(
