@@ -86,7 +86,10 @@ def test_prepared_statements_are_used_only_where_the_pooler_keeps_them(
     server = started(Postgres(own_folder / "server", settings=FAST))
 
     async def keeps(dsn: str) -> bool:
-        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        # As the server connects before it knows.
+        async with await psycopg.AsyncConnection.connect(
+            dsn, autocommit=True, prepare_threshold=None
+        ) as connection:
             found = await pooler.keeps_prepared_statements(connection)
             left = await connection.execute("select 1 from pg_prepared_statements", prepare=False)
             if not found:  # nothing stays behind for the next client

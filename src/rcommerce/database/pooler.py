@@ -17,6 +17,8 @@ async def keeps_prepared_statements(raw: Raw) -> bool:
     Told by trying, as PgBouncer tells its version only to its administrators: inside one
     transaction a statement is prepared, and PostgreSQL asked by which name it knows it.
     """
+    before = raw.prepare_threshold
+    raw.prepare_threshold = 1  # without a threshold, psycopg prepares nothing, asked to or not
     try:
         async with raw.transaction():
             cursor = raw.cursor(row_factory=tuple_row)
@@ -33,4 +35,6 @@ async def keeps_prepared_statements(raw: Raw) -> bool:
                 await cursor.execute("deallocate all", prepare=False)
     except psycopg.Error:
         return False
+    finally:
+        raw.prepare_threshold = before
     return keeps
