@@ -24,7 +24,6 @@ from rcommerce.settings import DatabaseSettings
 ATTEMPTS = 3  # to send a statement whose server has gone away
 REST_S = 5.0  # for how long a replica that erred is left out
 POLL_S = 0.004  # how often a replica that is waited for is asked
-HISTORY = 600  # samples of the primary's position: five minutes of them
 # A read ends on a replica when the rows that it needs are vacuumed away on the primary.
 RECOVERY_CONFLICT = "conflict with recovery"
 log = structlog.get_logger()

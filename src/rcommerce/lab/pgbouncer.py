@@ -14,7 +14,7 @@ from rcommerce.database import binaries
 from rcommerce.errors import StartError
 from rcommerce.lab.ports import free_port
 from rcommerce.lab.postgres import DATABASE, PASSWORD, USER, Postgres
-from rcommerce.lab.process import START_TIMEOUT_S, Process
+from rcommerce.lab.process import START_TIMEOUT_S, Part, Process
 
 # The figures are the seed's.
 CONFIGURATION = {
@@ -44,8 +44,8 @@ def program() -> Path:
     return Path(found)
 
 
-class PgBouncer:
-    """One pooler; use it as a context manager. `databases` maps the name that clients ask for to
+class PgBouncer(Part):
+    """One pooler. `databases` maps the name that clients ask for to
     the server behind it, and the name of the database there."""
 
     def __init__(
@@ -55,27 +55,13 @@ class PgBouncer:
         *,
         settings: Mapping[str, str] | None = None,
     ) -> None:
+        port = free_port()
+        command = [str(program()), "-q", str(folder / "pgbouncer.ini")]
+        process = Process(f"PgBouncer on port {port}", command, folder / "pgbouncer.log")
+        super().__init__(port, process)
         self.folder = folder
-        self.port = free_port()
         self._databases = dict(databases)
         self._settings = {**CONFIGURATION, **(settings or {})}
-        self.process = Process(
-            f"PgBouncer on port {self.port}",
-            [str(program()), "-q", str(folder / "pgbouncer.ini")],
-            folder / "pgbouncer.log",
-        )
-
-    def __enter__(self) -> "PgBouncer":
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-
-    @property
-    def address(self) -> str:
-        """host:port, as in the settings."""
-        return f"127.0.0.1:{self.port}"
 
     def conninfo(self, database: str = DATABASE) -> str:
         """A libpq connection string through the pooler."""
@@ -94,7 +80,6 @@ class PgBouncer:
             return cursor.fetchall() if cursor.description else []
 
     def start(self) -> None:
-        """Starts it, and waits until it answers. Raises StartError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         binaries.let_in(self.folder)
         # The plain password serves md5 towards clients and SCRAM towards PostgreSQL alike.
@@ -116,14 +101,6 @@ class PgBouncer:
                 return
             time.sleep(0.05)
         raise StartError(f"PgBouncer does not answer:\n{self.process.log_tail()}")
-
-    def stop(self) -> None:
-        """Ends it in order."""
-        self.process.stop()
-
-    def kill(self) -> None:
-        """Ends it at once."""
-        self.process.kill()
 
     def _write(self, name: str, text: str) -> None:
         path = self.folder / name

@@ -16,7 +16,7 @@ import psycopg
 from rcommerce.database import binaries
 from rcommerce.errors import StartError
 from rcommerce.lab.ports import free_port
-from rcommerce.lab.process import START_TIMEOUT_S, Process
+from rcommerce.lab.process import START_TIMEOUT_S, Part, Process
 
 DATABASE = USER = "rcommerce"
 PASSWORD = "rcommerce"  # noqa: S105 - the documented default; a lab is on the loopback address
@@ -47,8 +47,8 @@ grant pg_create_subscription to {USER};
 """
 
 
-class Postgres:
-    """One server in a folder of its own; use it as a context manager.
+class Postgres(Part):
+    """One server in a folder of its own.
 
     `settings` are lines of postgresql.conf, such as {"fsync": "off"}.
     """
@@ -56,27 +56,14 @@ class Postgres:
     def __init__(
         self, folder: Path, *, settings: Mapping[str, str] | None = None, port: int | None = None
     ) -> None:
+        port = port or free_port()
+        data = folder / "data"
+        command = [str(binaries.folder() / "postgres"), "-D", str(data), "-p", str(port)]
+        process = Process(f"PostgreSQL on port {port}", command, folder / "postgres.log")
+        super().__init__(port, process)
         self.folder = folder
-        self.data = folder / "data"
-        self.port = port or free_port()
+        self.data = data
         self._settings = dict(settings or {})
-        self.process = Process(
-            f"PostgreSQL on port {self.port}",
-            [str(binaries.folder() / "postgres"), "-D", str(self.data), "-p", str(self.port)],
-            folder / "postgres.log",
-        )
-
-    def __enter__(self) -> "Postgres":
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-
-    @property
-    def address(self) -> str:
-        """host:port, as in the settings."""
-        return f"127.0.0.1:{self.port}"
 
     def conninfo(self, user: str = USER, database: str = DATABASE) -> str:
         """A libpq connection string."""
@@ -92,10 +79,6 @@ class Postgres:
             return list(cursor.fetchall()) if cursor.description else []
 
     def start(self) -> None:
-        """Starts the server, made first where there is none, and waits until it answers.
-
-        Raises StartError.
-        """
         if not (self.data / "PG_VERSION").exists():
             self._create()
         else:
@@ -106,8 +89,7 @@ class Postgres:
         self.process.stop(signal.SIGINT)
 
     def kill(self) -> None:
-        """Ends it at once, as a power cut would."""
-        self.process.kill()
+        super().kill()
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def replica(

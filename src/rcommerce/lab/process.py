@@ -6,8 +6,10 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 from rcommerce.database import binaries
 from rcommerce.errors import StartError
@@ -101,6 +103,41 @@ class Process:
         if not self._log.exists():
             return ""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+
+
+class Part(ABC):
+    """A server of the lab on a port of the loopback address; use it as a context manager."""
+
+    def __init__(self, port: int, process: Process) -> None:
+        self.port = port
+        self.process = process
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+
+    @property
+    def address(self) -> str:
+        """host:port, as in the settings."""
+        return f"127.0.0.1:{self.port}"
+
+    @abstractmethod
+    def start(self) -> None:
+        """Starts it, made first where there is none, and waits until it answers.
+
+        Raises StartError.
+        """
+
+    def stop(self) -> None:
+        """Ends it in order."""
+        self.process.stop()
+
+    def kill(self) -> None:
+        """Ends it at once, as a power cut would."""
+        self.process.kill()
 
 
 def _family(pid: int) -> list[int]:
