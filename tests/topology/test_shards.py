@@ -176,7 +176,13 @@ def started_move(sharded: Sharded, tenant: Tenant, to: str) -> subprocess.Popen[
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_ctrl_c,
     )
+
+
+def hear_ctrl_c() -> None:
+    """A runner of tests may stand in the background, where Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def await_phase(sharded: Sharded, tenant: Tenant, phase: str, process: Any) -> None:

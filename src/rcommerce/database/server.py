@@ -14,6 +14,7 @@ import structlog
 from rcommerce.database import pooler
 from rcommerce.database.connection import Raw
 from rcommerce.database.pool import Pool, hang_up
+from rcommerce.database.prepared import Prepared
 from rcommerce.errors import Unavailable
 from rcommerce.settings import DatabaseSettings
 from rcommerce.settings.schema import Node
@@ -118,6 +119,8 @@ class Server:
         self.latency_s = 0.0  # of the last probe
         self.pool = Pool(self._connect, size, limits.pool_timeout_secs)
         self._prepares: bool | None = None if through_pooler else True
+        # Those of SQL's own PREPARE, which no pooler follows.
+        self.prepared = None if through_pooler else Prepared()
         # A pooler drops these; `rcommerce db upgrade` sets them for the role as well.
         self._options = "" if through_pooler else " ".join(
             f"-c {name}={value}" for name, value in session_settings(limits).items()

@@ -86,7 +86,7 @@ class Shard:
     ) -> tuple[psycopg.AsyncCursor[Any], int]:
         """A transaction of one statement, in one message: its cursor, and where the commit ended.
 
-        It is planned each time, so it pays for short statements. Raises TenantMoved, TenantFenced.
+        Behind a pooler it is planned each time. Raises TenantMoved, TenantFenced.
         """
         return await once(self.primary, home, sql, params, rows, counts=bool(self.replicas))
 

@@ -10,6 +10,7 @@ from psycopg.rows import AsyncRowFactory
 
 from rcommerce.database.connection import Connection, Params, Raw
 from rcommerce.database.homes import Home, TenantFenced, TenantMoved
+from rcommerce.database.prepared import written_out
 from rcommerce.database.server import Server, is_lost, translated
 from rcommerce.errors import RCommerceError
 
@@ -66,7 +67,7 @@ class Writing:
                 TransactionStatus.INTRANS,
                 TransactionStatus.INERROR,
             ):
-                await raw.execute("rollback", prepare=False)
+                await _roll_back(self._server, raw)
         except psycopg.OperationalError as lost:
             if error is None:
                 error = lost
@@ -85,7 +86,7 @@ class Writing:
     async def _commit(self, raw: Raw) -> None:
         if raw.pgconn.transaction_status == TransactionStatus.INERROR:
             # The block went on after an error; a commit would silently undo its work.
-            await raw.execute("rollback", prepare=False)
+            await _roll_back(self._server, raw)
             raise RCommerceError("the transaction had failed before its end")
         if not self._counts:
             await raw.execute("commit", prepare=False)
@@ -109,7 +110,10 @@ async def once(
     position = 0
     raw = await server.take()
     try:
-        text = psycopg.AsyncClientCursor(raw).mogrify(sql, params)
+        if server.prepared is None:
+            text = written_out(raw, sql, params)
+        else:
+            text = await server.prepared.text(raw, sql, params)
         after = f"; commit; {POSITION}" if counts else "; commit"
         cursor = raw.cursor() if rows is None else raw.cursor(row_factory=rows)
         await cursor.execute(f"{_begin(home)}; {text}{after}".encode(), prepare=False)
@@ -138,9 +142,16 @@ async def _undo(server: Server, raw: Raw, error: psycopg.Error) -> None:
     """After a failure: nothing is left open, and a server that is gone is known to be."""
     if raw.pgconn.transaction_status == TransactionStatus.INERROR:
         with contextlib.suppress(psycopg.OperationalError):
-            await raw.execute("rollback", prepare=False)
+            await _roll_back(server, raw)
     if is_lost(error):
         await server.check(str(error))
+
+
+async def _roll_back(server: Server, raw: Raw) -> None:
+    if server.prepared is None:
+        await raw.execute("rollback", prepare=False)
+    else:
+        await server.prepared.roll_back(raw)
 
 
 def _sense(error: psycopg.Error, home: Home | None) -> Exception:

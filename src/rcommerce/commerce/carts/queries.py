@@ -15,7 +15,7 @@ _THIS = f"c.tenant_id = %(tenant)s and c.id = %(cart)s and {_MAY}"
 _LIVE = "c.status = 'active' and c.expires_at > now()"
 LARGEST_CART = 500  # lines
 
-_VIEW = f"""
+_JSON = """
     select json_build_object(
         'cart', json_build_object(
             'id', c.id, 'session_token', %(token)s::text, 'customer_id', c.customer_id,
@@ -27,8 +27,12 @@ _VIEW = f"""
             'created_at', rfc3339(c.created_at), 'updated_at', rfc3339(c.updated_at),
             'expires_at', rfc3339(c.expires_at)),
         'items', sums.items)
+    """
+_ZERO = "(select round(0::numeric, currency_digits(c.currency)) as amount) zero"
+_VIEW = f"""
+    {_JSON}
       from cart c
-     cross join lateral (select round(0::numeric, currency_digits(c.currency)) as amount) zero
+     cross join lateral {_ZERO}
      cross join lateral (
         select coalesce(sum(i.unit_price * i.quantity), zero.amount) as subtotal,
                coalesce(json_agg(json_build_object(
@@ -74,21 +78,29 @@ async def insert_guest(
     conn: Connection,
     tenant: UUID,
     cart: UUID,
+    token: str,
     token_hash: bytes,
     currency: str,
     email: str | None,
     days: int,
-) -> None:
-    """A guest's empty cart."""
-    await conn.execute(
-        """
-        insert into cart (tenant_id, id, token_hash, currency, email, expires_at)
-        values (%(tenant)s, %(cart)s, %(token_hash)s, %(currency)s, %(email)s,
-                now() + make_interval(days => %(days)s))
+) -> bytes:
+    """A guest's empty cart, as JSON."""
+    return await conn.json(
+        f"""
+        with c as (
+            insert into cart (tenant_id, id, token_hash, currency, email, expires_at)
+            values (%(tenant)s, %(cart)s, %(token_hash)s, %(currency)s, %(email)s,
+                    now() + make_interval(days => %(days)s))
+            returning *)
+        {_JSON}
+          from c
+         cross join lateral {_ZERO}
+         cross join lateral (select zero.amount as subtotal, '[]'::json as items) sums
         """,
         {
             "tenant": tenant,
             "cart": cart,
+            "token": token,
             "token_hash": token_hash,
             "currency": currency,
             "email": email,

@@ -32,9 +32,9 @@ async def create_guest(shop: Shop, new: NewCart) -> tuple[str, bytes]:
     days = shop.services.settings.checkout.cart_ttl_days
     token_hash = ids.token_hash(token)
     async with shop.write_once() as tx:
-        await queries.insert_guest(tx, shop.tenant.id, cart, token_hash, currency, new.email, days)
-    async with shop.read() as conn:
-        return token, await _view(conn, shop, cart, access(shop, token), token)
+        return token, await queries.insert_guest(
+            tx, shop.tenant.id, cart, token, token_hash, currency, new.email, days
+        )
 
 
 async def mine(shop: Shop, token: str | None) -> bytes:
