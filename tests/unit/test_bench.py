@@ -35,6 +35,31 @@ def test_statements_and_their_parameters_are_read_from_the_log(tmp_path: Path) -
     assert second == []
 
 
+IN_ONE_MESSAGE = """\
+2026-11-23 23:14:00.000 UTC [1] LOG:  statement: select 'mark'
+2026-11-23 23:14:00.001 UTC [2] LOG:  statement: prepare once_a1 as insert into cart values ($1)
+2026-11-23 23:14:00.002 UTC [2] LOG:  statement: begin read write; execute once_a1(\
+'01a20dda1b547743b5b1162c1f1d5ccc'::uuid, NULL, 30, 'it''s; a, b',  E'a\\\\b'); commit
+2026-11-23 23:14:00.002 UTC [2] DETAIL:  prepare: prepare once_a1 as insert into cart values ($1, \
+$2, $3, $4, $5)
+2026-11-23 23:14:00.005 UTC [1] LOG:  statement: select 'mark'
+"""
+
+
+def test_several_statements_in_one_message_are_told_apart(tmp_path: Path) -> None:
+    log = tmp_path / "postgres.log"
+    log.write_text(IN_ONE_MESSAGE)
+    first, _ = statements.recorded(log, "mark")
+    assert [(each.sql, each.goes_on) for each in first] == [
+        ("begin read write", True),
+        ("insert into cart values ($1, $2, $3, $4, $5)", True),
+        ("commit", False),
+    ]
+    assert first[1].parameters == (
+        "'01a20dda-1b54-7743-b5b1-162c1f1d5ccc'", "NULL", "30", "'it''s; a, b'", r"E'a\\b'"
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("values", "ok"), [([50.0, 44.0, 60.0], True), ([44.0, 40.0, 60.0], False)]
 )

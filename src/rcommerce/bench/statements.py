@@ -20,14 +20,22 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PARAMETER = re.compile(r"\$(\d+) = (NULL|'(?:[^']|'')*')")
 _ENTRY = re.compile(r"\d{4}-\d\d-\d\d [\d:.]+ \S+ \[\d+\] (\w+):  ")
 _MESSAGE = re.compile(r"(?:execute [^:]*|statement): (.*)", re.DOTALL)
+# What a message of several statements is made of: literals, which may hold anything, and the rest.
+_LITERAL = r"(?:\bE'(?:[^'\\]|''|\\.)*'|'(?:[^']|'')*')"
+_PIECE = re.compile(rf"(?:{_LITERAL}|[^';])+", re.DOTALL)
+_EXECUTE = re.compile(r"execute \w+(?:\((.*)\))?", re.DOTALL)
+_ARGUMENT = re.compile(rf"\s*({_LITERAL}|[^',\s]+?)(?:::[\w\[\]]+)?\s*(?:,|$)", re.DOTALL)
+_HEX_UUID = re.compile(r"'([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})'")
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement with its parameters as SQL literals: NULL or a quoted text."""
+    """A statement with its parameters as SQL literals: NULL, a number or a quoted text.
+    `goes_on` says that the next one came in the same message."""
 
     sql: str
     parameters: tuple[str, ...]
+    goes_on: bool = False
 
 
 @contextmanager
@@ -50,12 +58,30 @@ def recorded(log: Path, mark: str) -> list[list[Statement]]:
             if parts and parts[-1] and text.startswith("Parameters: "):
                 values = tuple(value for _, value in _PARAMETER.findall(text))
                 parts[-1][-1] = Statement(parts[-1][-1].sql, values)
+            elif parts and text.startswith("prepare: "):
+                parts[-1] = [_written_out(each, text) for each in parts[-1]]
         elif match := _MESSAGE.fullmatch(text):
             if mark in match[1]:
                 parts.append([])
-            elif parts:
-                parts[-1].append(Statement(match[1].strip(), ()))
+            elif parts and not match[1].startswith("prepare "):  # once a connection, not each time
+                parts[-1] += _of_message(match[1])
     return parts
+
+
+def _of_message(text: str) -> list[Statement]:
+    texts = [piece.strip() for piece in _PIECE.findall(text)]
+    last = len(texts) - 1
+    return [Statement(each, (), number < last) for number, each in enumerate(texts)]
+
+
+def _written_out(statement: Statement, prepared: str) -> Statement:
+    """An EXECUTE as the statement that it names; `prepared` is the log's word on what that is."""
+    match = _EXECUTE.fullmatch(statement.sql)
+    if match is None:
+        return statement
+    values = tuple(_HEX_UUID.sub(r"'\1-\2-\3-\4-\5'", each) for each in _ARGUMENT.findall(match[1]))
+    sql = prepared.partition(" as ")[2].strip()
+    return Statement(sql, values, statement.goes_on)
 
 
 def entries(log: Path) -> Iterator[tuple[str, str]]:
@@ -95,8 +121,14 @@ def script(
     for mine, others in choices.items():
         fresh[mine] = f"('{{{','.join(others)}}}'::text[])[:choice]"
     with psycopg.connect(dsn, autocommit=True) as connection:
+        is_going_on = False
         for each in first:
+            if each.goes_on and not is_going_on:
+                lines.append(r"\startpipeline")
             lines.append(_rendered(each, fresh, _types(connection, each)) + ";")
+            if is_going_on and not each.goes_on:
+                lines.append(r"\endpipeline")
+            is_going_on = each.goes_on
     return "\n".join(lines) + "\n"
 
 
