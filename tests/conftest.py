@@ -4,10 +4,11 @@ import contextlib
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 from uuid import uuid4
 
 import httpx
@@ -21,6 +22,7 @@ from rcommerce.lab.ledger import ADDRESS
 from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.server import Server
 
+PROPAGATION_S = 0.25  # docs/caching.md
 SETTINGS = {
     "RCOMMERCE_CHECKOUT__SWEEP_INTERVAL_SECS": "1",
     "RCOMMERCE_LOGGING__FORMAT": "Json",
@@ -35,12 +37,16 @@ class Api:
 
     url: str
     headers: dict[str, str] = field(default_factory=dict)
+    written_at: ClassVar[float] = 0.0  # when any of them has written last
 
     def __call__(
         self, method: str, path: str, body: Any = None, expect: int | None = None, **headers: str
     ) -> httpx.Response:
         """One request; fails the test where the status is not the one that is expected."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if method == "GET" and "Authorization" not in {**self.headers, **named}:
+            # Who has no token may see what everybody sees, which is this old at the most.
+            time.sleep(max(0.0, Api.written_at + PROPAGATION_S - time.monotonic()))
         response = httpx.request(
             method,
             f"{self.url}/api/v1{path}",
@@ -48,6 +54,8 @@ class Api:
             headers={**self.headers, **named},
             timeout=60,
         )
+        if "x-consistency-token" in response.headers:
+            Api.written_at = time.monotonic()
         if expect is not None:
             assert response.status_code == expect, f"{method} {path}: {response.text[:1000]}"
         return response

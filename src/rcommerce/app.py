@@ -16,6 +16,7 @@ from litestar.di import Provide
 from litestar.types import ASGIApp
 
 from rcommerce import logs
+from rcommerce.cache.pages import Memory, Shelf
 from rcommerce.commerce.carts.routes import router as carts
 from rcommerce.commerce.catalog.routes import router as catalog
 from rcommerce.commerce.checkout import service as checkout
@@ -33,15 +34,20 @@ from rcommerce.commerce.strategies import PaymentGateway
 from rcommerce.commerce.taxonomy.routes import router as taxonomy
 from rcommerce.commerce.tenants.service import Directory
 from rcommerce.database.cluster import cluster as make_cluster
+from rcommerce.database.cluster import direct
 from rcommerce.database.consistency import HEADER
 from rcommerce.database.embedded import EmbeddedPostgres
+from rcommerce.database.invalidation import Invalidations
 from rcommerce.database.shard import Shard
 from rcommerce.errors import RCommerceError, SettingsError
 from rcommerce.http import body, idempotency, metrics, openapi, operations, pages
 from rcommerce.http.entry import Entry
+from rcommerce.http.page_cache import PageCache
 from rcommerce.http.problems import HANDLERS
 from rcommerce.http.shop import ShopMiddleware, provide_cart_token, provide_shop
 from rcommerce.settings import Settings, load
+from rcommerce.settings.load import MAIN
+from rcommerce.settings.schema import Node
 
 LISTEN_EVERY_S = COUNT_EVERY_S = 1.0
 log = structlog.get_logger()
@@ -79,7 +85,9 @@ def build(settings: Settings) -> ASGIApp:
             "cart_token": Provide(provide_cart_token, sync_to_thread=False),
         },
     )
-    cors = settings.server.cors
+    cors = cors_config(settings)
+    memory = Memory(settings.cache.max_size_mb * 1024 * 1024, settings.cache.product_cache_ttl)
+    shelves = {name: Shelf(name, memory) for name in _listeners(settings)}
     app = Litestar(
         [
             api,
@@ -91,26 +99,47 @@ def build(settings: Settings) -> ASGIApp:
             pages.docs,
             pages.asset,
         ],
-        cors_config=CORSConfig(
-            allow_origins=cors.allowed_origins,
-            allow_methods=cors.allowed_methods,  # type: ignore[arg-type] # words of HTTP
-            allow_headers=cors.allowed_headers,
-            allow_credentials=cors.allow_credentials,
-            expose_headers=["ETag", "Location", "X-Request-ID", "Retry-After", HEADER],
-            max_age=cors.max_age,
-        )
-        if cors.enabled
-        else None,
+        cors_config=cors,
         dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
         exception_handlers=HANDLERS,
-        lifespan=[lambda _: _lifespan(services)],
+        lifespan=[lambda _: _lifespan(services, front)],
         openapi_config=openapi.config(),
         request_max_body_size=settings.server.limits.max_request_size_mb * 1024 * 1024,
         request_class=body.StrictRequest,
         logging_config=None,
     )
     _prepare(app)
-    return Entry(app)
+    front = PageCache(Entry(app), services, memory, shelves, cors)
+    return front if settings.cache.enabled else Entry(app)
+
+
+def cors_config(settings: Settings) -> CORSConfig | None:
+    """What other sites' pages may do."""
+    cors = settings.server.cors
+    if not cors.enabled:
+        return None
+    return CORSConfig(
+        allow_origins=cors.allowed_origins,
+        allow_methods=cors.allowed_methods,  # type: ignore[arg-type] # words of HTTP
+        allow_headers=cors.allowed_headers,
+        allow_credentials=cors.allow_credentials,
+        expose_headers=["ETag", "Location", "X-Request-ID", "Retry-After", HEADER],
+        max_age=cors.max_age,
+    )
+
+
+def _listeners(settings: Settings) -> dict[str, str]:
+    """The connection string of each shard's primary itself, by its name. A shard behind a pooler
+    whose `direct_hosts` are not named is left out: no notification would come through."""
+    if settings.database.db_type == "Embedded":
+        return {MAIN: embedded(settings).conninfo}
+    nodes: dict[str, Node] = {each.name: each for each in settings.database.shards}
+    nodes[MAIN] = settings.database
+    return {
+        name: dsn
+        for name, dsn in direct(settings.database).items()
+        if nodes[name].pooler == "None" or nodes[name].direct_hosts
+    }
 
 
 def make_services(settings: Settings, workers: int | None = None) -> Services:
@@ -178,9 +207,15 @@ def jwt_secret(settings: Settings) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(services: Services) -> AsyncIterator[None]:
+async def _lifespan(services: Services, front: PageCache) -> AsyncIterator[None]:
     await services.cluster.open()
-    work = [_sweep(services), _listen(services)]
+    work = [_sweep(services), _listen(services, front)]
+    if services.settings.cache.enabled:
+        listeners = _listeners(services.settings)
+        work += [
+            Invalidations(services.cluster.shard(name), listeners[name], shelf).run()
+            for name, shelf in front.shelves.items()
+        ]
     if services.settings.features.metrics:
         work.append(_count(metrics.of_databases(services.cluster)))
     tasks = [asyncio.create_task(each) for each in work]
@@ -193,13 +228,14 @@ async def _lifespan(services: Services) -> AsyncIterator[None]:
         await services.cluster.close()
 
 
-async def _listen(services: Services) -> None:
+async def _listen(services: Services, front: PageCache) -> None:
     """Keeps what this process knows of the tenants' homes up to date."""
     while True:
         await asyncio.sleep(LISTEN_EVERY_S)
         # Without the control database it goes on with what it knows.
         with contextlib.suppress(RCommerceError):
             await services.tenants.listen()
+            front.forget_places()
 
 
 async def _count(update: Callable[[], None]) -> None:

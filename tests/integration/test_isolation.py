@@ -4,7 +4,7 @@ import json
 from uuid import uuid4
 
 from conftest import Api, Running, api_key, completion
-from rcommerce.database.tenancy import CONTROL_TABLES
+from rcommerce.database.tenancy import CONTROL_TABLES, SHARD_TABLES
 from rcommerce.lab.ledger import ADDRESS
 
 
@@ -90,7 +90,7 @@ def test_a_currency_without_digits_is_sold_without_digits(shop: Running) -> None
 
 
 def test_every_tenant_owned_table_leads_its_keys_with_the_tenant(shop: Running) -> None:
-    control = CONTROL_TABLES
+    control = CONTROL_TABLES | SHARD_TABLES
     tables = {
         row[0]
         for row in shop.query(

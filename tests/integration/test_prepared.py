@@ -20,13 +20,13 @@ def test_writes_that_are_rolled_back_or_cancelled_leave_every_connection_usable(
 
         async def commits(number: int) -> None:
             cursor, _ = await once(
-                server, None, "select %(number)s::int + 1", {"number": number}, counts=False
+                server, None, "select %(number)s::int + 1", {"number": number}, None, None
             )
             assert await cursor.fetchone() == (number + 1,)
 
         async def rolls_back() -> None:
             with contextlib.suppress(KeyError):
-                async with Writing(server, None, counts=False) as tx:
+                async with Writing(server, None, None) as tx:
                     for _ in range(6):  # psycopg prepares it, and deallocates all at the rollback
                         await tx.value("select %(number)s::int", {"number": 1})
                     raise KeyError

@@ -20,6 +20,7 @@ FAST = {
     "shared_preload_libraries": "pg_stat_statements",
 }
 QUICK = {
+    "RCOMMERCE_CACHE__ENABLED": "false",  # what is asked of the databases is to come to them
     "RCOMMERCE_CHECKOUT__SWEEP_INTERVAL_SECS": "1",
     "RCOMMERCE_LOGGING__FORMAT": "Json",
 }

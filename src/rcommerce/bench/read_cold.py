@@ -31,7 +31,7 @@ def run(bench: Bench) -> Result:
     requests = [get(f"/api/v1/products/{product}") for product in ids]
     tenant = str(bench.query("select id from tenant where is_default")[0][0])
     values, ceilings, latencies = [], [], []
-    with bench.server() as server:
+    with bench.server({"RCOMMERCE_CACHE__ENABLED": "false"}) as server:
         asyncio.run(reads(server.port, CONNECTIONS, 1.0, lambda: random.choice(requests)))
         for number in range(1, ROUNDS + 1):
             bench.tell(f"round {number} of {ROUNDS}")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from rcommerce.bench import checkout, footprint, read_cold, sides
+from rcommerce.bench import checkout, footprint, hot, read_cold, sides
 from rcommerce.bench.report import Result
 from rcommerce.bench.setup import Bench, shop
 
@@ -35,6 +35,21 @@ BENCHMARKS = {
         "cart, item, paid order, against pgbench with the same statements",
         f"ratio ≥ {checkout.BAR}",
         partial(_in_shop, checkout.PRODUCTS, checkout.run),
+    ),
+    "read-hot": Benchmark(
+        "product detail from memory, against a constant of the same size",
+        f"ratio ≥ {hot.BARS['read-hot']}",
+        partial(_in_shop, hot.PRODUCTS, hot.read_hot),
+    ),
+    "list-hot": Benchmark(
+        "a page of 20 products from memory, against a constant of the same size",
+        f"ratio ≥ {hot.BARS['list-hot']}",
+        partial(_in_shop, hot.PRODUCTS, hot.list_hot),
+    ),
+    "not-modified": Benchmark(
+        "a product that the client has already (304), against a constant 304",
+        f"ratio ≥ {hot.BARS['not-modified']}",
+        partial(_in_shop, hot.PRODUCTS, hot.not_modified),
     ),
     "startup": Benchmark(
         "from the command to the first 200, PostgreSQL running",

@@ -27,7 +27,10 @@ Load = Callable[[int], float]  # the server's port → requests or orders a seco
 ROUNDS = 7
 PRODUCTS = 2_000
 BARS = {"replica": 0.9, "pgbouncer": 0.5}
-QUIET = {"RCOMMERCE_CHECKOUT__SWEEP_INTERVAL_SECS": "3600"}
+QUIET = {
+    "RCOMMERCE_CHECKOUT__SWEEP_INTERVAL_SECS": "3600",
+    "RCOMMERCE_CACHE__ENABLED": "false",
+}
 
 
 def replica_reads(tell: Tell) -> Result:

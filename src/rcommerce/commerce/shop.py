@@ -14,6 +14,7 @@ import msgspec
 from psycopg import AsyncCursor
 from psycopg.rows import AsyncRowFactory
 
+from rcommerce.cache.sources import Sources
 from rcommerce.commerce.strategies import Mailer, PaymentGateway, ShippingProvider
 from rcommerce.database import Cluster, Connection, Freshness, Home, TenantFenced, TenantMoved
 from rcommerce.database.connection import Params
@@ -128,12 +129,13 @@ class Shop:
     (an idempotent POST); reads and writes then share it.
 
     `freshness` and `read_position` say what a read may be given; `position` is where this
-    request's last write ended, None while it has written nothing.
+    request's last write ended, None while it has written nothing. `sources` is there where the
+    answer is to be kept, and is told what it was made from.
     """
 
     __slots__ = (
         "caller", "connection", "freshness", "home", "idempotency_key", "position",
-        "read_position", "services", "tenant",
+        "read_position", "services", "sources", "tenant",
     )  # fmt: skip
 
     def __init__(self, services: Services, tenant: Tenant, caller: Caller) -> None:
@@ -144,6 +146,7 @@ class Shop:
         self.freshness = Freshness.LATEST
         self.read_position = 0
         self.position: int | None = None
+        self.sources: Sources | None = None
         self.live(tenant)
 
     def live(self, tenant: Tenant) -> None:
@@ -160,7 +163,8 @@ class Shop:
         """A connection for statements that each stand alone."""
         if self.connection is not None:
             return _Shared(self.connection)
-        return self.services.cluster.read(self.home, self.freshness, self.read_position)
+        seen = None if self.sources is None else self.sources.read_at
+        return self.services.cluster.read(self.home, self.freshness, self.read_position, seen)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Connection]:

@@ -4,7 +4,7 @@
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from uuid import UUID
 
 from rcommerce.database.homes import Home
@@ -45,9 +45,15 @@ class Cluster:
                 f"the shard {name} is not in this instance's settings", code="shard_unknown"
             ) from None
 
-    def read(self, home: Home, freshness: Freshness, position: int = 0) -> Reading:
+    def read(
+        self,
+        home: Home,
+        freshness: Freshness,
+        position: int = 0,
+        seen: Callable[[int], None] | None = None,
+    ) -> Reading:
         """A connection to a server of the tenant's shard, see Shard.read."""
-        return self.shard(home.shard).read(freshness, position)
+        return self.shard(home.shard).read(freshness, position, seen)
 
     def write(self, home: Home) -> Writing:
         """A transaction on the primary of the tenant's shard, see Shard.write."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from types import TracebackType
 from typing import Any, LiteralString
@@ -26,6 +26,10 @@ REST_S = 5.0  # for how long a replica that erred is left out
 POLL_S = 0.004  # how often a replica that is waited for is asked
 # A read ends on a replica when the rows that it needs are vacuumed away on the primary.
 RECOVERY_CONFLICT = "conflict with recovery"
+REPLAYED: LiteralString = """
+select ((case when pg_is_in_recovery() then pg_last_wal_replay_lsn()
+              else pg_current_wal_flush_lsn() end) - '0/0'::pg_lsn)::bigint
+"""
 log = structlog.get_logger()
 
 
@@ -47,6 +51,8 @@ class Shard:
         self.primary = primary
         self.replicas = list(replicas)
         self.rotation = Rotation(primary, replicas, limits.max_replica_lag_s)
+        # Told where each commit ended. None where nobody needs to know.
+        self.wrote: Callable[[int], None] | None = _nothing if replicas else None
         self._wait_s = limits.replica_wait_ms / 1000
         self._reaching: dict[Server, asyncio.Task[None]] = {}
 
@@ -65,17 +71,23 @@ class Shard:
         for server in self.servers:
             await server.close()
 
-    def read(self, freshness: Freshness = Freshness.LATEST, position: int = 0) -> "Reading":
+    def read(
+        self,
+        freshness: Freshness = Freshness.LATEST,
+        position: int = 0,
+        seen: Callable[[int], None] | None = None,
+    ) -> "Reading":
         """A connection on which each statement stands alone. `position` is what the server must
-        have replayed, in bytes of write-ahead log."""
-        return Reading(self, freshness, position)
+        have replayed, in bytes of write-ahead log; `seen` is told what it had replayed before the
+        statements ran."""
+        return Reading(self, freshness, position, seen)
 
     def write(self, home: Home | None = None) -> "Writing":
         """A connection in a transaction, which commits where the block ends without an error.
 
         With a `home` only while the tenant lives here: raises TenantMoved, TenantFenced.
         """
-        return Writing(self.primary, home, counts=bool(self.replicas))
+        return Writing(self.primary, home, self.wrote)
 
     async def once(
         self,
@@ -88,7 +100,7 @@ class Shard:
 
         Behind a pooler it is planned each time. Raises TenantMoved, TenantFenced.
         """
-        return await once(self.primary, home, sql, params, rows, counts=bool(self.replicas))
+        return await once(self.primary, home, sql, params, rows, self.wrote if home else None)
 
     # Replicas ---------------------------------------------------------------------------------
 
@@ -135,6 +147,10 @@ class Shard:
         return self.primary
 
 
+def _nothing(_: int) -> None:
+    pass
+
+
 def _load(server: Server) -> float:
     return (server.pool.in_use + server.pool.waiting) / server.pool.size
 
@@ -148,9 +164,16 @@ async def _ask_again(server: Server) -> None:
 class Reading:
     """`async with` gives a Connection. A statement whose server goes away is sent to another."""
 
-    __slots__ = ("_connection", "_freshness", "_position", "_server", "_shard", "_tried")
+    __slots__ = ("_connection", "_freshness", "_position", "_server", "_shard", "_tried", "seen")
 
-    def __init__(self, shard: Shard, freshness: Freshness, position: int) -> None:
+    def __init__(
+        self,
+        shard: Shard,
+        freshness: Freshness,
+        position: int,
+        seen: Callable[[int], None] | None,
+    ) -> None:
+        self.seen = seen
         self._shard = shard
         self._freshness = freshness
         self._position = position
@@ -220,21 +243,30 @@ class Reading:
 class _Reader(Connection):
     """A connection whose statements each stand alone, so that one can be sent again elsewhere."""
 
-    __slots__ = ("_reading",)
+    __slots__ = ("_is_placed", "_reading")
 
     def __init__(self, raw: Raw, reading: Reading) -> None:
         super().__init__(raw)
         self._reading = reading
+        self._is_placed = False  # whether it was asked how far this server is
 
     async def _run(
         self, sql: LiteralString, params: Params, rows: AsyncRowFactory[Any] | None = None
     ) -> psycopg.AsyncCursor[Any]:
         for _ in range(ATTEMPTS):
             try:
+                if self._reading.seen is not None and not self._is_placed:
+                    await self._place(self._reading.seen)
                 return await super()._run(sql, params, rows)
             except psycopg.Error as error:
                 other = await self._reading.move_on(error)
                 if other is None:
                     raise
-                self.raw = other
+                self.raw, self._is_placed = other, False
         return await super()._run(sql, params, rows)
+
+    async def _place(self, seen: Callable[[int], None]) -> None:
+        """A statement of its own, before the one that reads: afterwards it would claim too much."""
+        row = await (await super()._run(REPLAYED, None)).fetchone()
+        seen(row[0] if row is not None else 0)
+        self._is_placed = True

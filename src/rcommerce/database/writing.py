@@ -1,6 +1,7 @@
 """Writes: a transaction on a primary, which begins with the check that the tenant lives there."""
 
 import contextlib
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, LiteralString
 
@@ -15,7 +16,7 @@ from rcommerce.database.server import Server, is_lost, translated
 from rcommerce.errors import RCommerceError
 
 ATTEMPTS = 3  # to begin a transaction whose connection was dead; nothing has been done by then
-# Taken after the commit, so it never claims less. Only where there are replicas to hold it against.
+# Taken after the commit, so it never claims less. Only where something is held against it.
 POSITION: LiteralString = """
 select ((case when current_setting('synchronous_commit') = 'off'
               then pg_current_wal_insert_lsn() else pg_current_wal_flush_lsn() end)
@@ -23,15 +24,18 @@ select ((case when current_setting('synchronous_commit') = 'off'
 """
 
 
+Wrote = Callable[[int], None]
+
+
 class Writing:
     """`async with` gives a Connection in a transaction. `position` is where the commit ended in
-    the write-ahead log; 0 where nobody counts, as there is no replica."""
+    the write-ahead log, which `wrote` is told; 0 where nobody needs to know."""
 
-    __slots__ = ("_connection", "_counts", "_home", "_server", "position")
+    __slots__ = ("_connection", "_home", "_server", "_wrote", "position")
 
-    def __init__(self, server: Server, home: Home | None, *, counts: bool) -> None:
+    def __init__(self, server: Server, home: Home | None, wrote: Wrote | None) -> None:
         self.position = 0
-        self._counts = counts
+        self._wrote = wrote
         self._server = server
         self._home = home
 
@@ -88,13 +92,14 @@ class Writing:
             # The block went on after an error; a commit would silently undo its work.
             await _roll_back(self._server, raw)
             raise RCommerceError("the transaction had failed before its end")
-        if not self._counts:
+        if self._wrote is None:
             await raw.execute("commit", prepare=False)
             return
         cursor = await raw.execute(f"commit; {POSITION}", prepare=False)
         cursor.nextset()
         row = await cursor.fetchone()
         self.position = row[0] if row else 0
+        self._wrote(self.position)
 
 
 async def once(
@@ -102,9 +107,8 @@ async def once(
     home: Home | None,
     sql: LiteralString,
     params: Params,
-    rows: AsyncRowFactory[Any] | None = None,
-    *,
-    counts: bool,
+    rows: AsyncRowFactory[Any] | None,
+    wrote: Wrote | None,
 ) -> tuple[psycopg.AsyncCursor[Any], int]:
     """A transaction of one statement, see Shard.once."""
     position = 0
@@ -114,13 +118,14 @@ async def once(
             text = written_out(raw, sql, params)
         else:
             text = await server.prepared.text(raw, sql, params)
-        after = f"; commit; {POSITION}" if counts else "; commit"
+        after = "; commit" if wrote is None else f"; commit; {POSITION}"
         cursor = raw.cursor() if rows is None else raw.cursor(row_factory=rows)
         await cursor.execute(f"{_begin(home)}; {text}{after}".encode(), prepare=False)
-        if counts:
+        if wrote is not None:
             await cursor.set_result(-1)
             row = cursor.pgresult
             position = int(row.get_value(0, 0) or 0) if row is not None else 0
+            wrote(position)
         await cursor.set_result(1 if home is None else 2)
     except psycopg.Error as error:
         await _undo(server, raw, error)

@@ -2,15 +2,18 @@
 answers with."""
 
 from collections.abc import Mapping
+from uuid import UUID
 
 from litestar.types import HTTPScope, Message, Send
 
+from rcommerce.cache.sources import Sources
 from rcommerce.commerce.shop import FROM_REPLICAS, Shop
 from rcommerce.database import Freshness
 from rcommerce.database.consistency import COOKIE, COOKIE_AGE_S, HEADER, Token, Tokens
 from rcommerce.errors import Invalid
 from rcommerce.http.identity import cookie
 
+SOURCES = "rcommerce.sources"  # the key of a scope whose answer is to be kept
 READS = frozenset({"GET", "HEAD"})
 
 
@@ -28,7 +31,12 @@ async def prepare(shop: Shop, tokens: Tokens, scope: HTTPScope, headers: Mapping
     """
     if scope["method"] not in READS:
         return
-    token = _given(shop, tokens, headers)
+    if isinstance(sources := scope.get(SOURCES), Sources):
+        # To be kept for all: whoever has a token of his own is not served from here.
+        shop.sources, sources.home = sources, (shop.home.shard, shop.home.epoch)
+        shop.freshness, shop.read_position = Freshness.ANY, sources.required
+        return
+    token = given(shop.tenant.id, tokens, headers)
     if token is None:
         shop.freshness = Freshness.ANY if is_shared_read(scope) else Freshness.FRESH
         return
@@ -40,16 +48,17 @@ async def prepare(shop: Shop, tokens: Tokens, scope: HTTPScope, headers: Mapping
     # a token without one was made by an instance that knew of no replica.
 
 
-def _given(shop: Shop, tokens: Tokens, headers: Mapping[str, str]) -> Token | None:
-    """The header's token or the cookie's, whichever is later."""
+def given(tenant: UUID, tokens: Tokens, headers: Mapping[str, str]) -> Token | None:
+    """The header's token or the cookie's, whichever is later. Raises Invalid for a header that is
+    no token."""
     found = []
     if (text := headers.get("x-consistency-token")) is not None:
-        token = tokens.read(shop.tenant.id, text)
+        token = tokens.read(tenant, text)
         if token is None:
             raise Invalid.field(HEADER, "must be as a write of this shop has answered it")
         found.append(token)
     # A cookie may be of another release or secret: it is no fault of the client's.
-    if (text := cookie(headers, COOKIE)) and (token := tokens.read(shop.tenant.id, text)):
+    if (text := cookie(headers, COOKIE)) and (token := tokens.read(tenant, text)):
         found.append(token)
     return max(found, key=lambda each: (each.epoch, each.position), default=None)
 

@@ -18,6 +18,13 @@ def is_http(scope: Any) -> TypeGuard[HTTPScope]:
     return bool(scope["type"] == "http")
 
 
+def request_id(given: bytes | None) -> bytes:
+    """The name of a request: as it came, where that is sane, else a new one."""
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given
+    return ids.new_name()
+
+
 class Entry:
     """Names the request, and turns away an address that is not text.
 
@@ -34,17 +41,17 @@ class Entry:
         if not is_http(scope):
             await self.app(scope, receive, send)
             return
-        request_id = b""
-        for name, value in scope["headers"]:
-            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-                request_id = value
-                break
-        else:
-            request_id = str(ids.new_id()).encode()
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
+        its_id = request_id(given)
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id)]
+                headers = [*message["headers"], (b"x-request-id", its_id)]
+                if not any(name == b"cache-control" for name, _ in headers):
+                    headers.append(
+                        (b"cache-control", b"no-store")
+                    )  # unless it is said to be public
+                message["headers"] = headers
             await send(message)
 
         fault = _address_fault(scope)

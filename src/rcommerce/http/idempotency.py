@@ -17,12 +17,13 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from litestar.types import Message, Receive, Scope, Send
+from litestar.types import Receive, Scope, Send
 from litestar.utils.scope.state import ScopeState
 
 from rcommerce.commerce.shop import Shop
 from rcommerce.database import Connection
 from rcommerce.errors import Conflict, Invalid, TooLarge, Unprocessable
+from rcommerce.http.answer import Answer
 
 STEPS = "steps"
 LONGEST_KEY = 255
@@ -31,31 +32,6 @@ KEPT_HOURS = 24
 WAIT_S, WAITS = 0.1, 50  # for the first of several: five seconds at the most
 
 Handle = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
-class Answer:
-    """A response held back until it is safe to give."""
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.messages: list[Message] = []
-        self.content_type = ""
-        self.body = b""
-
-    async def collect(self, message: Message) -> None:
-        """Takes the place of ASGI's send."""
-        self.messages.append(message)
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            headers = dict(message["headers"])
-            self.content_type = headers.get(b"content-type", b"").decode("latin-1")
-        elif message["type"] == "http.response.body":
-            self.body += message.get("body", b"")
-
-    async def give(self, send: Send) -> None:
-        """Sends what was held back."""
-        for message in self.messages:
-            await send(message)
 
 
 class _Undo(Exception):

@@ -1,8 +1,8 @@
 """Whose shop a request is for, and who asks."""
 
+import re
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
-from typing import Any
+from functools import cache
 from uuid import UUID
 
 from rcommerce import ids
@@ -66,13 +66,14 @@ def cookie(headers: Mapping[str, str], name: str) -> str | None:
     raw = headers.get("cookie")
     if raw is None or not same_origin(headers):
         return None
-    cookies: SimpleCookie = SimpleCookie()
-    try:
-        cookies.load(raw)
-    except CookieError:
-        return None
-    morsel: Any = cookies.get(name)
-    return morsel.value if morsel is not None else None
+    found = _pattern(name).search(raw)
+    return found[1] if found else None
+
+
+@cache
+def _pattern(name: str) -> re.Pattern[str]:
+    """RFC 6265 section 4.2.1: pairs with a semicolon and a space between; ours need no quotes."""
+    return re.compile(rf'(?:^|;)\s*{re.escape(name)}="?([^;"]*)')
 
 
 def same_origin(headers: Mapping[str, str]) -> bool:

@@ -99,6 +99,7 @@ class DatabaseSettings(Node):
 
 
 class Cache(Section):
+    enabled: bool = True
     cache_type: Literal["Memory", "Redis"] = "Memory"
     redis_url: str | None = None
     redis_cluster: bool = False
@@ -303,7 +304,13 @@ UNBUILT = (
     "server.drain_delay_secs",
     "server.limits.rate_limit_per_minute",
     "server.limits.rate_limit_burst",
-    "cache",
+    "cache.cache_type",
+    "cache.redis_url",
+    "cache.redis_cluster",
+    "cache.redis_pool_size",
+    "cache.key_prefix",
+    "cache.customer_cache_ttl",
+    "cache.session_cache_ttl",
     "media",
     "rate_limiting",
     "payment.stripe",

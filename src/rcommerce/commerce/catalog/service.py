@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct, UnsetType, to_builtins
 
 from rcommerce import ids, money
 from rcommerce.commerce import paging, versions
-from rcommerce.commerce.catalog import queries, writes
+from rcommerce.commerce.catalog import queries, tags, writes
 from rcommerce.commerce.catalog.schema import (
     ImageChange,
     NewImage,
@@ -42,8 +42,13 @@ LARGEST_WEIGHT = Decimal(10) ** 9
 
 async def product(shop: Shop, key: str) -> tuple[str, bytes]:
     """A product's version and JSON, by id or slug. Raises NotFound."""
+    if shop.sources is not None:
+        shop.sources.show(tags.OF_NO_PRODUCT)
     async with shop.read() as conn:
-        return await _product(conn, shop, key)
+        version, body = await _product(conn, shop, key)
+    if shop.sources is not None:
+        shop.sources.show_only(tags.of_product(body))
+    return version, body
 
 
 async def _product(conn: Connection, shop: Shop, key: str) -> tuple[str, bytes]:
@@ -62,7 +67,10 @@ async def products(
         raise Invalid.field("sort", "relevance needs a search: q")
     window = paging.window(page, per_page, cursor, queries.KEYS[wanted.sort])
     async with shop.read() as conn:
-        return await queries.products(conn, shop.tenant.id, wanted, window)
+        body = await queries.products(conn, shop.tenant.id, wanted, window)
+    if shop.sources is not None:
+        shop.sources.show(tags.of_list(wanted, body))
+    return body
 
 
 def visible(shop: Shop, status: str | None) -> str | None:

@@ -26,10 +26,14 @@ _CONSTRAINTS = {
     "category_tenant_id_parent_id_fkey": "parent_id",
     "collection_product_tenant_id_product_id_fkey": "product_ids",
 }
+# The tags of what is shown; migration 0003 says what makes them untrue.
+_LISTS = {"collection": "collections", "category": "categories"}
 
 
 async def one(shop: Shop, table: Table, key: str) -> tuple[str, bytes]:
     """Version and JSON of a collection or category, by id or slug. Raises NotFound."""
+    if shop.sources is not None:
+        shop.sources.show([_LISTS[table]])  # also where there is none
     async with shop.read() as conn:
         return await _one(conn, shop, table, key)
 
@@ -48,13 +52,18 @@ async def collections(shop: Shop, page: int | None, per_page: int, cursor: str |
     window = paging.window(page, per_page, cursor, queries.COLLECTION_KEYS)
     async with shop.read() as conn:
         hidden = shop.caller.may(READ)
-        return await queries.collections(conn, shop.tenant.id, window, hidden=hidden)
+        body = await queries.collections(conn, shop.tenant.id, window, hidden=hidden)
+    if shop.sources is not None:
+        shop.sources.show(["collections"])
+    return body
 
 
 async def category_tree(shop: Shop) -> list[dict[str, Any]]:
     """The roots, each with its `children`, siblings in their order."""
     async with shop.read() as conn:
         rows = await queries.categories(conn, shop.tenant.id)
+    if shop.sources is not None:
+        shop.sources.show(["categories"])
     nodes: dict[UUID, dict[str, Any]] = {row["id"]: {**row, "children": []} for row in rows}
     roots: list[dict[str, Any]] = []
     for node in nodes.values():

@@ -1,0 +1,192 @@
+"""read-hot, list-hot, not-modified: answers from memory.
+
+The ceiling is the same HTTP server on the same processor that answers a constant of the same size,
+by a program of three lines.
+"""
+
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rcommerce.bench import report
+from rcommerce.bench.load import LoadError, get
+from rcommerce.bench.report import Result
+from rcommerce.bench.setup import Bench, python
+from rcommerce.lab.ports import free_port
+
+CONNECTIONS = 32
+SECONDS = 3.0
+ROUNDS = 7
+PRODUCTS = 200
+STATUS, SIZE = "RCOMMERCE_BENCH_STATUS", "RCOMMERCE_BENCH_SIZE"
+BARS = {"read-hot": 0.8, "list-hot": 0.7, "not-modified": 0.8}
+
+
+def read_hot(bench: Bench) -> Result:
+    """A product that is in memory."""
+    product = bench.query("select id from product order by id limit 1")[0][0]
+    return _run(bench, "read-hot", f"/api/v1/products/{product}")
+
+
+def list_hot(bench: Bench) -> Result:
+    """A page of 20 that is in memory."""
+    return _run(bench, "list-hot", "/api/v1/products?per_page=20")
+
+
+def not_modified(bench: Bench) -> Result:
+    """A product that the client has already."""
+    product = bench.query("select id from product order by id limit 1")[0][0]
+    return _run(bench, "not-modified", f"/api/v1/products/{product}", conditional=True)
+
+
+def _run(bench: Bench, name: str, path: str, *, conditional: bool = False) -> Result:
+    values, ceilings = [], []
+    with bench.server() as server:
+        request, status = get(path), 200
+        size, etag = _asked(server.port, request)
+        if conditional:
+            request, status, size = get(path, f"If-None-Match: {etag}\r\n"), 304, 0
+        with _constant(bench, status, size) as port:
+            for number in range(ROUNDS + 1):
+                bench.tell(f"round {number} of {ROUNDS}" if number else "warming up")
+                value = load(server.port, request, status, SECONDS)
+                ceiling = load(port, get("/"), status, SECONDS)
+                if number:
+                    values.append(value)
+                    ceilings.append(ceiling)
+    details = {
+        "ceiling_is": "the same HTTP server with a constant of the same size",
+        "connections": CONNECTIONS,
+        "body_bytes": size,
+    }
+    return report.against(name, "requests/s", BARS[name], values, ceilings, details)
+
+
+def _asked(port: int, request: bytes) -> tuple[int, str]:
+    """The size and the entity tag of an answer, once it is in memory."""
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(request)
+            head, _, body = connection.recv(1_000_000).partition(b"\r\n\r\n")
+        fields = dict(line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:])
+        if fields.get("cache-status") == "rcommerce; hit":
+            return int(fields["content-length"]), fields["etag"]
+        time.sleep(0.1)
+    raise LoadError(f"not answered from memory: {head!r} {body[:300]!r}")
+
+
+def load(port: int, request: bytes, status: int, seconds: float) -> float:
+    """Requests a second of a closed loop over plain sockets: asyncio would take longer than the
+    server. Raises LoadError for any other status."""
+    poll = select.epoll()
+    sockets: dict[int, socket.socket] = {}
+    for _ in range(CONNECTIONS):
+        connection = socket.create_connection(("127.0.0.1", port))
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sockets[connection.fileno()] = connection
+        poll.register(connection, select.EPOLLIN)
+        connection.send(request)
+    begin = f"HTTP/1.1 {status} ".encode()
+    pending = dict.fromkeys(sockets, b"")
+    done, begun = 0, time.perf_counter()
+    stop = begun + seconds
+    while time.perf_counter() < stop:
+        for number, _ in poll.poll(1.0):
+            connection = sockets[number]
+            answer = pending[number] + connection.recv(262_144)
+            if not _is_whole(answer):
+                pending[number] = answer
+                continue
+            if not answer.startswith(begin):
+                raise LoadError(f"{answer[:300]!r}")
+            pending[number] = b""
+            done += 1
+            connection.send(request)
+    took_s = time.perf_counter() - begun
+    poll.close()
+    for connection in sockets.values():
+        connection.close()
+    return done / took_s
+
+
+def _is_whole(answer: bytes) -> bool:
+    end = answer.find(b"\r\n\r\n")
+    if end < 0:
+        return not answer
+    at = answer.find(b"content-length: ", 0, end)
+    size = int(answer[at + 16 : answer.find(b"\r\n", at)]) if at >= 0 else 0
+    return len(answer) >= end + 4 + size
+
+
+@contextmanager
+def _constant(bench: Bench, status: int, size: int) -> Iterator[int]:
+    """The same HTTP server with a constant; its port."""
+    port = free_port()
+    cpus = bench.measured_cpus
+    process = subprocess.Popen(  # noqa: S603
+        [*python("rcommerce.bench.hot"), str(port)],
+        env={**os.environ, STATUS: str(status), SIZE: str(size)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: os.sched_setaffinity(0, cpus),
+    )
+    try:
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.05)
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+
+class Constant:
+    """ASGI."""
+
+    def __init__(self, status: int, size: int) -> None:
+        self._status = status
+        self._body = b"x" * size
+        self._headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(size).encode()),
+        ]
+
+    async def __call__(self, scope: Mapping[str, Any], receive: object, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            return
+        await send(
+            {"type": "http.response.start", "status": self._status, "headers": self._headers}
+        )
+        await send({"type": "http.response.body", "body": self._body, "more_body": False})
+
+
+def constant() -> Constant:
+    """What the worker serves."""
+    return Constant(int(os.environ[STATUS]), int(os.environ[SIZE]))
+
+
+if __name__ == "__main__":
+    from granian import Granian
+    from granian.constants import Interfaces
+
+    Granian(
+        "rcommerce.bench.hot:constant",
+        factory=True,
+        interface=Interfaces.ASGI,
+        port=int(sys.argv[1]),
+        workers=1,
+        websockets=False,
+    ).serve()

@@ -1,0 +1,44 @@
+"""Where in a shard's write-ahead log each tag was last made untrue."""
+
+from collections.abc import Iterable, Sequence
+from uuid import UUID
+
+MOST_TAGS = 50_000
+EVERYTHING = "*"  # the tag of all that a tenant has
+
+
+class Fence:
+    """`is_live` while invalidations are heard. Every commit before `horizon` has been heard of."""
+
+    def __init__(self) -> None:
+        self.is_live = False
+        self.era = ""
+        self.horizon = 0
+        self._floor = 0  # of the tags that are not remembered
+        # In the order of their positions, as those only grow.
+        self._last: dict[tuple[UUID, str], int] = {}
+
+    def last(self, tenant: UUID, tags: Iterable[str]) -> int:
+        """The last position at which something with one of these tags was made untrue."""
+        last, found = self._last, max(self._floor, self._last.get((tenant, EVERYTHING), 0))
+        for tag in tags:
+            at = last.get((tenant, tag), 0)
+            found = max(found, at)
+        return found
+
+    def note(self, position: int, tenant: UUID, tags: Iterable[str]) -> None:
+        """These tags were made untrue at `position`."""
+        last = self._last
+        for tag in tags:
+            last.pop((tenant, tag), None)
+            last[tenant, tag] = position
+        while len(last) > MOST_TAGS:
+            oldest = next(iter(last))
+            self._floor = max(self._floor, last.pop(oldest))
+
+    def load(self, era: str, horizon: int, tags: Sequence[tuple[UUID, str, int]]) -> None:
+        """All that counts, the latest first."""
+        self.era, self.horizon = era, horizon
+        self._last = {(tenant, tag): position for tenant, tag, position in reversed(tags)}
+        self._floor = tags[-1][2] if len(tags) >= MOST_TAGS else 0
+        self.is_live = True

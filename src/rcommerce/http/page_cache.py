@@ -1,0 +1,291 @@
+"""In front of the router: what is everybody's, answered from memory.
+
+A hit costs a few lookups; a miss runs the application once for all who ask meanwhile. An answer is
+given only while it is known to be true: see rcommerce.cache. Who is somebody (a token, a key)
+passes through, and so does a client whose own last write is not known here yet.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+from litestar.config.cors import CORSConfig
+from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Receive, Scope, Send
+
+from rcommerce import ids
+from rcommerce.cache.pages import Memory, Page, Shelf
+from rcommerce.cache.sources import Sources
+from rcommerce.commerce.shop import Services, Tenant
+from rcommerce.database.consistency import COOKIE, Tokens
+from rcommerce.errors import Problem
+from rcommerce.http import consistency
+from rcommerce.http.answer import Answer
+from rcommerce.http.entry import is_http, request_id
+from rcommerce.http.identity import by_host
+from rcommerce.http.representation import (
+    CACHE_CONTROL,
+    VARY,
+    Headers,
+    cdn_tags,
+    variant,
+)
+
+PUBLIC = ("/api/v1/products", "/api/v1/collections", "/api/v1/categories")
+ATTEMPTS = 3  # to read something newer than what was made untrue meanwhile
+# For how long others may join a read, while nobody would hear that it is out of date.
+JOIN_S = 0.1
+PLACES = 10_000  # shops at most whose place is remembered
+# What an answer for all may depend on, and what its log line needs.
+_PASSED_ON = frozenset({b"host", b"x-tenant-id", b"x-request-id", b"user-agent"})
+_TOKEN = b"x-consistency-token"
+_TOKEN_COOKIE = COOKIE.encode() + b"="
+now = time.monotonic  # the clock by which pages age
+_ID = b"x-request-id"
+_HIT = (b"cache-status", b"rcommerce; hit")
+_MISS = (b"cache-status", b"rcommerce; fwd=miss")
+_STALE = (b"cache-status", b"rcommerce; fwd=stale; fwd-status=503")
+
+
+class Place:
+    """A shop as the cache knows it. `prefix` begins the keys of its pages."""
+
+    __slots__ = ("prefix", "shelf", "tenant")
+
+    def __init__(self, tenant: Tenant, shelf: Shelf) -> None:
+        self.tenant = tenant
+        self.shelf = shelf
+        self.prefix = tenant.id.bytes + tenant.epoch.to_bytes(8, "big")
+
+
+Flight = tuple[float, "asyncio.Task[Page | Answer]"]
+
+
+class PageCache:
+    """ASGI. `shelves` are by the name of their shard; one that has none is not cached."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        services: Services,
+        memory: Memory,
+        shelves: dict[str, Shelf],
+        cors: CORSConfig | None,
+    ) -> None:
+        self._app = app
+        self._services = services
+        self._memory = memory
+        self._get: Callable[[bytes], Page | None] = memory.get
+        self.shelves = shelves
+        self._tokens = Tokens(services.jwt_secret)
+        self._places: dict[bytes, Place] = {}
+        self._flights: dict[bytes, Flight] = {}
+        self._ttl_s = float(services.settings.cache.product_cache_ttl)
+        self._control = CACHE_CONTROL.format(ttl=int(self._ttl_s)).encode()
+        self._cors = cors
+        self._vary = VARY
+        self._open: Headers = []  # what every origin is told
+        if cors is not None and cors.is_allow_all_origins:
+            self._open = _lower(cors.simple_headers)
+        elif cors is not None:
+            self._vary += b", Origin"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI. What a hit runs through is written out in one piece: a call costs 2 % of it."""
+        if (
+            not is_http(scope)
+            or not scope["path"].startswith(PUBLIC)
+            or (method := scope["method"]) not in consistency.READS
+        ):
+            await self._app(scope, receive, send)
+            return
+        asked = dict(scope["headers"])
+        shop = asked.get(b"x-tenant-id") or asked.get(b"host", b"")
+        place = self._places.get(shop) or await self._find(shop, asked)
+        if (
+            place is None
+            or b"authorization" in asked
+            or ((b"cookie" in asked or _TOKEN in asked) and not self._knows(place, asked))
+        ):
+            await self._app(scope, receive, send)
+            return
+        query = scope["query_string"]
+        if b"&" in query:  # of two with one name the order may matter
+            query = b"&".join(sorted(query.split(b"&"), key=_name))
+        key = b"%b%b?%b" % (place.prefix, scope["path"].encode(), query)
+        page, moment = self._get(key), now()
+        if page is None or not place.shelf.fence.is_live:
+            made = await asyncio.shield(self._flight(key, place, scope))
+            if isinstance(made, Page):
+                page, status = made, _MISS
+            elif made.status == 503 and page is not None:
+                status = _STALE
+            else:
+                await made.give(_with(send, self._cross_origin(asked)))
+                return
+        else:
+            self._memory.hits += 1
+            status = _HIT
+            if page.fresh_until < moment:
+                self._flight(key, place, scope)  # in the background; this client need not wait
+        accept = asked.get(b"accept-encoding", b"")
+        form = page.variants.get(accept) or variant(page, accept)
+        age = (b"age", b"%d" % max(0, moment - page.made_at))
+        named = asked.get(b"if-none-match")
+        if named is not None and (form.etag in named or named.strip() == b"*"):
+            code, body, told = 304, b"", form.unchanged
+        else:
+            code, told = 200, form.whole
+            body = form.body if method == "GET" else b""
+        given = asked.get(_ID)
+        told = [*told, age, status, (_ID, ids.new_name() if given is None else request_id(given))]
+        if not self._open and b"origin" in asked:
+            told += self._cross_origin(asked)
+        await send({"type": "http.response.start", "status": code, "headers": told})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    # Whose it is, and who may have it -----------------------------------------------------------
+
+    def forget_places(self) -> None:
+        """Looks each shop up anew: it may have been closed, or have moved."""
+        self._places.clear()
+
+    async def _find(self, shop: bytes, headers: dict[bytes, bytes]) -> Place | None:
+        """The place of a shop; None for one that there is not, or that is closed."""
+        tenants = self._services.tenants
+        name = shop.decode("latin-1")
+        try:
+            if b"x-tenant-id" not in headers:
+                tenant = await by_host(self._services, name)
+            elif ids.is_uuid(name):
+                tenant = await tenants.by_id(UUID(name))
+            else:
+                return None
+        except Problem:
+            return None  # the application says why
+        shelf = self.shelves.get(tenant.shard or self._services.cluster.place(tenant.id))
+        if shelf is None:
+            return None
+        if len(self._places) >= PLACES:
+            self._places.clear()
+        place = self._places[shop] = Place(tenant, shelf)
+        return place
+
+    def _knows(self, place: Place, headers: dict[bytes, bytes]) -> bool:
+        """Whether this process has heard of all that the client has written."""
+        if _TOKEN not in headers and _TOKEN_COOKIE not in headers.get(b"cookie", b""):
+            return True
+        texts = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
+        tenant, shelf = place.tenant, place.shelf
+        try:
+            token = consistency.given(tenant.id, self._tokens, texts)
+        except Problem:
+            return False
+        return token is None or (
+            (token.shard, token.epoch) == (shelf.name, tenant.epoch)
+            and 0 < token.position < shelf.fence.horizon
+        )
+
+    def _cross_origin(self, headers: dict[bytes, bytes]) -> Headers:
+        """What this client's origin is told (CORS)."""
+        origin = headers.get(b"origin")
+        if origin is None or self._cors is None:
+            return self._open
+        if self._open or not self._cors.is_origin_allowed(origin.decode("latin-1")):
+            return self._open
+        return [*_lower(self._cors.simple_headers), (b"access-control-allow-origin", origin)]
+
+    # Filling ------------------------------------------------------------------------------------
+
+    def _flight(self, key: bytes, place: Place, scope: HTTPScope) -> "asyncio.Task[Page | Answer]":
+        """The making of a page, which all who miss it wait for together."""
+        found = self._flights.get(key)
+        if found is not None and (place.shelf.fence.is_live or now() < found[0] + JOIN_S):
+            return found[1]
+        task = asyncio.create_task(self._make(key, place, scope))
+        flight = self._flights[key] = (now(), task)
+
+        def landed(_: object) -> None:
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+
+        task.add_done_callback(landed)
+        return task
+
+    async def _make(self, key: bytes, place: Place, scope: HTTPScope) -> Page | Answer:
+        """Runs the application. Where a lagging server has answered with what is known to be out
+        of date, again with a server that is further."""
+        self._memory.misses += 1
+        tenant, shelf, required = place.tenant.id, place.shelf, 0
+        for _ in range(ATTEMPTS):
+            sources = Sources(required)
+            answer = await self._run(scope, sources)
+            if sources.home != (shelf.name, place.tenant.epoch):
+                self._places.clear()  # the shop has just moved: positions are of another log
+                break
+            last = shelf.fence.last(tenant, sources.tags)
+            if not sources.position or sources.position > last or not shelf.fence.is_live:
+                break
+            required = last + 1
+        if answer.status != 200 or not sources.tags:
+            return answer
+        page = self._page(key, answer, tenant, sources)
+        if sources.home == (shelf.name, place.tenant.epoch):
+            shelf.add(page)
+        return page
+
+    async def _run(self, scope: HTTPScope, sources: Sources) -> Answer:
+        answer = Answer()
+        inner = {
+            **scope,
+            "method": "GET",
+            "headers": [each for each in scope["headers"] if each[0] in _PASSED_ON],
+            "state": dict(scope.get("state", {})),
+            consistency.SOURCES: sources,
+        }
+        await self._app(inner, _nothing_more, answer.collect)  # type: ignore[arg-type]
+        return answer
+
+    def _page(self, key: bytes, answer: Answer, tenant: UUID, sources: Sources) -> Page:
+        etag = answer.headers.get(b"etag", b"").decode().strip('"')
+        page = Page(
+            key, answer.body, etag or blake2b(answer.body, digest_size=8).hexdigest(),
+            answer.content_type,
+        )  # fmt: skip
+        page.made_at = now()
+        page.fresh_until = page.made_at + self._ttl_s
+        page.tenant, page.tags, page.position = tenant, frozenset(sources.tags), sources.position
+        tags = cdn_tags(tenant, page.tags)
+        page.headers = [
+            (b"cache-control", self._control),
+            (b"vary", self._vary),
+            (b"cache-tag", tags.replace(b" ", b",")),
+            (b"surrogate-key", tags),
+            *self._open,
+        ]
+        return page
+
+
+def _name(part: Any) -> bytes:
+    return bytes(part.partition(b"=")[0])
+
+
+def _lower(headers: dict[str, str]) -> Headers:
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+
+
+async def _nothing_more() -> HTTPReceiveMessage:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+def _with(send: Send, headers: Headers) -> Send:
+    """A `send` that adds headers."""
+
+    async def adding(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *headers]}
+        await send(message)
+
+    return adding
