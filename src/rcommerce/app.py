@@ -64,7 +64,7 @@ def worker() -> ASGIApp:
 
 def build(settings: Settings) -> ASGIApp:
     """The application. Its database must be there and migrated."""
-    services = make_services(settings)
+    services = make_services(settings, listens=settings.cache.enabled)
     middleware = ShopMiddleware(services)
     api = Router(
         "/api/v1",
@@ -142,10 +142,14 @@ def _listeners(settings: Settings) -> dict[str, str]:
     }
 
 
-def make_services(settings: Settings, workers: int | None = None) -> Services:
+def make_services(
+    settings: Settings, workers: int | None = None, *, listens: bool = False
+) -> Services:
     """What the shop's services work with: the databases, the gateways, the mail."""
     dsn = embedded(settings).conninfo if settings.database.db_type == "Embedded" else None
-    cluster = make_cluster(settings.database, workers or worker_count(settings), dsn)
+    cluster = make_cluster(
+        settings.database, workers or worker_count(settings), dsn, listens=listens
+    )
     gateways: list[PaymentGateway] = [Manual()]
     if uses_test_gateway(settings):
         secret = settings.payment.test_webhook_secret or "test-webhook-secret"
@@ -217,7 +221,9 @@ async def _lifespan(services: Services, front: PageCache) -> AsyncIterator[None]
             for name, shelf in front.shelves.items()
         ]
     if services.settings.features.metrics:
+        metrics.forget_the_dead()
         work.append(_count(metrics.of_databases(services.cluster)))
+        work.append(_count(metrics.of_cache(front.memory, front.shelves)))
     tasks = [asyncio.create_task(each) for each in work]
     try:
         yield

@@ -69,19 +69,34 @@ class Cluster:
             await shard.close()
 
 
-def cluster(settings: DatabaseSettings, workers: int = 1, dsn: str | None = None) -> Cluster:
+def cluster(
+    settings: DatabaseSettings, workers: int = 1, dsn: str | None = None, *, listens: bool = False
+) -> Cluster:
     """The cluster of the settings, for one of so many worker processes of an instance.
 
-    `dsn` is the embedded server's, where that is the database. Raises SettingsError.
+    `dsn` is the embedded server's, where that is the database. A process that `listens` holds one
+    connection to each primary itself, which is part of its share. Raises SettingsError.
     """
-    shards = {each.name: _shard(each.name, each, settings, workers) for each in settings.shards}
-    return Cluster(_shard(MAIN, settings, settings, workers, dsn), shards)
+    control = _shard(MAIN, settings, settings, workers, dsn, listens=listens)
+    shards = {
+        each.name: _shard(each.name, each, settings, workers, listens=listens)
+        for each in settings.shards
+    }
+    return Cluster(control, shards)
 
 
 def _shard(
-    name: str, node: Node, limits: DatabaseSettings, workers: int, dsn: str | None = None
+    name: str,
+    node: Node,
+    limits: DatabaseSettings,
+    workers: int,
+    dsn: str | None = None,
+    *,
+    listens: bool,
 ) -> Shard:
     sizes = shares(node, workers)
+    if listens and node.pooler == "None" and sizes[0] > 1:
+        sizes[0] -= 1
     label = "the database" if name == MAIN else f"the shard {name}"
     through_pooler = node.pooler != "None"
     primary = Server(

@@ -189,6 +189,8 @@ def _movable(label: str, node: Node) -> Iterator[Finding]:
     if node.pooler != "None" and not node.direct_hosts:
         yield Finding("warning", label, "tenants cannot be moved: replication does not pass a"
                       " pooler", "name the server itself in direct_hosts")  # fmt: skip
+        yield Finding("warning", label, "answers are not kept in memory: notifications do not pass"
+                      " a pooler", "name the server itself in direct_hosts")  # fmt: skip
     for is_right, what, advice in (
         (facts["wal_level"] == "logical", f"wal_level is {facts['wal_level']}",
          "alter system set wal_level = logical, and a restart"),

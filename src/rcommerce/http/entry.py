@@ -5,6 +5,7 @@ from typing import Any, TypeGuard
 from urllib.parse import unquote_to_bytes
 
 import msgspec
+from litestar.enums import HttpMethod
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from rcommerce import ids
@@ -26,7 +27,7 @@ def request_id(given: bytes | None) -> bytes:
 
 
 class Entry:
-    """Names the request, and turns away an address that is not text.
+    """Names the request, turns away an address that is not text, and answers HEAD like GET.
 
     A request keeps the X-Request-ID that it came with, where that is sane.
     """
@@ -41,6 +42,9 @@ class Entry:
         if not is_http(scope):
             await self.app(scope, receive, send)
             return
+        is_head = scope["method"] == "HEAD"
+        if is_head:  # a GET whose body nobody wants (RFC 9110 section 9.3.2)
+            scope = {**scope, "method": HttpMethod.GET}
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
         its_id = request_id(given)
 
@@ -52,6 +56,8 @@ class Entry:
                         (b"cache-control", b"no-store")
                     )  # unless it is said to be public
                 message["headers"] = headers
+            elif is_head and message["type"] == "http.response.body":
+                message["body"] = b""
             await send(message)
 
         fault = _address_fault(scope)

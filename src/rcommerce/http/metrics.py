@@ -5,13 +5,14 @@ its figures are shared between processes.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from litestar import get
 from litestar.exceptions import NotFoundException
 from litestar.response.base import ASGIResponse
 
+from rcommerce.cache.pages import Memory, Shelf
 from rcommerce.commerce.shop import Services
 from rcommerce.database import Cluster
 from rcommerce.database.pool import Pool
@@ -43,7 +44,6 @@ def of_databases(cluster: Cluster) -> Callable[[], None]:
     on the path of a request nothing is counted that is not counted anyway."""
     from prometheus_client import Counter, Gauge
 
-    _forget_the_dead()
     where = ["shard", "server"]
     up = Gauge(
         "rcommerce_database_up", "1 while the server answers", where, multiprocess_mode="livemin"
@@ -108,8 +108,41 @@ def of_databases(cluster: Cluster) -> Callable[[], None]:
     return update
 
 
-def _forget_the_dead() -> None:
-    """A worker that was killed has left its gauges behind."""
+def of_cache(memory: Memory, shelves: Mapping[str, Shelf]) -> Callable[[], None]:
+    """The same for the pages in memory."""
+    from prometheus_client import Counter, Gauge
+
+    pages = Gauge("rcommerce_cache_pages", "Pages in memory", multiprocess_mode="livesum")
+    size = Gauge("rcommerce_cache_bytes", "Their size, as bounded", multiprocess_mode="livesum")
+    live = Gauge(
+        "rcommerce_cache_listening",
+        "1 while invalidations are heard; with 0 nothing is given from memory",
+        ["shard"],
+        multiprocess_mode="livemin",
+    )
+    counters = {
+        "hits": Counter("rcommerce_cache_hits", "Requests answered from memory"),
+        "misses": Counter("rcommerce_cache_misses", "Pages made, for one request or many"),
+        "evictions": Counter("rcommerce_cache_evictions", "Pages that had to make room"),
+        "invalidations": Counter("rcommerce_cache_invalidations", "Pages that were out of date"),
+    }
+    told = dict.fromkeys(counters, 0)
+
+    def update() -> None:
+        pages.set(memory.entries)
+        size.set(memory.size)
+        for name, shelf in shelves.items():
+            live.labels(name).set(shelf.fence.is_live)
+        for name, counter in counters.items():
+            now = getattr(memory, name)
+            counter.inc(now - told[name])
+            told[name] = now
+
+    return update
+
+
+def forget_the_dead() -> None:
+    """A worker that was killed has left its gauges behind. Before any figure is made."""
     folder = os.environ.get(FOLDER)
     if not folder:
         return

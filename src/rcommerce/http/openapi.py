@@ -11,6 +11,7 @@ from litestar.response.base import ASGIResponse
 
 from rcommerce import __version__
 from rcommerce.database.consistency import HEADER
+from rcommerce.http.pages import unchanging
 from rcommerce.http.problems import MEDIA_TYPE
 
 DESCRIPTION = """
@@ -153,11 +154,8 @@ async def openapi(request: Request[None, None, State]) -> ASGIResponse:
     app: Litestar = request.app
     if "openapi" not in app.state:
         app.state.openapi = document(app)
-    return ASGIResponse(
-        body=app.state.openapi,
-        media_type="application/json",
-        headers={"Cache-Control": "public, max-age=60"},
-    )
+    named = request.headers.get("if-none-match")
+    return unchanging(app.state.openapi, "application/json", named)
 
 
 def document(app: Litestar) -> bytes:
@@ -165,6 +163,8 @@ def document(app: Litestar) -> bytes:
     schema: dict[str, Any] = msgspec.json.decode(
         msgspec.json.encode(app.openapi_schema.to_schema())
     )
+    # The framework has them in an order that differs from process to process: one document, one ETag.
+    schema["paths"] = dict(sorted(schema["paths"].items()))
     schemas = schema["components"]["schemas"]
     for name, example in EXAMPLES.items():
         schemas[name]["examples"] = [example]

@@ -11,7 +11,7 @@ from rcommerce import __version__
 from rcommerce.commerce.shop import Services
 from rcommerce.database.server import Server
 from rcommerce.database.shard import Shard
-from rcommerce.http.pages import FRONT_PAGE
+from rcommerce.http.pages import FRONT_PAGE, unchanging
 from rcommerce.settings.load import MAIN
 
 LINKS = {
@@ -36,9 +36,11 @@ def _json(value: Any, status: int = 200) -> ASGIResponse:
 @get("/", include_in_schema=False)
 async def front(request: Request[None, None, State]) -> ASGIResponse:
     """What this is; a page for a browser."""
+    named = request.headers.get("if-none-match")
     if "text/html" in request.headers.get("accept", ""):
-        return ASGIResponse(body=FRONT_PAGE, media_type="text/html; charset=utf-8")
-    return _json({"name": "R Commerce API", "version": __version__, "links": LINKS})
+        return unchanging(FRONT_PAGE, "text/html", named, vary="Accept")
+    body = msgspec.json.encode({"name": "R Commerce API", "version": __version__, "links": LINKS})
+    return unchanging(body, "application/json", named, vary="Accept")
 
 
 @get(["/health", "/health/live"], tags=["Operations"], summary="Is it alive")

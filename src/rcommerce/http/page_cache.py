@@ -76,7 +76,7 @@ class PageCache:
     ) -> None:
         self._app = app
         self._services = services
-        self._memory = memory
+        self.memory = memory
         self._get: Callable[[bytes], Page | None] = memory.get
         self.shelves = shelves
         self._tokens = Tokens(services.jwt_secret)
@@ -126,7 +126,7 @@ class PageCache:
                 await made.give(_with(send, self._cross_origin(asked)))
                 return
         else:
-            self._memory.hits += 1
+            self.memory.hits += 1
             status = _HIT
             if page.fresh_until < moment:
                 self._flight(key, place, scope)  # in the background; this client need not wait
@@ -217,7 +217,7 @@ class PageCache:
     async def _make(self, key: bytes, place: Place, scope: HTTPScope) -> Page | Answer:
         """Runs the application. Where a lagging server has answered with what is known to be out
         of date, again with a server that is further."""
-        self._memory.misses += 1
+        self.memory.misses += 1
         tenant, shelf, required = place.tenant.id, place.shelf, 0
         for _ in range(ATTEMPTS):
             sources = Sources(required)

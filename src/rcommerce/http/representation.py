@@ -16,7 +16,7 @@ BROTLI_QUALITY, ZSTD_LEVEL, GZIP_LEVEL = 5, 6, 6
 REMEMBERED = 1000
 WAYS_TO_ASK = 32  # Accept-Encoding headers that a page remembers the answer to
 # A browser asks each time, and mostly gets a 304; a CDN keeps it, and is told when it is untrue.
-CACHE_CONTROL = "public, max-age=0, s-maxage={ttl}, stale-while-revalidate=60, stale-if-error=86400"
+CACHE_CONTROL = "max-age=0, s-maxage={ttl}, stale-while-revalidate=60, stale-if-error=86400"
 VARY = b"Accept-Encoding, Authorization, X-Tenant-ID, X-Consistency-Token"
 _OF_WHOLE = frozenset(
     {b"cache-tag", b"surrogate-key"}
