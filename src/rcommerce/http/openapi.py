@@ -163,7 +163,7 @@ def document(app: Litestar) -> bytes:
     schema: dict[str, Any] = msgspec.json.decode(
         msgspec.json.encode(app.openapi_schema.to_schema())
     )
-    # The framework has them in an order that differs from process to process: one document, one ETag.
+    # The framework's order differs from process to process: one document has one ETag.
     schema["paths"] = dict(sorted(schema["paths"].items()))
     schemas = schema["components"]["schemas"]
     for name, example in EXAMPLES.items():
