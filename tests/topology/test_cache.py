@@ -72,6 +72,13 @@ def status_of(response: httpx.Response) -> str:
     return str(response.headers.get("cache-status", ""))
 
 
+def shown_by(response: httpx.Response) -> int:
+    """The number that was written last, as far as the answer knows."""
+    if response.status_code == 404:
+        return -1  # a server that lags has not even heard of the product
+    return int(response.json()["product"]["short_description"] or 0)
+
+
 @dataclass
 class Ledger:
     """What was answered when, by the client's own clock."""
@@ -83,9 +90,7 @@ class Ledger:
     hits: int = 0
 
     def read(self, begun: float, response: httpx.Response) -> None:
-        shown = -1  # a server that lags has not even heard of the product
-        if response.status_code != 404:
-            shown = int(response.json()["product"]["short_description"] or 0)
+        shown = shown_by(response)
         self.reads += 1
         self.hits += status_of(response) == "rcommerce; hit"
         # The latest that was answered early enough.
@@ -132,7 +137,7 @@ def interleaved(instances: Instances, at_least: int) -> Ledger:
                 token = answer.headers["x-consistency-token"]
                 seen = own.get(urls[(number + 1) % 2], headers={"X-Consistency-Token": token})
                 own.cookies.clear()
-                if seen.json()["product"]["short_description"] != str(number):
+                if shown_by(seen) != number:
                     ledger.own_stale.append(number)
                 if ledger.reads + 2 * number >= at_least and number >= WRITES // 10:
                     break

@@ -114,7 +114,8 @@ class PageCache:
         query = scope["query_string"]
         if b"&" in query:  # of two with one name the order may matter
             query = b"&".join(sorted(query.split(b"&"), key=_name))
-        key = b"%b%b?%b" % (place.prefix, scope["path"].encode(), query)
+        # A query as it came has no space in it, so no other pair has this key.
+        key = b"%b%b %b" % (place.prefix, query, scope["path"].encode())
         page, moment = self._get(key), now()
         if page is None or not place.shelf.fence.is_live:
             made = await asyncio.shield(self._flight(key, place, scope))
