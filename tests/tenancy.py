@@ -16,7 +16,8 @@ from pglast import ast as pg
 from pglast import parse_sql
 
 TENANT = "tenant_id"
-SOURCES = {"tenant_placement"}  # what a sweep goes over, tenant by tenant
+# What a sweep goes over, tenant by tenant; and the rows that a trigger has of its statement.
+SOURCES = {"tenant_placement", "new_rows", "old_rows"}
 
 
 @dataclass
