@@ -17,6 +17,8 @@ from litestar.types import ASGIApp
 
 from rcommerce import logs
 from rcommerce.cache.pages import Memory, Shelf
+from rcommerce.cache.redis import Redis
+from rcommerce.cache.shared import Shared
 from rcommerce.commerce.carts.routes import router as carts
 from rcommerce.commerce.catalog.routes import router as catalog
 from rcommerce.commerce.checkout import service as checkout
@@ -64,7 +66,8 @@ def worker() -> ASGIApp:
 
 def build(settings: Settings) -> ASGIApp:
     """The application. Its database must be there and migrated."""
-    services = make_services(settings, listens=settings.cache.enabled)
+    memory = Memory(settings.cache.max_size_mb * 1024 * 1024, settings.cache.product_cache_ttl)
+    services = make_services(settings, memory=memory if settings.cache.enabled else None)
     middleware = ShopMiddleware(services)
     api = Router(
         "/api/v1",
@@ -86,8 +89,6 @@ def build(settings: Settings) -> ASGIApp:
         },
     )
     cors = cors_config(settings)
-    memory = Memory(settings.cache.max_size_mb * 1024 * 1024, settings.cache.product_cache_ttl)
-    shelves = {name: Shelf(name, memory) for name in _listeners(settings)}
     app = Litestar(
         [
             api,
@@ -109,7 +110,7 @@ def build(settings: Settings) -> ASGIApp:
         logging_config=None,
     )
     _prepare(app)
-    front = PageCache(Entry(app), services, memory, shelves, cors)
+    front = PageCache(Entry(app), services, memory, services.shelves, cors)
     return front if settings.cache.enabled else Entry(app)
 
 
@@ -143,18 +144,20 @@ def _listeners(settings: Settings) -> dict[str, str]:
 
 
 def make_services(
-    settings: Settings, workers: int | None = None, *, listens: bool = False
+    settings: Settings, workers: int | None = None, *, memory: Memory | None = None
 ) -> Services:
-    """What the shop's services work with: the databases, the gateways, the mail."""
+    """What the shop's services work with: the databases, Redis, the gateways, the mail. A process
+    that has a `memory` of pages listens to what makes them untrue."""
     dsn = embedded(settings).conninfo if settings.database.db_type == "Embedded" else None
     cluster = make_cluster(
-        settings.database, workers or worker_count(settings), dsn, listens=listens
+        settings.database, workers or worker_count(settings), dsn, listens=memory is not None
     )
     gateways: list[PaymentGateway] = [Manual()]
     if uses_test_gateway(settings):
         secret = settings.payment.test_webhook_secret or "test-webhook-secret"
         gateways.append(Test(cluster, secret))
     email = settings.notifications.email
+    redis = Redis(settings.cache) if settings.cache.cache_type == "Redis" else None
     return Services(
         cluster=cluster,
         tenants=Directory(cluster),
@@ -163,6 +166,11 @@ def make_services(
         gateways={gateway.id: gateway for gateway in gateways},
         shipping=FlatRates(settings.shipping.flat_rates),
         mailer=SmtpMailer(email) if email.smtp_host else LogMailer(),
+        shelves={}
+        if memory is None
+        else {name: Shelf(name, memory) for name in _listeners(settings)},
+        redis=redis,
+        shared=Shared(redis) if redis and settings.cache.enabled else None,
     )
 
 
@@ -220,6 +228,8 @@ async def _lifespan(services: Services, front: PageCache) -> AsyncIterator[None]
             Invalidations(services.cluster.shard(name), listeners[name], shelf).run()
             for name, shelf in front.shelves.items()
         ]
+    if services.redis is not None:
+        work.append(services.redis.run())
     if services.settings.features.metrics:
         metrics.forget_the_dead()
         work.append(_count(metrics.of_databases(services.cluster)))
@@ -232,6 +242,8 @@ async def _lifespan(services: Services, front: PageCache) -> AsyncIterator[None]
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await services.cluster.close()
+        if services.redis is not None:
+            await services.redis.close()
 
 
 async def _listen(services: Services, front: PageCache) -> None:

@@ -26,6 +26,10 @@ class Fence:
             found = max(found, at)
         return found
 
+    def holds(self, era: str, position: int, tenant: UUID, tags: Iterable[str]) -> bool:
+        """Whether what was read at a position of an era is known to be true still."""
+        return self.is_live and era == self.era and position > self.last(tenant, tags)
+
     def note(self, position: int, tenant: UUID, tags: Iterable[str]) -> None:
         """These tags were made untrue at `position`."""
         last = self._last

@@ -49,9 +49,11 @@ class Memory:
     def __init__(self, max_bytes: int, ttl_s: float) -> None:
         self.ttl_s = ttl_s
         self.hits = self.misses = self.evictions = self.invalidations = 0
+        self.fill_s = 0.0  # what the misses have taken together
+        self.is_on = max_bytes > 0
         # Twice its time: for the second half it is given while it is made anew.
         self._pages: Moka[bytes, Page] = Moka(
-            max_bytes, ttl=2 * ttl_s, eviction_listener=self._left, weigher=_weight
+            max(max_bytes, 1), ttl=2 * ttl_s, eviction_listener=self._left, weigher=_weight
         )
         self.get = self._pages.get  # the hot path
 
@@ -97,10 +99,12 @@ class Shelf:
         self._by_tenant: dict[UUID, set[Page]] = {}
 
     def add(self, page: Page) -> bool:
-        """Keeps a page that was just made; False where it is out of date already, or nobody would
-        hear when it is."""
+        """Keeps a page that was just made; False where it is out of date already, nobody would hear
+        when it is, or this level is off."""
         fence, tenant = self.fence, page.tenant
         if tenant is None or not fence.is_live or page.position <= fence.last(tenant, page.tags):
+            return False
+        if not self._memory.is_on:
             return False
         page.shelf = self
         for tag in page.tags:

@@ -14,6 +14,9 @@ import msgspec
 from psycopg import AsyncCursor
 from psycopg.rows import AsyncRowFactory
 
+from rcommerce.cache.pages import Shelf
+from rcommerce.cache.redis import Redis
+from rcommerce.cache.shared import Shared
 from rcommerce.cache.sources import Sources
 from rcommerce.commerce.strategies import Mailer, PaymentGateway, ShippingProvider
 from rcommerce.database import Cluster, Connection, Freshness, Home, TenantFenced, TenantMoved
@@ -122,6 +125,9 @@ class Services:
     gateways: Mapping[str, PaymentGateway]
     shipping: ShippingProvider
     mailer: Mailer
+    shelves: Mapping[str, Shelf] = field(default_factory=dict)
+    redis: Redis | None = None
+    shared: Shared | None = None
 
 
 class Shop:

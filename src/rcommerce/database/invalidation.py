@@ -31,7 +31,10 @@ FORGET_EVERY_S = 600.0
 MOST_TAGS = 50_000
 _PUBLISH: LiteralString = "select publish_invalidations(%(wanted)s::bigint)"
 _STATE: LiteralString = """
-select substr(pg_walfile_name(pg_current_wal_flush_lsn()), 1, 8), position from cache_horizon
+select substr(md5(
+           (select system_identifier from pg_control_system())::text
+           || substr(pg_walfile_name(pg_current_wal_flush_lsn()), 1, 8)), 1, 8), position
+  from cache_horizon
 """
 _TAGS: LiteralString = """
 select tenant_id, tag, position from cache_tag order by position desc limit %(limit)s
@@ -53,7 +56,7 @@ class Keeper(Protocol):
 
     def resume(self, era: str, horizon: int, tags: Sequence[tuple[UUID, str, int]]) -> None:
         """Heard again. `tags` with their positions, the latest first, are all that count.
-        Positions of another `era` (a timeline of the server) cannot be compared."""
+        Positions of another `era` (a timeline of a server) cannot be compared."""
 
 
 class _Message(msgspec.Struct):

@@ -7,7 +7,8 @@ passes through, and so does a client whose own last write is not known here yet.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -17,6 +18,7 @@ from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope, Message, Rece
 
 from rcommerce import ids
 from rcommerce.cache.pages import Memory, Page, Shelf
+from rcommerce.cache.shared import Entry
 from rcommerce.cache.sources import Sources
 from rcommerce.commerce.shop import Services, Tenant
 from rcommerce.database.consistency import COOKIE, Tokens
@@ -59,8 +61,14 @@ class Place:
         self.shelf = shelf
         self.prefix = tenant.id.bytes + tenant.epoch.to_bytes(8, "big")
 
+    def name(self, key: bytes) -> str:
+        """A page's name in Redis, for people too: whose, and the address."""
+        query, _, path = key[len(self.prefix) :].decode("utf-8", "replace").partition(" ")
+        return f"{self.tenant.id}.{self.tenant.epoch}:{path}{'?' if query else ''}{query}"
+
 
 Flight = tuple[float, "asyncio.Task[Page | Answer]"]
+NAMESPACE = "product"  # in Redis
 
 
 class PageCache:
@@ -71,7 +79,7 @@ class PageCache:
         app: ASGIApp,
         services: Services,
         memory: Memory,
-        shelves: dict[str, Shelf],
+        shelves: Mapping[str, Shelf],
         cors: CORSConfig | None,
     ) -> None:
         self._app = app
@@ -79,6 +87,7 @@ class PageCache:
         self.memory = memory
         self._get: Callable[[bytes], Page | None] = memory.get
         self.shelves = shelves
+        self._shared = services.shared
         self._tokens = Tokens(services.jwt_secret)
         self._places: dict[bytes, Place] = {}
         self._flights: dict[bytes, Flight] = {}
@@ -216,26 +225,51 @@ class PageCache:
         return task
 
     async def _make(self, key: bytes, place: Place, scope: HTTPScope) -> Page | Answer:
+        """A page as Redis has it, or made anew; an answer where it is none to keep."""
+        self.memory.misses += 1
+        begun, fence, tenant = now(), place.shelf.fence, place.tenant.id
+        if self._shared is None or not fence.is_live:
+            made = await self._read(place, scope)
+        else:
+            made = await self._shared.obtain(
+                self._shared.key(NAMESPACE, place.name(key)),
+                lambda entry: fence.holds(entry.era, entry.position, tenant, entry.tags),
+                partial(self._read, place, scope),
+                self._ttl_s,
+            )
+        self.memory.fill_s += now() - begun
+        if isinstance(made, Answer):
+            return made
+        page = self._page(key, made, tenant)
+        place.shelf.add(page)
+        return page
+
+    async def _read(self, place: Place, scope: HTTPScope) -> Entry | Answer:
         """Runs the application. Where a lagging server has answered with what is known to be out
         of date, again with a server that is further."""
-        self.memory.misses += 1
-        tenant, shelf, required = place.tenant.id, place.shelf, 0
+        tenant, fence, required = place.tenant.id, place.shelf.fence, 0
+        here = (place.shelf.name, place.tenant.epoch)
         for _ in range(ATTEMPTS):
-            sources = Sources(required)
+            sources, era = Sources(required), fence.era
             answer = await self._run(scope, sources)
-            if sources.home != (shelf.name, place.tenant.epoch):
+            if sources.home != here:
                 self._places.clear()  # the shop has just moved: positions are of another log
-                break
-            last = shelf.fence.last(tenant, sources.tags)
-            if not sources.position or sources.position > last or not shelf.fence.is_live:
+                return answer
+            last = fence.last(tenant, sources.tags)
+            if not sources.position or sources.position > last or not fence.is_live:
                 break
             required = last + 1
         if answer.status != 200 or not sources.tags:
             return answer
-        page = self._page(key, answer, tenant, sources)
-        if sources.home == (shelf.name, place.tenant.epoch):
-            shelf.add(page)
-        return page
+        etag = answer.headers.get(b"etag", b"").decode().strip('"')
+        return Entry(
+            era,
+            sources.position,
+            sorted(sources.tags),
+            answer.body,
+            etag or blake2b(answer.body, digest_size=8).hexdigest(),
+            answer.content_type,
+        )
 
     async def _run(self, scope: HTTPScope, sources: Sources) -> Answer:
         answer = Answer()
@@ -249,15 +283,11 @@ class PageCache:
         await self._app(inner, _nothing_more, answer.collect)  # type: ignore[arg-type]
         return answer
 
-    def _page(self, key: bytes, answer: Answer, tenant: UUID, sources: Sources) -> Page:
-        etag = answer.headers.get(b"etag", b"").decode().strip('"')
-        page = Page(
-            key, answer.body, etag or blake2b(answer.body, digest_size=8).hexdigest(),
-            answer.content_type,
-        )  # fmt: skip
-        page.made_at = now()
+    def _page(self, key: bytes, entry: Entry, tenant: UUID) -> Page:
+        page = Page(key, entry.body, entry.etag, entry.media_type)
+        page.made_at = now() - max(0.0, time.time() - entry.made_at)
         page.fresh_until = page.made_at + self._ttl_s
-        page.tenant, page.tags, page.position = tenant, frozenset(sources.tags), sources.position
+        page.tenant, page.tags, page.position = tenant, frozenset(entry.tags), entry.position
         tags = cdn_tags(tenant, page.tags)
         page.headers = [
             (b"cache-control", self._control),

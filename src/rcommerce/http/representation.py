@@ -6,6 +6,7 @@ from uuid import UUID
 import brotli
 import zstandard
 
+from rcommerce.cache.fence import EVERYTHING
 from rcommerce.cache.pages import Page
 
 Headers = list[tuple[bytes, bytes]]
@@ -95,7 +96,7 @@ def variant(page: Page, accept: bytes) -> Variant:
 def cdn_tags(tenant: UUID, tags: frozenset[str]) -> bytes:
     """The tags as a CDN is told them: short, as a page of 100 products has as many, and each of one
     tenant, as several may stand behind one CDN."""
-    return b" ".join(sorted(cdn_tag(tenant, tag) for tag in tags))
+    return b" ".join(sorted(cdn_tag(tenant, tag) for tag in (*tags, EVERYTHING)))
 
 
 def cdn_tag(tenant: UUID, tag: str) -> bytes:

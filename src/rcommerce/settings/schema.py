@@ -104,8 +104,10 @@ class Cache(Section):
     redis_url: str | None = None
     redis_cluster: bool = False
     redis_pool_size: Positive = 10
+    redis_timeout_ms: Positive = 200
+    redis_ca_file: Path | None = None
     key_prefix: str = "rcommerce:"
-    max_size_mb: Positive = 100
+    max_size_mb: NotNegative = 100
     product_cache_ttl: Positive = 300
     customer_cache_ttl: Positive = 600
     session_cache_ttl: Positive = 86400
@@ -302,17 +304,7 @@ SECRETS = frozenset(
 # a setting away from its default must never be silently something else.
 UNBUILT = (
     "server.drain_delay_secs",
-    "server.limits.rate_limit_per_minute",
-    "server.limits.rate_limit_burst",
-    "cache.cache_type",
-    "cache.redis_url",
-    "cache.redis_cluster",
-    "cache.redis_pool_size",
-    "cache.key_prefix",
-    "cache.customer_cache_ttl",
-    "cache.session_cache_ttl",
     "media",
-    "rate_limiting",
     "payment.stripe",
     "shipping.origin",
     "tax",

@@ -1,0 +1,184 @@
+"""What all processes of an installation share, in Redis: the level between their memories and the
+database.
+
+An entry says of what it was made (tags) and where in the write-ahead log that was read. Whoever
+takes it out checks it against what he has heard, as he does with his own pages: so nothing has to
+be deleted here to be right, and an entry that a slow process puts in late does no harm.
+
+One who finds nothing takes a lease before he reads; the others wait for what he puts in. Of all who
+miss a key at once, in all processes, one asks the database.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from rcommerce import ids
+from rcommerce.cache.redis import Redis, RedisAway
+
+FORMAT = 1  # of entries, and of the answers in them: another release with another one has its own
+LONGEST_S = 3600  # the seed's: nothing stays longer
+LEASE_MS = 3000  # for how long the others wait for one who may have died
+WAIT_S = (0.003, 0.012)  # between two looks at what another one is making
+LONGEST_KEY = 400
+ERA, HEAD = 8, 28  # bytes of an entry that name its era, and that with its position
+# KEYS: the entry, its lease. ARGV: who asks, ms, the head of an entry that he cannot use.
+TAKE = """
+local found = redis.call('GET', KEYS[1])
+if found and (ARGV[3] == '' or string.sub(found, 1, #ARGV[3]) ~= ARGV[3]) then return found end
+if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
+return 0
+"""
+# KEYS: as above. ARGV: who, the entry, s, length of the era in it, length of era and position.
+# An entry of the same era that was read later stays.
+PUT = """
+local found = redis.call('GET', KEYS[1])
+local era, head = tonumber(ARGV[4]), tonumber(ARGV[5])
+if not found or string.sub(found, 1, era) ~= string.sub(ARGV[2], 1, era)
+   or string.sub(found, 1, head) <= string.sub(ARGV[2], 1, head) then
+    redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+end
+if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+return 1
+"""
+# KEYS: the lease. ARGV: who.
+DROP = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+
+
+class Entry(msgspec.Struct, array_like=True):
+    """Something made from a shard. `position` is of the log of its `era`; `made_at` is in seconds
+    since 1970."""
+
+    era: str
+    position: int
+    tags: list[str]
+    body: bytes
+    etag: str = ""
+    media_type: str = "application/json"
+    made_at: float = msgspec.field(default_factory=time.time)
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Entry)
+
+
+def packed(entry: Entry) -> bytes:
+    """An entry as it lies in Redis: its head as text of a fixed length, so that two can be compared
+    there; then MessagePack."""
+    return _head(entry) + _ENCODER.encode(entry)
+
+
+def unpacked(raw: bytes) -> Entry | None:
+    """The entry; None for what is none of ours."""
+    try:
+        return _DECODER.decode(raw[HEAD:])
+    except msgspec.DecodeError:
+        return None
+
+
+def _head(entry: Entry) -> bytes:
+    return b"%8b%020d" % (entry.era[:8].encode(), entry.position)
+
+
+class Shared:
+    """The entries. Where Redis is away, everybody makes his own."""
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        self.hits = self.misses = self.untrue = self.waits = self.away = 0
+        self.hit_s = 0.0  # what the hits have taken together
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def key(self, namespace: str, name: str) -> str:
+        """The key of an entry. What is in braces decides which server of a Cluster has it."""
+        if len(name) > LONGEST_KEY:
+            name = name[:LONGEST_KEY] + "…" + ids.token_hash(name).hex()
+        return f"{self.redis.prefix}{namespace}:{FORMAT}:{{{name}}}"
+
+    async def obtain(
+        self,
+        key: str,
+        is_true: Callable[[Entry], bool],
+        make: Callable[[], Awaitable[Entry | Any]],
+        ttl_s: float,
+    ) -> Entry | Any:
+        """The entry of a key that `is_true`; where there is none, what `make` makes, which is kept
+        where it is an Entry."""
+        begun = time.perf_counter()
+        try:
+            raw = await self.redis.ask(key, lambda commands: commands.get(key))
+            me, untrue = b"", b""
+            while True:
+                if raw is not None and not isinstance(raw, int):
+                    entry = unpacked(raw)
+                    if entry is not None and is_true(entry):
+                        self.hits += 1
+                        self.hit_s += time.perf_counter() - begun
+                        return entry
+                    self.untrue += 1
+                    untrue = raw[:HEAD]
+                elif raw == 1:
+                    break
+                elif raw == 0:
+                    self.waits += 1
+                    await asyncio.sleep(random.uniform(*WAIT_S))  # noqa: S311 - spreads the load
+                me = me or ids.new_name()
+                raw = await self._take(key, me, untrue)
+        except RedisAway:
+            self.away += 1
+            return await make()
+        self.misses += 1
+        return await self._make(key, me, make, ttl_s)
+
+    async def forget(self, key: str) -> None:
+        """Removes an entry, if Redis is there: what is out of date is known to be in any case."""
+        try:
+            await self.redis.ask(key, lambda commands: commands.delete(key))
+        except RedisAway:
+            self.away += 1
+
+    async def _make(
+        self, key: str, me: bytes, make: Callable[[], Awaitable[Any]], ttl_s: float
+    ) -> Any:
+        entry = None
+        try:
+            made = await make()
+            if isinstance(made, Entry):
+                entry = made
+        finally:
+            # Nobody here has to wait until it is kept.
+            task = asyncio.create_task(self._leave(key, me, entry, ttl_s))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return made
+
+    async def _take(self, key: str, me: bytes, untrue: bytes) -> bytes | int:
+        found: bytes | int = await self.redis.ask(
+            key, lambda commands: commands.eval(TAKE, 2, key, _lease(key), me, LEASE_MS, untrue)
+        )
+        return found
+
+    async def _leave(self, key: str, me: bytes, entry: Entry | None, ttl_s: float) -> None:
+        """Puts in what was made, and lets the others go on."""
+        try:
+            if entry is None:
+                await self.redis.ask(key, lambda commands: commands.eval(DROP, 1, _lease(key), me))
+                return
+            text, ttl = packed(entry), max(1, int(min(ttl_s, LONGEST_S)))
+            await self.redis.ask(
+                key,
+                lambda commands: commands.eval(PUT, 2, key, _lease(key), me, text, ttl, ERA, HEAD),
+            )
+        except RedisAway:
+            self.away += 1
+
+
+def _lease(key: str) -> str:
+    return f"{key}:lease"

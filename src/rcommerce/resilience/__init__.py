@@ -1,0 +1,1 @@
+"""What keeps a failure where it is: breakers, limits."""
