@@ -19,6 +19,8 @@ from rcommerce import logs
 from rcommerce.cache.pages import Memory, Shelf
 from rcommerce.cache.redis import Redis
 from rcommerce.cache.shared import Shared
+from rcommerce.cdn.adapters import adapter
+from rcommerce.cdn.purger import Purger
 from rcommerce.commerce.carts.routes import router as carts
 from rcommerce.commerce.catalog.routes import router as catalog
 from rcommerce.commerce.checkout import service as checkout
@@ -26,6 +28,7 @@ from rcommerce.commerce.checkout.routes import router as checkout_routes
 from rcommerce.commerce.customers.mail import LogMailer, SmtpMailer
 from rcommerce.commerce.customers.routes import auth
 from rcommerce.commerce.customers.routes import router as customers
+from rcommerce.commerce.customers.sessions import DatabaseSessions, RedisSessions
 from rcommerce.commerce.inventory.routes import router as inventory
 from rcommerce.commerce.orders.routes import router as orders
 from rcommerce.commerce.payments.gateways import Manual, Test
@@ -47,6 +50,7 @@ from rcommerce.http.entry import Entry
 from rcommerce.http.page_cache import PageCache
 from rcommerce.http.problems import HANDLERS
 from rcommerce.http.shop import ShopMiddleware, provide_cart_token, provide_shop
+from rcommerce.rate_limits import Limits
 from rcommerce.settings import Settings, load
 from rcommerce.settings.load import MAIN
 from rcommerce.settings.schema import Node
@@ -158,6 +162,7 @@ def make_services(
         gateways.append(Test(cluster, secret))
     email = settings.notifications.email
     redis = Redis(settings.cache) if settings.cache.cache_type == "Redis" else None
+    session_ttl = settings.cache.session_cache_ttl
     return Services(
         cluster=cluster,
         tenants=Directory(cluster),
@@ -169,6 +174,8 @@ def make_services(
         shelves={}
         if memory is None
         else {name: Shelf(name, memory) for name in _listeners(settings)},
+        sessions=RedisSessions(redis, session_ttl) if redis else DatabaseSessions(session_ttl),
+        limits=Limits(settings, redis),
         redis=redis,
         shared=Shared(redis) if redis and settings.cache.enabled else None,
     )
@@ -230,6 +237,12 @@ async def _lifespan(services: Services, front: PageCache) -> AsyncIterator[None]
         ]
     if services.redis is not None:
         work.append(services.redis.run())
+    cdn = adapter(services.settings.cdn)
+    if cdn is not None:
+        work += [
+            Purger(services.cluster.shard(name), cdn, shelf.changed).run()
+            for name, shelf in front.shelves.items()
+        ]
     if services.settings.features.metrics:
         metrics.forget_the_dead()
         work.append(_count(metrics.of_databases(services.cluster)))

@@ -16,6 +16,7 @@ RCommerceError
     ├── PreconditionFailed   412  If-Match names an older version
     ├── TooLarge             413
     ├── Unprocessable        422  well formed, refused by a rule
+    ├── TooMany              429  with Retry-After
     └── Unavailable          503  with Retry-After
 
 Raise at the place that knows; `rcommerce.http.problems` translates once.
@@ -150,6 +151,12 @@ class Unprocessable(Problem):
     """Well formed, and refused by a rule of the shop."""
 
     status, title, default_code = 422, "Unprocessable", "unprocessable"
+
+
+class TooMany(Problem):
+    """The caller has asked more often than the limits allow (RFC 6585 section 4)."""
+
+    status, title, default_code = 429, "Too many requests", "rate_limited"
 
 
 class Unavailable(Problem):

@@ -26,12 +26,12 @@ def test_an_order_number_reads_out_and_repeats_not() -> None:
 
 def test_a_token_of_another_secret_tells_nothing() -> None:
     tenant, customer = uuid4(), uuid4()
-    token = tokens.issue("a" * 32, tenant, customer, "customer", 1)
+    token = tokens.issue("a" * 32, tenant, customer, "customer", 0, 1)
     assert tokens.read("a" * 32, token)[1].customer_id == customer
     with pytest.raises(Unauthenticated):
         tokens.read("b" * 32, token)
     with pytest.raises(Unauthenticated, match="expired"):
-        tokens.read("a" * 32, tokens.issue("a" * 32, tenant, customer, "customer", -1))
+        tokens.read("a" * 32, tokens.issue("a" * 32, tenant, customer, "customer", 0, -1))
 
 
 def test_only_stated_transitions_are_possible() -> None:

@@ -4,6 +4,7 @@ Bounded in bytes; what stays is decided by W-TinyLFU (Einziger and others, 2017)
 everything does not flush.
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
@@ -24,8 +25,8 @@ class Page:
     """
 
     __slots__ = (
-        "body", "encodings", "etag", "fresh_until", "headers", "key", "made_at", "media_type",
-        "position", "shelf", "tags", "tenant", "variants",
+        "body", "encodings", "etag", "fresh_until", "headers", "is_shared", "key", "made_at",
+        "media_type", "position", "shelf", "tags", "tenant", "variants",
     )  # fmt: skip
 
     def __init__(self, key: bytes, body: bytes, etag: str, media_type: str) -> None:
@@ -38,6 +39,7 @@ class Page:
         self.variants: dict[bytes, Any] = {}
         self.made_at = self.fresh_until = 0.0
         self.position = 0
+        self.is_shared = False  # it came from another process
         self.tenant: UUID | None = None
         self.tags: frozenset[str] = frozenset()
         self.shelf: Shelf | None = None
@@ -94,6 +96,7 @@ class Shelf:
     def __init__(self, name: str, memory: Memory) -> None:
         self.name = name
         self.fence = Fence()
+        self.changed = asyncio.Event()  # set whenever something was made untrue
         self._memory = memory
         self._by_tag: dict[tuple[UUID, str], set[Page]] = {}
         self._by_tenant: dict[UUID, set[Page]] = {}
@@ -127,6 +130,7 @@ class Shelf:
 
     def invalidate(self, position: int, tags: Iterable[tuple[UUID, Sequence[str]]]) -> None:
         """Drops what is out of date."""
+        self.changed.set()
         for tenant, names in tags:
             self.fence.note(position, tenant, names)
             if EVERYTHING in names:

@@ -112,6 +112,12 @@ class Redis:
         breaker.succeeded()
         return found
 
+    async def call(self, method: str, key: str, *arguments: Any, **options: Any) -> Any:
+        """What a command of redis-py gets that has its key first. Raises RedisAway."""
+        return await self.ask(
+            key, lambda commands: getattr(commands, method)(key, *arguments, **options)
+        )
+
     async def run(self) -> None:
         """Looks after what is away, for as long as the process lives."""
         while True:

@@ -113,7 +113,7 @@ class Shared:
         where it is an Entry."""
         begun = time.perf_counter()
         try:
-            raw = await self.redis.ask(key, lambda commands: commands.get(key))
+            raw = await self.redis.call("get", key)
             me, untrue = b"", b""
             while True:
                 if raw is not None and not isinstance(raw, int):
@@ -140,7 +140,7 @@ class Shared:
     async def forget(self, key: str) -> None:
         """Removes an entry, if Redis is there: what is out of date is known to be in any case."""
         try:
-            await self.redis.ask(key, lambda commands: commands.delete(key))
+            await self.redis.call("delete", key)
         except RedisAway:
             self.away += 1
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -16,13 +16,14 @@ from psycopg.rows import AsyncRowFactory
 
 from rcommerce.cache.pages import Shelf
 from rcommerce.cache.redis import Redis
-from rcommerce.cache.shared import Shared
+from rcommerce.cache.shared import Entry, Shared
 from rcommerce.cache.sources import Sources
 from rcommerce.commerce.strategies import Mailer, PaymentGateway, ShippingProvider
 from rcommerce.database import Cluster, Connection, Freshness, Home, TenantFenced, TenantMoved
 from rcommerce.database.connection import Params
 from rcommerce.database.writing import Writing
 from rcommerce.errors import Forbidden, Unauthenticated, Unavailable
+from rcommerce.rate_limits import Limits
 from rcommerce.settings import Settings
 
 T = TypeVar("T")
@@ -54,6 +55,17 @@ class Tenant(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Proof:
+    """By what a customer is known: an access token, or a session's cookie. It holds while the
+    customer's `token_version` is this one. `expires_at` is in seconds since 1970."""
+
+    token_version: int
+    token_id: UUID | None = None
+    expires_at: float = 0.0
+    session: str | None = None  # the hash of the cookie
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks. Nobody, a customer, one of the staff, an API key with its scopes, or a process of
     the shop itself."""
@@ -63,6 +75,7 @@ class Caller:
     key: str | None = None
     process: str | None = None
     scopes: frozenset[str] = field(default_factory=frozenset)
+    proof: Proof | None = None
 
     @property
     def name(self) -> str:
@@ -97,6 +110,34 @@ class Caller:
 NOBODY = Caller()
 
 
+class KeptSession(msgspec.Struct, kw_only=True):
+    """A login by cookie. Times are in seconds since 1970."""
+
+    customer_id: UUID
+    role: str
+    token_version: int
+    user_agent: str
+    address: str
+    created_at: float
+    seen_at: float
+
+
+class Sessions(Protocol):
+    """Where they are kept. Each method raises Unavailable where that is away."""
+
+    async def add(self, shop: "Shop", token_hash: str, session: KeptSession) -> None:
+        """Keeps a new one."""
+
+    async def find(self, shop: "Shop", token_hash: str) -> KeptSession | None:
+        """The session of a cookie, used now; None where it is over."""
+
+    async def all(self, shop: "Shop", customer: UUID) -> Sequence[tuple[str, KeptSession]]:
+        """Those of a customer, with their hashes."""
+
+    async def end(self, shop: "Shop", customer: UUID, token_hashes: Sequence[str]) -> None:
+        """Forgets some of a customer's."""
+
+
 class Tenants(Protocol):
     """What knows every tenant of the installation."""
 
@@ -125,9 +166,19 @@ class Services:
     gateways: Mapping[str, PaymentGateway]
     shipping: ShippingProvider
     mailer: Mailer
+    sessions: Sessions
+    limits: Limits
     shelves: Mapping[str, Shelf] = field(default_factory=dict)
     redis: Redis | None = None
     shared: Shared | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What is known of who sent a request: its address, and what it calls itself."""
+
+    address: str = ""
+    user_agent: str = ""
 
 
 class Shop:
@@ -140,13 +191,18 @@ class Shop:
     """
 
     __slots__ = (
-        "caller", "connection", "freshness", "home", "idempotency_key", "position",
-        "read_position", "services", "sources", "tenant",
+        "caller", "client", "connection", "freshness", "home", "idempotency_key",
+        "new_session_token", "position", "read_position", "services", "session_token", "sources",
+        "tenant",
     )  # fmt: skip
 
     def __init__(self, services: Services, tenant: Tenant, caller: Caller) -> None:
         self.services = services
         self.caller = caller
+        self.client = Client()
+        # The cookie that the client has; and the one that it is to have: "" for none any more.
+        self.session_token: str | None = None
+        self.new_session_token: str | None = None
         self.connection: Connection | None = None
         self.idempotency_key: str | None = None
         self.freshness = Freshness.LATEST
@@ -171,6 +227,58 @@ class Shop:
             return _Shared(self.connection)
         seen = None if self.sources is None else self.sources.read_at
         return self.services.cluster.read(self.home, self.freshness, self.read_position, seen)
+
+    async def kept(
+        self,
+        namespace: str,
+        name: str,
+        tag: str,
+        ttl_s: float,
+        read: Callable[[Connection], Awaitable[bytes | None]],
+    ) -> bytes | None:
+        """What `read` reads, or what another process has read since `tag` was made untrue last.
+
+        `name` says whose it is, beside the tenant; it must name all that the answer depends on.
+        From Redis only what is no older than this request may be given; never to a request that
+        has written, or writes.
+        """
+        shared, shelf = self.services.shared, self.services.shelves.get(self.home.shard)
+        if (
+            shared is None
+            or shelf is None
+            or self.freshness is Freshness.LATEST
+            or not (shelf.fence.is_live and self.read_position < shelf.fence.horizon)
+        ):
+            async with self.read() as conn:
+                return await read(conn)
+        fence, home = shelf.fence, self.home
+
+        async def make() -> Entry:
+            sources, era = Sources(), fence.era
+            reading = self.services.cluster.read(
+                home, Freshness.FRESH, self.read_position, sources.read_at
+            )
+            async with reading as conn:
+                found = await read(conn)
+            return Entry(era, sources.position, [tag], found or b"")
+
+        entry = await shared.obtain(
+            self._kept_key(shared, namespace, name),
+            lambda entry: fence.holds(entry.era, entry.position, home.tenant_id, entry.tags),
+            make,
+            ttl_s,
+        )
+        return bytes(entry.body) or None
+
+    async def forget(self, namespace: str, *names: str) -> None:
+        """Removes what was kept, after a write: the others need not wait to hear of it."""
+        if self.services.shared is not None:
+            for name in names:
+                key = self._kept_key(self.services.shared, namespace, name)
+                await self.services.shared.forget(key)
+
+    def _kept_key(self, shared: Shared, namespace: str, name: str) -> str:
+        return shared.key(namespace, f"{self.tenant.id}.{self.tenant.epoch}:{name}")
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Connection]:

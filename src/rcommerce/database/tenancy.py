@@ -13,4 +13,6 @@ CONTROL_TABLES = frozenset(
     }
 )
 # A shard's own, about its tenants.
-SHARD_TABLES = frozenset({"tenant_placement", "cache_invalidation", "cache_tag", "cache_horizon"})
+SHARD_TABLES = frozenset(
+    {"tenant_placement", "cache_invalidation", "cache_tag", "cache_horizon", "cdn_purge"}
+)

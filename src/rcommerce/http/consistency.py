@@ -12,6 +12,7 @@ from rcommerce.database import Freshness
 from rcommerce.database.consistency import COOKIE, COOKIE_AGE_S, HEADER, Token, Tokens
 from rcommerce.errors import Invalid
 from rcommerce.http.identity import cookie
+from rcommerce.settings import Settings
 
 SOURCES = "rcommerce.sources"  # the key of a scope whose answer is to be kept
 READS = frozenset({"GET", "HEAD"})
@@ -36,7 +37,7 @@ async def prepare(shop: Shop, tokens: Tokens, scope: HTTPScope, headers: Mapping
         shop.sources, sources.home = sources, (shop.home.shard, shop.home.epoch)
         shop.freshness, shop.read_position = Freshness.ANY, sources.required
         return
-    token = given(shop.tenant.id, tokens, headers)
+    token = given(shop.services.settings, shop.tenant.id, tokens, headers)
     if token is None:
         shop.freshness = Freshness.ANY if is_shared_read(scope) else Freshness.FRESH
         return
@@ -48,7 +49,9 @@ async def prepare(shop: Shop, tokens: Tokens, scope: HTTPScope, headers: Mapping
     # a token without one was made by an instance that knew of no replica.
 
 
-def given(tenant: UUID, tokens: Tokens, headers: Mapping[str, str]) -> Token | None:
+def given(
+    settings: Settings, tenant: UUID, tokens: Tokens, headers: Mapping[str, str]
+) -> Token | None:
     """The header's token or the cookie's, whichever is later. Raises Invalid for a header that is
     no token."""
     found = []
@@ -58,7 +61,7 @@ def given(tenant: UUID, tokens: Tokens, headers: Mapping[str, str]) -> Token | N
             raise Invalid.field(HEADER, "must be as a write of this shop has answered it")
         found.append(token)
     # A cookie may be of another release or secret: it is no fault of the client's.
-    if (text := cookie(headers, COOKIE)) and (token := tokens.read(tenant, text)):
+    if (text := cookie(settings, headers, COOKIE)) and (token := tokens.read(tenant, text)):
         found.append(token)
     return max(found, key=lambda each: (each.epoch, each.position), default=None)
 

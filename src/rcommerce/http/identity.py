@@ -11,6 +11,7 @@ from rcommerce.commerce.shop import NOBODY, Caller, Services, Shop, Tenant
 from rcommerce.commerce.tenants import service as tenants
 from rcommerce.database import Freshness
 from rcommerce.errors import Invalid, Unauthenticated
+from rcommerce.settings import Settings
 
 CART_COOKIE = "cart_token"
 
@@ -56,15 +57,15 @@ async def _caller(services: Services, authorization: str | None) -> tuple[UUID |
     return tokens.read(services.jwt_secret, credentials)
 
 
-def cart_token(headers: Mapping[str, str]) -> str | None:
+def cart_token(settings: Settings, headers: Mapping[str, str]) -> str | None:
     """A guest's cart token: the X-Cart-Token header, or the cookie of a page of the same origin."""
-    return headers.get("x-cart-token") or cookie(headers, CART_COOKIE)
+    return headers.get("x-cart-token") or cookie(settings, headers, CART_COOKIE)
 
 
-def cookie(headers: Mapping[str, str], name: str) -> str | None:
+def cookie(settings: Settings, headers: Mapping[str, str], name: str) -> str | None:
     """The value of a cookie; None where there is none, or another site's page has sent it."""
     raw = headers.get("cookie")
-    if raw is None or not same_origin(headers):
+    if raw is None or not same_origin(settings, headers):
         return None
     found = _pattern(name).search(raw)
     return found[1] if found else None
@@ -76,7 +77,11 @@ def _pattern(name: str) -> re.Pattern[str]:
     return re.compile(rf'(?:^|;)\s*{re.escape(name)}="?([^;"]*)')
 
 
-def same_origin(headers: Mapping[str, str]) -> bool:
-    """Whether no other site's page has sent this: its cookies would not be its own doing."""
+def same_origin(settings: Settings, headers: Mapping[str, str]) -> bool:
+    """Whether no other site's page has sent this, but for those whose credentials are allowed: its
+    cookies would not be its own doing."""
     origin = headers.get("origin")
-    return origin is None or origin.partition("://")[2] == headers.get("host")
+    if origin is None or origin.partition("://")[2] == headers.get("host"):
+        return True
+    cors = settings.server.cors
+    return cors.enabled and cors.allow_credentials and origin in cors.allowed_origins

@@ -8,7 +8,6 @@ passes through, and so does a client whose own last write is not known here yet.
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -20,6 +19,7 @@ from rcommerce import ids
 from rcommerce.cache.pages import Memory, Page, Shelf
 from rcommerce.cache.shared import Entry
 from rcommerce.cache.sources import Sources
+from rcommerce.cdn.tags import cdn_tags
 from rcommerce.commerce.shop import Services, Tenant
 from rcommerce.database.consistency import COOKIE, Tokens
 from rcommerce.errors import Problem
@@ -31,9 +31,9 @@ from rcommerce.http.representation import (
     CACHE_CONTROL,
     VARY,
     Headers,
-    cdn_tags,
     variant,
 )
+from rcommerce.http.sessions import OF_STAFF
 
 PUBLIC = ("/api/v1/products", "/api/v1/collections", "/api/v1/categories")
 ATTEMPTS = 3  # to read something newer than what was made untrue meanwhile
@@ -47,6 +47,7 @@ _TOKEN_COOKIE = COOKIE.encode() + b"="
 now = time.monotonic  # the clock by which pages age
 _ID = b"x-request-id"
 _HIT = (b"cache-status", b"rcommerce; hit")
+_SHARED = (b"cache-status", b"rcommerce; hit; detail=redis")
 _MISS = (b"cache-status", b"rcommerce; fwd=miss")
 _STALE = (b"cache-status", b"rcommerce; fwd=stale; fwd-status=503")
 
@@ -129,7 +130,7 @@ class PageCache:
         if page is None or not place.shelf.fence.is_live:
             made = await asyncio.shield(self._flight(key, place, scope))
             if isinstance(made, Page):
-                page, status = made, _MISS
+                page, status = made, _SHARED if made.is_shared else _MISS
             elif made.status == 503 and page is not None:
                 status = _STALE
             else:
@@ -184,13 +185,17 @@ class PageCache:
         return place
 
     def _knows(self, place: Place, headers: dict[bytes, bytes]) -> bool:
-        """Whether this process has heard of all that the client has written."""
-        if _TOKEN not in headers and _TOKEN_COOKIE not in headers.get(b"cookie", b""):
+        """Whether the client may be given what everybody is, and this process has heard of all that
+        it has written."""
+        cookies = headers.get(b"cookie", b"")
+        if OF_STAFF in cookies:
+            return False  # who sees what others do not
+        if _TOKEN not in headers and _TOKEN_COOKIE not in cookies:
             return True
         texts = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
         tenant, shelf = place.tenant, place.shelf
         try:
-            token = consistency.given(tenant.id, self._tokens, texts)
+            token = consistency.given(self._services.settings, tenant.id, self._tokens, texts)
         except Problem:
             return False
         return token is None or (
@@ -228,19 +233,27 @@ class PageCache:
         """A page as Redis has it, or made anew; an answer where it is none to keep."""
         self.memory.misses += 1
         begun, fence, tenant = now(), place.shelf.fence, place.tenant.id
+        is_shared = self._shared is not None and fence.is_live
+
+        async def read() -> Entry | Answer:
+            nonlocal is_shared
+            is_shared = False
+            return await self._read(place, scope)
+
         if self._shared is None or not fence.is_live:
-            made = await self._read(place, scope)
+            made = await read()
         else:
             made = await self._shared.obtain(
                 self._shared.key(NAMESPACE, place.name(key)),
                 lambda entry: fence.holds(entry.era, entry.position, tenant, entry.tags),
-                partial(self._read, place, scope),
+                read,
                 self._ttl_s,
             )
         self.memory.fill_s += now() - begun
         if isinstance(made, Answer):
             return made
         page = self._page(key, made, tenant)
+        page.is_shared = is_shared
         place.shelf.add(page)
         return page
 

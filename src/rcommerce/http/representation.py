@@ -1,12 +1,8 @@
 """How a page goes out: in the encoding that the client takes, under an entity tag of its own."""
 
-from hashlib import blake2b
-from uuid import UUID
-
 import brotli
 import zstandard
 
-from rcommerce.cache.fence import EVERYTHING
 from rcommerce.cache.pages import Page
 
 Headers = list[tuple[bytes, bytes]]
@@ -91,14 +87,3 @@ def variant(page: Page, accept: bytes) -> Variant:
     if len(page.variants) < WAYS_TO_ASK:
         page.variants[accept] = found
     return found
-
-
-def cdn_tags(tenant: UUID, tags: frozenset[str]) -> bytes:
-    """The tags as a CDN is told them: short, as a page of 100 products has as many, and each of one
-    tenant, as several may stand behind one CDN."""
-    return b" ".join(sorted(cdn_tag(tenant, tag) for tag in (*tags, EVERYTHING)))
-
-
-def cdn_tag(tenant: UUID, tag: str) -> bytes:
-    """One of them: 64 bits of a hash, in hexadecimal."""
-    return blake2b(tenant.bytes + tag.encode(), digest_size=8).hexdigest().encode()

@@ -1,15 +1,19 @@
 """The middleware of the API's routes: it makes the Shop, and keeps idempotent answers."""
 
 from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from rcommerce.commerce.shop import Services, Shop
+from rcommerce.commerce.customers import service as customers
+from rcommerce.commerce.shop import NOBODY, Services, Shop
 from rcommerce.database.consistency import Tokens
 from rcommerce.errors import FieldError, Invalid
-from rcommerce.http import consistency, idempotency
+from rcommerce.http import consistency, idempotency, sessions
 from rcommerce.http.body import snake_case
+from rcommerce.http.clients import client
 from rcommerce.http.entry import is_http
 from rcommerce.http.identity import cart_token, identify
+from rcommerce.http.rate_limiting import RateLimiting
+from rcommerce.rate_limits import networks
 
 
 class ShopMiddleware(ASGIMiddleware):
@@ -18,6 +22,8 @@ class ShopMiddleware(ASGIMiddleware):
     def __init__(self, services: Services) -> None:
         self._services = services
         self._tokens = Tokens(services.jwt_secret)
+        self._rates = RateLimiting(services.settings, services.limits)
+        self._trusted = networks(services.settings.server.trusted_proxies)
 
     def __deepcopy__(self, memo: dict[int, object]) -> "ShopMiddleware":
         """Itself: the framework copies its routers, and there is one database pool a process."""
@@ -34,12 +40,33 @@ class ShopMiddleware(ASGIMiddleware):
         if scope["query_string"]:
             _check_query(scope)
             _understand_pascal_case(scope)
-        shop = await identify(self._services, headers)
-        await consistency.prepare(shop, self._tokens, scope, headers)
-        if not consistency.is_shared_read(scope):
-            send = consistency.announcing(shop, self._tokens, scope, send)
-        scope["state"]["shop"] = shop
-        scope["state"]["cart_token"] = cart_token(headers)
+        who = client(scope, headers, self._trusted)
+        async with self._rates.admit(who.address) as verdicts:
+            send = self._rates.announcing(verdicts, send)
+            shop = await identify(self._services, headers)
+            shop.client = who
+            await consistency.prepare(shop, self._tokens, scope, headers)
+            if shop.caller.proof is not None:
+                await customers.require_standing(shop)
+            elif shop.sources is None and "cookie" in headers and shop.caller is NOBODY:
+                await sessions.enter(shop, scope, headers)
+            await self._rates.count(shop, verdicts)
+            if not consistency.is_shared_read(scope):
+                send = consistency.announcing(shop, self._tokens, scope, send)
+                send = sessions.announcing(shop, send)
+            scope["state"]["shop"] = shop
+            scope["state"]["cart_token"] = cart_token(self._services.settings, headers)
+            await self._answer(shop, headers, scope, receive, send, next_app)
+
+    async def _answer(
+        self,
+        shop: Shop,
+        headers: dict[str, str],
+        scope: HTTPScope,
+        receive: Receive,
+        send: Send,
+        next_app: ASGIApp,
+    ) -> None:
         if scope["method"] == "POST" and "idempotency-key" in headers:
             steps = scope["route_handler"].opt.get("idempotency") == idempotency.STEPS
             await idempotency.handle(shop, headers, scope, receive, send, next_app, steps=steps)

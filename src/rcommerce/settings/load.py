@@ -9,6 +9,7 @@ import re
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -31,6 +32,7 @@ PREFIX = "RCOMMERCE_"
 DEFAULT_FILE = Path("rcommerce.toml")
 MASK = "••••••"
 MAIN = "main"  # the name of [database] among the shards
+_NODE = re.compile(r"(rediss?://)?([^@/]*@)?(\[[0-9a-fA-F:]+\]|[\w.-]+)(:\d{1,5})?(/\d*)?")
 SHARD_NAME = re.compile(r"[a-z0-9-]{1,40}")
 
 
@@ -223,7 +225,7 @@ def _path(kind: type, value: Any) -> Any:
 def _contradictions(loaded: Loaded) -> None:
     """Settings that are each right and wrong together: the first is raised."""
     s = loaded.settings
-    for check in (_server_faults, _cache_faults, _database_faults, _shop_faults):
+    for check in (_server_faults, _cache_faults, _cdn_faults, _database_faults, _shop_faults):
         for key, message in check(s):
             raise SettingsError(f"{loaded.origin(key)}: {key}: {message}")
 
@@ -238,12 +240,28 @@ def _server_faults(s: Settings) -> Faults:
             "server.workers",
             f"{workers} contradicts worker_threads = {threads}: they mean the same",
         )
+    for key, texts in (
+        ("server.trusted_proxies", s.server.trusted_proxies),
+        ("rate_limiting.allowlist", s.rate_limiting.allowlist),
+        ("rate_limiting.blocklist", s.rate_limiting.blocklist),
+    ):
+        for text in texts:
+            if not _is_network(text):
+                yield key, f"“{text}” must be an address or a network, such as 10.0.0.0/8"
     cors = s.server.cors
     if cors.allow_credentials and "*" in cors.allowed_origins:
         yield "server.cors.allow_credentials", 'true needs allowed_origins to be listed, not "*"'
     secret = s.security.jwt.secret
     if secret is not None and len(secret.encode()) < 32:
         yield "security.jwt.secret", "must be at least 32 bytes; try: openssl rand -hex 32"
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _cache_faults(s: Settings) -> Faults:
@@ -254,13 +272,36 @@ def _cache_faults(s: Settings) -> Faults:
         yield "cache.redis_url", 'needs cache_type = "Redis"; it is "Memory"'
     if cache.cache_type == "Memory" and cache.redis_cluster:
         yield "cache.redis_cluster", 'needs cache_type = "Redis"; it is "Memory"'
+    if cache.redis_ca_file is not None and not (cache.redis_url or "").startswith("rediss://"):
+        yield "cache.redis_ca_file", 'needs redis_url to begin with "rediss://"'
     if cache.redis_url is None:
         return
     scheme, separator, nodes = cache.redis_url.partition("://")
     if not separator or scheme not in {"redis", "rediss", "unix"}:
         yield "cache.redis_url", 'must begin with "redis://", "rediss://" or "unix://"'
-    if any(not node.strip() for node in nodes.split(",")):
-        yield "cache.redis_url", "has an empty node between two commas"
+    for node in nodes.split(","):
+        if not node.strip():
+            yield "cache.redis_url", "has an empty node between two commas"
+        elif scheme != "unix" and not _NODE.fullmatch(node.strip()):
+            yield "cache.redis_url", 'must be like "redis://user:password@host:6379/0"'
+        elif "://" in node and node.strip().partition("://")[0] != scheme:
+            yield "cache.redis_url", f'must begin with "{scheme}://" everywhere'
+    if cache.redis_cluster and (scheme == "unix" or re.search(r"/[1-9]", nodes)):
+        yield "cache.redis_cluster", "has host and port, and no number of a database"
+
+
+def _cdn_faults(s: Settings) -> Faults:
+    needed = {
+        "None": (),
+        "Cloudflare": ("api_token", "cloudflare_zone_id"),
+        "Fastly": ("api_token", "fastly_service_id"),
+        "Varnish": ("varnish_urls",),
+    }
+    for name in needed[s.cdn.provider]:
+        if not getattr(s.cdn, name):
+            yield "cdn.provider", f'"{s.cdn.provider}" needs cdn.{name}'
+    if s.cdn.provider != "None" and not s.cache.enabled:
+        yield "cdn.provider", "needs cache.enabled = true: tags are those of the cache"
 
 
 def _database_faults(s: Settings) -> Faults:

@@ -44,6 +44,7 @@ class Server(Section):
     workers: NotNegative = 0
     graceful_shutdown_timeout_secs: NotNegative = 30
     drain_delay_secs: NotNegative = 0
+    trusted_proxies: list[str] = field(default_factory=lambda: ["127.0.0.0/8", "::1"])
     cors: Cors = field(default_factory=Cors)
     limits: Limits = field(default_factory=Limits)
 
@@ -113,6 +114,18 @@ class Cache(Section):
     session_cache_ttl: Positive = 86400
 
 
+class Cdn(Section):
+    """A CDN that is told by tag what is out of date."""
+
+    provider: Literal["None", "Cloudflare", "Fastly", "Varnish"] = "None"
+    api_token: str | None = None
+    cloudflare_zone_id: str | None = None
+    cloudflare_url: str = "https://api.cloudflare.com/client/v4"
+    fastly_service_id: str | None = None
+    fastly_url: str = "https://api.fastly.com"
+    varnish_urls: list[str] = field(default_factory=list)
+
+
 class ImageProcessing(Section):
     enabled: bool = False
     default_quality: Annotated[int, Meta(ge=1, le=100)] = 85
@@ -140,6 +153,7 @@ class Security(Section):
     api_key_prefix_length: Annotated[int, Meta(ge=4, le=32)] = 8
     api_key_secret_length: Annotated[int, Meta(ge=24, le=128)] = 32
     jwt: Jwt = field(default_factory=Jwt)
+    secure_cookies: bool | None = None
 
 
 class RateLimiting(Section):
@@ -149,6 +163,11 @@ class RateLimiting(Section):
     requests_per_day: Positive | None = None
     max_concurrent_per_ip: Positive = 10
     api_key_requests_per_minute: Positive = 1000
+    tenant_requests_per_minute: Positive | None = None
+    logins_per_account_per_minute: Positive = 10
+    logins_per_address_per_minute: Positive = 60
+    password_resets_per_account_per_hour: Positive = 5
+    password_resets_per_address_per_hour: Positive = 30
     allowlist: list[str] = field(default_factory=list)
     blocklist: list[str] = field(default_factory=list)
     expose_headers: bool = True
@@ -273,6 +292,7 @@ class Settings(Section):
     server: Server = field(default_factory=Server)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     cache: Cache = field(default_factory=Cache)
+    cdn: Cdn = field(default_factory=Cdn)
     media: Media = field(default_factory=Media)
     security: Security = field(default_factory=Security)
     rate_limiting: RateLimiting = field(default_factory=RateLimiting)
@@ -297,6 +317,7 @@ SECRETS = frozenset(
         "payment.stripe.webhook_secret",
         "notifications.email.smtp_pass",
         "cache.redis_url",
+        "cdn.api_token",
     }
 )
 

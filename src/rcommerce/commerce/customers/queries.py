@@ -6,6 +6,7 @@ from uuid import UUID
 
 from rcommerce.commerce.customers.schema import Credentials, RefreshState
 from rcommerce.commerce.paging import Key, Window, list_sql
+from rcommerce.commerce.shop import KeptSession
 from rcommerce.database import Connection
 
 _CUSTOMER = """json_build_object(
@@ -15,7 +16,16 @@ _CUSTOMER = """json_build_object(
 _ADDRESS = """json_build_object(
     'id', a.id, 'is_default', a.is_default, 'address', a.address,
     'created_at', rfc3339(a.created_at))"""
-_CREDENTIALS = "select id, email, first_name, last_name, password_hash, role from customer"
+_CREDENTIALS = (
+    "select id, email, first_name, last_name, password_hash, role, token_version from customer"
+)
+_SESSION = """
+select customer_id, role, token_version, user_agent, address,
+       extract(epoch from created_at)::float8 as created_at,
+       extract(epoch from seen_at)::float8 as seen_at
+  from session"""
+_SESSION_HOLDS = """seen_at > now() - make_interval(secs => %(ttl_s)s)
+   and created_at > now() - make_interval(secs => %(longest_s)s)"""
 KEYS = (Key("t.id", "uuid"),)
 
 
@@ -113,6 +123,139 @@ async def revoke_all(conn: Connection, tenant: UUID, customer: UUID) -> None:
          where (tenant_id, customer_id) = (%(tenant)s, %(customer)s) and revoked_at is null
         """,
         {"tenant": tenant, "customer": customer},
+    )
+
+
+async def standing(conn: Connection, tenant: UUID, customer: UUID) -> bytes | None:
+    """Which tokens of a customer hold, as JSON; None where there is no such customer."""
+    return await conn.json_or_none(
+        """
+        select json_build_object('token_version', t.token_version, 'revoked',
+                   coalesce((select json_agg(r.token_id) from revoked_token r
+                              where (r.tenant_id, r.customer_id) = (t.tenant_id, t.id)
+                                and r.expires_at > now()), '[]'))
+          from customer t where (t.tenant_id, t.id) = (%(tenant)s, %(customer)s)
+        """,
+        {"tenant": tenant, "customer": customer},
+    )
+
+
+async def revoke_token(
+    conn: Connection, tenant: UUID, customer: UUID, token: UUID, expires_at: float
+) -> None:
+    """Ends an access token; forgets those that have run out meanwhile. `expires_at` is in seconds
+    since 1970."""
+    await conn.execute(
+        """
+        with old as (
+            delete from revoked_token
+             where (tenant_id, customer_id) = (%(tenant)s, %(customer)s) and expires_at < now()
+        )
+        insert into revoked_token (tenant_id, token_id, customer_id, expires_at)
+        values (%(tenant)s, %(token)s, %(customer)s, to_timestamp(%(expires_at)s))
+        on conflict do nothing
+        """,
+        {"tenant": tenant, "customer": customer, "token": token, "expires_at": expires_at},
+    )
+
+
+async def end_all_tokens(conn: Connection, tenant: UUID, customer: UUID) -> None:
+    """Ends every access token and every session of a customer."""
+    await conn.execute(
+        """
+        update customer set token_version = token_version + 1
+         where (tenant_id, id) = (%(tenant)s, %(customer)s)
+        """,
+        {"tenant": tenant, "customer": customer},
+    )
+
+
+async def insert_session(
+    conn: Connection, tenant: UUID, token_hash: str, session: KeptSession
+) -> None:
+    """A new session."""
+    await conn.execute(
+        """
+        insert into session (tenant_id, token_hash, customer_id, role, token_version, user_agent,
+                             address)
+        values (%(tenant)s, %(hash)s, %(customer)s, %(role)s, %(version)s, %(agent)s, %(address)s)
+        """,
+        {
+            "tenant": tenant,
+            "hash": token_hash,
+            "customer": session.customer_id,
+            "role": session.role,
+            "version": session.token_version,
+            "agent": session.user_agent,
+            "address": session.address,
+        },
+    )
+
+
+async def session(
+    conn: Connection, tenant: UUID, token_hash: str, ttl_s: int, longest_s: int
+) -> KeptSession | None:
+    """The session of a hash, if it is not over."""
+    return await conn.record(
+        KeptSession,
+        f"""{_SESSION} where (tenant_id, token_hash) = (%(tenant)s, %(hash)s)
+               and {_SESSION_HOLDS}""",
+        {"tenant": tenant, "hash": token_hash, "ttl_s": ttl_s, "longest_s": longest_s},
+    )
+
+
+async def sessions(
+    conn: Connection, tenant: UUID, customer: UUID, ttl_s: int, longest_s: int
+) -> list[tuple[str, KeptSession]]:
+    """A customer's sessions with their hashes."""
+    rows = await conn.all(
+        f"""
+        select s.token_hash, s.customer_id, s.role, s.token_version, s.user_agent, s.address,
+               extract(epoch from s.created_at)::float8, extract(epoch from s.seen_at)::float8
+          from session s
+         where (s.tenant_id, s.customer_id) = (%(tenant)s, %(customer)s) and {_SESSION_HOLDS}
+        """,
+        {"tenant": tenant, "customer": customer, "ttl_s": ttl_s, "longest_s": longest_s},
+    )
+    fields = KeptSession.__struct_fields__
+    return [(row[0], KeptSession(**dict(zip(fields, row[1:], strict=True)))) for row in rows]
+
+
+async def touch_session(conn: Connection, tenant: UUID, token_hash: str) -> None:
+    """It was used now."""
+    await conn.execute(
+        """
+        update session set seen_at = now()
+         where (tenant_id, token_hash) = (%(tenant)s, %(hash)s)
+        """,
+        {"tenant": tenant, "hash": token_hash},
+    )
+
+
+async def end_sessions(
+    conn: Connection, tenant: UUID, customer: UUID, token_hashes: list[str]
+) -> None:
+    """Forgets some of a customer's sessions."""
+    await conn.execute(
+        """
+        delete from session
+         where (tenant_id, customer_id) = (%(tenant)s, %(customer)s)
+           and token_hash = any(%(hashes)s)
+        """,
+        {"tenant": tenant, "customer": customer, "hashes": token_hashes},
+    )
+
+
+async def forget_sessions(
+    conn: Connection, tenant: UUID, customer: UUID, ttl_s: int, longest_s: int
+) -> None:
+    """Forgets a customer's sessions that are over."""
+    await conn.execute(
+        f"""
+        delete from session
+         where (tenant_id, customer_id) = (%(tenant)s, %(customer)s) and not ({_SESSION_HOLDS})
+        """,
+        {"tenant": tenant, "customer": customer, "ttl_s": ttl_s, "longest_s": longest_s},
     )
 
 

@@ -24,12 +24,16 @@ from rcommerce.commerce.customers.schema import (
     ResetRequest,
     SavedAddress,
     Session,
+    SessionsAnswer,
 )
 from rcommerce.commerce.parameters import Cursor, IdempotencyKey, Page, PerPage
 from rcommerce.commerce.shop import Shop
 
+# Nobody is logged in by a cookie here: it is about to be another one.
+NO_SESSION = {"no_session": True}
 
-@post("/register", summary="Register")
+
+@post("/register", summary="Register", opt=NO_SESSION)
 async def register(
     shop: Shop, data: Registration, idempotency_key: IdempotencyKey = None
 ) -> Session:
@@ -37,13 +41,13 @@ async def register(
     return await service.register(shop, data)
 
 
-@post("/login", status_code=200, summary="Log in")
+@post("/login", status_code=200, summary="Log in", opt=NO_SESSION)
 async def login(shop: Shop, data: Login) -> Session:
     """Customers and staff."""
     return await service.login(shop, data)
 
 
-@post("/refresh", status_code=200, summary="A new pair of tokens")
+@post("/refresh", status_code=200, summary="A new pair of tokens", opt=NO_SESSION)
 async def refresh(shop: Shop, data: Refresh) -> Session:
     """A refresh token works once; one that comes again ends all that descend from its login."""
     return await service.refresh(shop, data.refresh_token)
@@ -51,19 +55,37 @@ async def refresh(shop: Shop, data: Refresh) -> Session:
 
 @post("/logout", status_code=200, summary="Log out")
 async def logout(shop: Shop, data: Logout) -> Message:
-    """Ends the refresh token's family."""
+    """Ends the cookie's session, the access token that is sent, and the refresh token's family."""
     await service.logout(shop, data.refresh_token)
     return Message("Logged out.")
 
 
-@post("/password-reset", status_code=202, summary="Ask for a new password")
+@get("/sessions", summary="Where am I logged in")
+async def list_sessions(shop: Shop) -> SessionsAnswer:
+    """The devices that are logged in by a cookie, the latest first."""
+    return await service.sessions_of(shop)
+
+
+@delete("/sessions/{session_id:str}", summary="Log a device out")
+async def end_session(shop: Shop, session_id: Annotated[str, Parameter(max_length=64)]) -> None:
+    """One of the caller's own."""
+    await service.end_session(shop, session_id)
+
+
+@delete("/sessions", summary="Log out everywhere")
+async def logout_everywhere(shop: Shop) -> None:
+    """Ends every cookie, access token and refresh token of the caller, this one's too."""
+    await service.logout_everywhere(shop)
+
+
+@post("/password-reset", status_code=202, summary="Ask for a new password", opt=NO_SESSION)
 async def request_reset(shop: Shop, data: ResetRequest) -> Message:
     """Always 202: whether there is such an account is not told."""
     await service.request_reset(shop, data.email)
     return Message("If there is such an account, a mail is on its way.")
 
 
-@post("/password-reset/confirm", status_code=200, summary="Set the new password")
+@post("/password-reset/confirm", status_code=200, summary="Set the new password", opt=NO_SESSION)
 async def confirm_reset(shop: Shop, data: ResetConfirmation) -> Message:
     """With the token of the mail. Ends every session."""
     await service.confirm_reset(shop, data.token, data.password)
@@ -137,7 +159,17 @@ async def delete_address(shop: Shop, address_id: UUID) -> None:
 auth = Router(
     "/auth",
     tags=["Auth"],
-    route_handlers=[register, login, refresh, logout, request_reset, confirm_reset],
+    route_handlers=[
+        register,
+        login,
+        refresh,
+        logout,
+        list_sessions,
+        end_session,
+        logout_everywhere,
+        request_reset,
+        confirm_reset,
+    ],
 )
 router = Router(
     "/customers",

@@ -93,6 +93,13 @@ class Session(msgspec.Struct):
     message: str
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """Which tokens of a customer hold: those of this version, but for some."""
+
+    token_version: int
+    revoked: list[UUID]
+
+
 class Credentials(msgspec.Struct, frozen=True):
     """What a login is checked against."""
 
@@ -102,6 +109,7 @@ class Credentials(msgspec.Struct, frozen=True):
     last_name: str
     password_hash: str
     role: str
+    token_version: int = 0
 
 
 class RefreshState(msgspec.Struct, frozen=True):
@@ -170,3 +178,20 @@ class AddressesAnswer(msgspec.Struct):
     """Every address of a customer."""
 
     addresses: list[AddressView]
+
+
+class SessionView(msgspec.Struct, kw_only=True):
+    """A login by cookie; `is_current` is the one that asks."""
+
+    id: str
+    created_at: str
+    last_seen_at: str
+    user_agent: str
+    address: str
+    is_current: bool
+
+
+class SessionsAnswer(msgspec.Struct):
+    """Where a customer is logged in, the latest first."""
+
+    sessions: list[SessionView]

@@ -9,19 +9,20 @@ from uuid import UUID
 import jwt
 
 from rcommerce import ids
-from rcommerce.commerce.shop import Caller
+from rcommerce.commerce.shop import Caller, Proof
 from rcommerce.errors import Unauthenticated
 
 ALGORITHM = "HS256"
 
 
-def issue(secret: str, tenant: UUID, customer: UUID, role: str, hours: int) -> str:
-    """A token for `hours` hours."""
+def issue(secret: str, tenant: UUID, customer: UUID, role: str, version: int, hours: int) -> str:
+    """A token for `hours` hours; `version` is the customer's, with which it ends."""
     now = int(time.time())
     claims = {
         "sub": str(customer),
         "tid": str(tenant),
         "role": role,
+        "ver": version,
         "iat": now,
         "exp": now + hours * 3600,
         "jti": str(ids.new_id()),
@@ -36,14 +37,15 @@ def read(secret: str, token: str) -> tuple[UUID, Caller]:
             token,
             secret,
             algorithms=[ALGORITHM],
-            options={"require": ["sub", "tid", "role", "exp"]},
+            options={"require": ["sub", "tid", "role", "exp", "jti"]},
         )
         customer, tenant = UUID(claims["sub"]), UUID(claims["tid"])
+        proof = Proof(int(claims.get("ver", 0)), UUID(claims["jti"]), float(claims["exp"]))
     except jwt.ExpiredSignatureError as error:
         raise Unauthenticated("the token has expired", code="token_expired") from error
     except (jwt.InvalidTokenError, ValueError) as error:
         raise Unauthenticated("the token is not valid", code="invalid_token") from error
-    return tenant, Caller(customer_id=customer, is_staff=claims["role"] == "staff")
+    return tenant, Caller(customer_id=customer, is_staff=claims["role"] == "staff", proof=proof)
 
 
 def order_token(secret: str, order: UUID) -> str:

@@ -1,0 +1,94 @@
+"""CDNs that are purged by tag. Each is a small HTTP call; another one is another class."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import httpx
+import msgspec
+
+from rcommerce.errors import RCommerceError
+from rcommerce.settings.schema import Cdn
+
+TIMEOUT_S = 5.0
+
+
+class CdnError(RCommerceError):
+    """The CDN did not take the purge; it is told again."""
+
+
+class Adapter(Protocol):
+    """A CDN. `most_tags` is how many it takes at once."""
+
+    most_tags: int
+
+    async def purge(self, tags: Sequence[str]) -> None:
+        """Forgets every answer with one of the tags. Raises CdnError."""
+
+
+class Cloudflare:
+    """Purge by `Cache-Tag` (developers.cloudflare.com/api, operation zone-purge)."""
+
+    most_tags = 30
+
+    def __init__(self, settings: Cdn) -> None:
+        self._url = f"{settings.cloudflare_url}/zones/{settings.cloudflare_zone_id}/purge_cache"
+        self._headers = {"Authorization": f"Bearer {settings.api_token}"}
+
+    async def purge(self, tags: Sequence[str]) -> None:
+        answer = await _send("POST", self._url, self._headers, {"tags": list(tags)})
+        if not answer.get("success"):
+            raise CdnError(f"Cloudflare refuses the purge: {answer.get('errors')}")
+
+
+class Fastly:
+    """Purge by `Surrogate-Key` (www.fastly.com/documentation/reference/api/purging)."""
+
+    most_tags = 256
+
+    def __init__(self, settings: Cdn) -> None:
+        self._url = f"{settings.fastly_url}/service/{settings.fastly_service_id}/purge"
+        self._headers = {"Fastly-Key": settings.api_token or "", "Accept": "application/json"}
+
+    async def purge(self, tags: Sequence[str]) -> None:
+        await _send("POST", self._url, {**self._headers, "Surrogate-Key": " ".join(tags)})
+
+
+class Varnish:
+    """Purge by `xkey`, as docs/varnish.vcl has it: of every cache in front of the shop."""
+
+    most_tags = 100
+
+    def __init__(self, settings: Cdn) -> None:
+        self._urls = settings.varnish_urls
+
+    async def purge(self, tags: Sequence[str]) -> None:
+        for url in self._urls:
+            await _send("PURGE", url, {"xkey-purge": " ".join(tags)})
+
+
+def adapter(settings: Cdn) -> Adapter | None:
+    """The one of the settings."""
+    found: dict[str, type[Cloudflare] | type[Fastly] | type[Varnish]] = {
+        "Cloudflare": Cloudflare,
+        "Fastly": Fastly,
+        "Varnish": Varnish,
+    }
+    return found[settings.provider](settings) if settings.provider in found else None
+
+
+async def _send(
+    method: str, url: str, headers: Mapping[str, str], body: object = None
+) -> Mapping[str, object]:
+    """The JSON that comes back; empty where it is none. Raises CdnError."""
+    try:
+        async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
+            answer = await client.request(method, url, headers=headers, json=body)
+    except httpx.HTTPError as error:
+        raise CdnError(f"{method} {url}: {error or type(error).__name__}") from error
+    if answer.status_code != 200:
+        raise CdnError(f"{method} {url}: {answer.status_code} {answer.text[:300]}")
+    try:
+        found = msgspec.json.decode(answer.content)
+    except msgspec.DecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,146 @@
+"""Who is logged in by a cookie: in Redis, 24 hours from the last request; without Redis, in the
+shop's database.
+
+A cookie's value is random and kept nowhere: what is stored is its hash. It says at its beginning
+whether one of the staff has it, so that whoever answers from a cache can tell without asking; to
+change that gains nothing.
+"""
+
+import time
+from collections.abc import Sequence
+from uuid import UUID
+
+import msgspec
+
+from rcommerce import ids
+from rcommerce.cache.redis import Redis, RedisAway
+from rcommerce.commerce.customers import queries
+from rcommerce.commerce.shop import KeptSession, Shop
+from rcommerce.errors import Unavailable
+
+LONGEST_S = 30 * 86400  # however often it is used (OWASP: an absolute timeout)
+STAFF, CUSTOMER = "s_", "c_"
+LONGEST_AGENT = 300
+AWAY = "sessions are away for a moment: try again"
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(KeptSession)
+
+
+class DatabaseSessions:
+    """In the database of the tenant's shard."""
+
+    def __init__(self, ttl_s: int) -> None:
+        self._ttl_s = ttl_s
+
+    async def add(self, shop: Shop, token_hash: str, session: KeptSession) -> None:
+        async with shop.write() as tx:
+            await queries.forget_sessions(
+                tx, shop.tenant.id, session.customer_id, self._ttl_s, LONGEST_S
+            )
+            await queries.insert_session(tx, shop.tenant.id, token_hash, session)
+
+    async def find(self, shop: Shop, token_hash: str) -> KeptSession | None:
+        async with shop.read() as conn:
+            found = await queries.session(conn, shop.tenant.id, token_hash, self._ttl_s, LONGEST_S)
+        # Once a minute is often enough to know when it was used last.
+        if found is not None and time.time() - found.seen_at > min(60, self._ttl_s / 4):
+            async with shop.write_once() as tx:
+                await queries.touch_session(tx, shop.tenant.id, token_hash)
+        return found
+
+    async def all(self, shop: Shop, customer: UUID) -> Sequence[tuple[str, KeptSession]]:
+        async with shop.read() as conn:
+            return await queries.sessions(conn, shop.tenant.id, customer, self._ttl_s, LONGEST_S)
+
+    async def end(self, shop: Shop, customer: UUID, token_hashes: Sequence[str]) -> None:
+        async with shop.write() as tx:
+            await queries.end_sessions(tx, shop.tenant.id, customer, list(token_hashes))
+
+
+class RedisSessions:
+    """In Redis, where any instance finds them: `session:TENANT:HASH`, and the hashes of each
+    customer in a set beside."""
+
+    def __init__(self, redis: Redis, ttl_s: int) -> None:
+        self._redis = redis
+        self._ttl_s = ttl_s
+
+    async def add(self, shop: Shop, token_hash: str, session: KeptSession) -> None:
+        of, key, raw = (
+            self._of(shop, session.customer_id),
+            self._key(shop, token_hash),
+            _raw(session),
+        )
+        try:
+            # Listed first: a session that is not listed could not be ended.
+            await self._redis.call("sadd", of, token_hash)
+            await self._redis.call("expire", of, LONGEST_S)
+            await self._redis.call("set", key, raw, ex=self._ttl_s)
+        except RedisAway as away:
+            raise Unavailable(AWAY, code="sessions_unavailable") from away
+
+    async def find(self, shop: Shop, token_hash: str) -> KeptSession | None:
+        key = self._key(shop, token_hash)
+        try:
+            raw = await self._redis.call("getex", key, ex=self._ttl_s)
+        except RedisAway as away:
+            raise Unavailable(AWAY, code="sessions_unavailable") from away
+        found = None if raw is None else _DECODER.decode(raw)
+        return None if found is None or found.created_at < time.time() - LONGEST_S else found
+
+    async def all(self, shop: Shop, customer: UUID) -> Sequence[tuple[str, KeptSession]]:
+        of = self._of(shop, customer)
+        found, over = [], []
+        try:
+            for name in sorted(await self._redis.call("smembers", of)):
+                token_hash = name.decode()
+                key = self._key(shop, token_hash)
+                raw = await self._redis.call("get", key)
+                left_s = await self._redis.call("ttl", key)
+                if raw is None:
+                    over.append(name)
+                    continue
+                session = _DECODER.decode(raw)
+                session.seen_at = time.time() - (self._ttl_s - left_s)
+                found.append((token_hash, session))
+            if over:
+                await self._redis.call("srem", of, *over)
+        except RedisAway as away:
+            raise Unavailable(AWAY, code="sessions_unavailable") from away
+        return found
+
+    async def end(self, shop: Shop, customer: UUID, token_hashes: Sequence[str]) -> None:
+        of = self._of(shop, customer)
+        try:
+            for token_hash in token_hashes:
+                key = self._key(shop, token_hash)
+                await self._redis.call("delete", key)
+            if token_hashes:
+                await self._redis.call("srem", of, *token_hashes)
+        except RedisAway as away:
+            raise Unavailable(AWAY, code="sessions_unavailable") from away
+
+    def _key(self, shop: Shop, token_hash: str) -> str:
+        return f"{self._redis.prefix}session:{shop.tenant.id}:{token_hash}"
+
+    def _of(self, shop: Shop, customer: UUID) -> str:
+        return f"{self._redis.prefix}session:of:{shop.tenant.id}:{customer}"
+
+
+def new_token(role: str) -> str:
+    """The value of a new cookie."""
+    return (STAFF if role == "staff" else CUSTOMER) + ids.secret_token()
+
+
+def hash_of(token: str) -> str:
+    """What is stored of it."""
+    return ids.token_hash(token).hex()
+
+
+def public_id(token_hash: str) -> str:
+    """What a session is called in the API: half of its hash opens nothing."""
+    return token_hash[:32]
+
+
+def _raw(session: KeptSession) -> bytes:
+    return _ENCODER.encode(session)

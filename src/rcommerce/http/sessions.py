@@ -1,0 +1,78 @@
+"""The session's cookie over HTTP, and who may use it: no page of another site (CSRF).
+
+SameSite=Lax keeps most of them from sending it. Beyond that, a request that may change something is
+only believed with a header that browsers add themselves and no script can set: an Origin, or a
+Sec-Fetch-Site, that says that our own page has sent it (OWASP, Cross-Site Request Forgery
+Prevention, "Fetch Metadata headers").
+"""
+
+from collections.abc import Mapping
+
+from litestar.types import HTTPScope, Message, Send
+
+from rcommerce.commerce.customers import service as customers
+from rcommerce.commerce.customers.sessions import STAFF
+from rcommerce.commerce.shop import Shop
+from rcommerce.errors import Forbidden
+from rcommerce.http.consistency import READS, is_shared_read
+from rcommerce.http.identity import cookie, same_origin
+from rcommerce.settings import Settings
+
+COOKIE = "session"
+OF_STAFF = f"{COOKIE}={STAFF}".encode()
+
+
+async def enter(shop: Shop, scope: HTTPScope, headers: Mapping[str, str]) -> None:
+    """Makes the customer of the request's cookie its caller. Raises Forbidden for another site's
+    request, Unavailable while sessions are away.
+
+    What everybody may read is read without: sessions may be away meanwhile. Staff see more there.
+    """
+    token = cookie(shop.services.settings, headers, COOKIE)
+    if token is None:
+        return
+    shop.session_token = token
+    options = scope["route_handler"].opt
+    if options.get("no_session") or (is_shared_read(scope) and not token.startswith(STAFF)):
+        return
+    await customers.enter_by_session(shop, token)
+    if shop.caller.proof is not None and scope["method"] not in READS:
+        _require_own_page(shop.services.settings, headers)
+
+
+def _require_own_page(settings: Settings, headers: Mapping[str, str]) -> None:
+    site = headers.get("sec-fetch-site")
+    if headers.get("origin") is not None:
+        if same_origin(settings, headers):
+            return
+    elif site in ("same-origin", "none"):
+        return
+    raise Forbidden(
+        "a change that is made by a cookie needs the Origin header of a page of this site; other"
+        " clients use Authorization",
+        code="cross_site",
+    )
+
+
+def announcing(shop: Shop, send: Send) -> Send:
+    """A `send` that gives the client its new cookie, or takes the old one away."""
+    settings = shop.services.settings
+
+    async def announce(message: Message) -> None:
+        token = shop.new_session_token
+        if message["type"] == "http.response.start" and token is not None:
+            age = settings.cache.session_cache_ttl if token else 0
+            attributes = f"Path=/; Max-Age={age}; HttpOnly; SameSite=Lax"
+            if is_secure(settings):
+                attributes += "; Secure"
+            line = (b"set-cookie", f"{COOKIE}={token}; {attributes}".encode())
+            message["headers"] = [*message["headers"], line]
+        await send(message)
+
+    return announce
+
+
+def is_secure(settings: Settings) -> bool:
+    """Whether cookies are for HTTPS alone: as set, else everywhere but in development."""
+    chosen = settings.security.secure_cookies
+    return settings.database.db_type != "Embedded" if chosen is None else chosen
