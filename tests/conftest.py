@@ -21,6 +21,7 @@ from rcommerce.lab import pgbouncer, settings
 from rcommerce.lab.ledger import ADDRESS
 from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.server import Server
+from rcommerce.lab.valkey import Cluster
 
 PROPAGATION_S = 0.25  # docs/caching.md
 SETTINGS = {
@@ -28,6 +29,9 @@ SETTINGS = {
     "RCOMMERCE_LOGGING__FORMAT": "Json",
     "RCOMMERCE_DATABASE__DB_TYPE": "Embedded",
     "RCOMMERCE_DATABASE__POOL_SIZE": "40",
+    # All tests come from one address.
+    "RCOMMERCE_RATE_LIMITING__LOGINS_PER_ADDRESS_PER_MINUTE": "100000",
+    "RCOMMERCE_RATE_LIMITING__PASSWORD_RESETS_PER_ADDRESS_PER_HOUR": "100000",
 }
 
 
@@ -174,7 +178,8 @@ def embedded_shop(folder: Path) -> Iterator[Running]:
 
 @dataclass
 class Fleet:
-    """A shop on a control database and two servers with two shards each, through PgBouncer."""
+    """A shop on a control database and two servers with two shards each, through PgBouncer, with
+    a Valkey Cluster."""
 
     shop: Running
     databases: list[str]  # the connection strings of all databases, as their superuser
@@ -236,7 +241,8 @@ def start_fleet(folder: Path, stack: contextlib.ExitStack) -> Fleet:
         for name, server in places.items()
     ]
     database = settings.database(pooler, direct=control, shards=shards)
-    shop = Server(folder / "shop", workers=2, settings={**SETTINGS, **database})
+    redis = settings.redis(stack.enter_context(Cluster(folder / "valkey")))
+    shop = Server(folder / "shop", workers=2, settings={**SETTINGS, **database, **redis})
     upgraded = shop.command("db", "upgrade")
     assert upgraded.returncode == 0, upgraded.stdout + upgraded.stderr
     stack.enter_context(shop)

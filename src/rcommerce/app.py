@@ -238,15 +238,16 @@ async def _lifespan(services: Services, front: PageCache) -> AsyncIterator[None]
     if services.redis is not None:
         work.append(services.redis.run())
     cdn = adapter(services.settings.cdn)
-    if cdn is not None:
-        work += [
-            Purger(services.cluster.shard(name), cdn, shelf.changed).run()
-            for name, shelf in front.shelves.items()
-        ]
+    purgers = [
+        Purger(services.cluster.shard(name), cdn, shelf.changed)
+        for name, shelf in front.shelves.items()
+        if cdn is not None
+    ]
+    work += [each.run() for each in purgers]
     if services.settings.features.metrics:
         metrics.forget_the_dead()
         work.append(_count(metrics.of_databases(services.cluster)))
-        work.append(_count(metrics.of_cache(front.memory, front.shelves)))
+        work.append(_count(metrics.of_cache(front.memory, front.shelves, services, purgers)))
     tasks = [asyncio.create_task(each) for each in work]
     try:
         yield

@@ -18,6 +18,7 @@ from conftest import PROPAGATION_S, Api, Running, api_key, running
 from rcommerce.lab import settings
 from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.server import Server
+from rcommerce.lab.valkey import Valkey
 from topology.conftest import FAST, QUICK, eventually
 
 CACHED = {**QUICK, "RCOMMERCE_CACHE__ENABLED": "true"}
@@ -25,7 +26,7 @@ CACHED = {**QUICK, "RCOMMERCE_CACHE__ENABLED": "true"}
 
 @dataclass
 class Instances:
-    """Two instances on a primary, and a replica."""
+    """Two instances on a primary, a replica, and a Valkey where `with_redis` asks for it."""
 
     shop: Running
     servers: list[Server]
@@ -37,10 +38,10 @@ class Instances:
 def instances(
     own_folder: Path, started: Callable[[Postgres], Postgres], request: pytest.FixtureRequest
 ) -> Iterator[Instances]:
-    """`request.param` is a change of the source that the instances run on, if any."""
-    source = None
-    if change := getattr(request, "param", None):
-        source = changed_source(own_folder / "source", *change)
+    """`request.param` has a change of the source that the instances run on, if any, and whether
+    there is a Redis."""
+    change, with_redis = getattr(request, "param", (None, False))
+    source = changed_source(own_folder / "source", *change) if change else None
     primary = started(Postgres(own_folder / "primary", settings=FAST))
     replica = started(primary.replica(own_folder / "replica"))
     database = settings.database(primary, [replica])
@@ -52,6 +53,10 @@ def instances(
     made = servers[0].command("db", "upgrade")
     assert made.returncode == 0, made.stderr
     with ExitStack() as stack:
+        if with_redis:
+            valkey = stack.enter_context(Valkey(own_folder / "valkey"))
+            for server in servers:
+                server.configure(settings.redis(valkey))
         for server in servers:
             stack.enter_context(server)
         yield Instances(running(servers[0]), servers, primary, replica)
@@ -150,6 +155,7 @@ def interleaved(instances: Instances, at_least: int) -> Ledger:
     return ledger
 
 
+@pytest.mark.parametrize("instances", [(None, True)], indirect=True)
 def test_no_read_is_older_than_the_bound_and_none_is_to_its_writer(instances: Instances) -> None:
     ledger = interleaved(instances, at_least=10_000)
     assert ledger.own_stale == []
@@ -165,7 +171,7 @@ NO_FENCE = (
 )
 
 
-@pytest.mark.parametrize("instances", [NO_FENCE], indirect=True)
+@pytest.mark.parametrize("instances", [(NO_FENCE, True)], indirect=True)
 def test_without_the_fence_the_past_comes_back(instances: Instances) -> None:
     """So the test above can fail: a replica that lags fills the caches with what is old."""
     ledger = interleaved(instances, at_least=1_500)

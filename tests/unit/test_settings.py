@@ -56,9 +56,8 @@ def test_the_seed_parses_word_for_word(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        ('[cache]\ncache_type = "Redis"\nredis_url = "redis://redis-cluster:6379"', "cache_type"),
         ('[media]\nstorage_type = "S3"\ns3_bucket = "b"', "storage_type"),
-        ("[rate_limiting]\nenabled = true", "rate_limiting.enabled"),
+        ("[tls]\nenabled = true", "tls.enabled"),
     ],
 )
 def test_a_part_that_is_not_built_yet_is_refused(tmp_path: Path, text: str, key: str) -> None:

@@ -19,7 +19,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from rcommerce.errors import RCommerceError, SettingsError
 from rcommerce.resilience.breaker import Breaker
@@ -107,7 +107,9 @@ class Redis:
                 async with asyncio.timeout(self._timeout_s):
                     found = await call(self._commands())
             except (RedisError, OSError, TimeoutError) as error:
-                breaker.failed(_cause(error, self._timeout_s))
+                # A server that has become a replica still answers what only reads.
+                is_replica = isinstance(error, ReadOnlyError)
+                breaker.failed(_cause(error, self._timeout_s), surely=is_replica)
                 raise RedisAway(breaker.cause or str(error)) from error
         breaker.succeeded()
         return found

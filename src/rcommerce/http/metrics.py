@@ -5,7 +5,7 @@ its figures are shared between processes.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from litestar import get
@@ -13,6 +13,7 @@ from litestar.exceptions import NotFoundException
 from litestar.response.base import ASGIResponse
 
 from rcommerce.cache.pages import Memory, Shelf
+from rcommerce.cdn.purger import Purger
 from rcommerce.commerce.shop import Services
 from rcommerce.database import Cluster
 from rcommerce.database.pool import Pool
@@ -108,8 +109,48 @@ def of_databases(cluster: Cluster) -> Callable[[], None]:
     return update
 
 
-def of_cache(memory: Memory, shelves: Mapping[str, Shelf]) -> Callable[[], None]:
-    """The same for the pages in memory."""
+# Counters of the cache, by what keeps them: an attribute, and what it counts.
+_OF_MEMORY = {
+    "hits": "Requests answered from memory",
+    "misses": "Pages that memory did not have, for one request or many",
+    "fill_s": "Seconds that it took to get those, from Redis or the database",
+    "evictions": "Pages that had to make room",
+    "invalidations": "Pages that were out of date",
+}
+_OF_SHARED = {
+    "hits": "Answers that Redis had",
+    "misses": "Answers that one process has made for all",
+    "hit_s": "Seconds that the hits have taken",
+    "untrue": "Answers in Redis that were out of date",
+    "waits": "Looks at what another process is making",
+    "away": "Times that Redis was away, and was done without",
+}
+_OF_PURGES = {"purged": "Tags that the CDN was told", "failed": "Purges that it did not take"}
+
+
+def counting(prefix: str, about: Mapping[str, str], *parts: object) -> Callable[[], None]:
+    """Counters of what the attributes of some parts count together."""
+    from prometheus_client import Counter
+
+    counters = {
+        name: Counter(f"{prefix}_{name.replace('_s', '_seconds')}", text)
+        for name, text in about.items()
+    }
+    told = dict.fromkeys(counters, 0.0)
+
+    def update() -> None:
+        for name, counter in counters.items():
+            now = sum(getattr(part, name) for part in parts)
+            counter.inc(now - told[name])
+            told[name] = now
+
+    return update
+
+
+def of_cache(
+    memory: Memory, shelves: Mapping[str, Shelf], services: Services, purgers: Sequence[Purger]
+) -> Callable[[], None]:
+    """The same for each level of the cache."""
     from prometheus_client import Counter, Gauge
 
     pages = Gauge("rcommerce_cache_pages", "Pages in memory", multiprocess_mode="livesum")
@@ -120,23 +161,32 @@ def of_cache(memory: Memory, shelves: Mapping[str, Shelf]) -> Callable[[], None]
         ["shard"],
         multiprocess_mode="livemin",
     )
-    counters = {
-        "hits": Counter("rcommerce_cache_hits", "Requests answered from memory"),
-        "misses": Counter("rcommerce_cache_misses", "Pages made, for one request or many"),
-        "evictions": Counter("rcommerce_cache_evictions", "Pages that had to make room"),
-        "invalidations": Counter("rcommerce_cache_invalidations", "Pages that were out of date"),
-    }
-    told = dict.fromkeys(counters, 0)
+    up = Gauge(
+        "rcommerce_redis_up", "1 while its breaker is closed", ["server"],
+        multiprocess_mode="livemin",
+    )  # fmt: skip
+    opened = Counter("rcommerce_redis_breaker_opened", "Times that its breaker opened", ["server"])
+    times: dict[str, int] = {}
+    counts = [
+        counting("rcommerce_cache", _OF_MEMORY, memory),
+        counting("rcommerce_rate_limit", {"refused": "Requests over a limit"}, services.limits),
+    ]
+    if services.shared is not None:
+        counts.append(counting("rcommerce_cache_redis", _OF_SHARED, services.shared))
+    if purgers:
+        counts.append(counting("rcommerce_cdn", _OF_PURGES, *purgers))
 
     def update() -> None:
         pages.set(memory.entries)
         size.set(memory.size)
         for name, shelf in shelves.items():
             live.labels(name).set(shelf.fence.is_live)
-        for name, counter in counters.items():
-            now = getattr(memory, name)
-            counter.inc(now - told[name])
-            told[name] = now
+        for name, breaker in services.redis.breakers.items() if services.redis else ():
+            up.labels(name).set(not breaker.is_open)
+            opened.labels(name).inc(breaker.opened - times.get(name, 0))
+            times[name] = breaker.opened
+        for count in counts:
+            count()
 
     return update
 

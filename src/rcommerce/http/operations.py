@@ -59,6 +59,10 @@ async def ready(services: Services) -> ASGIResponse:
     for shard in services.cluster:
         for server in shard.servers:
             dependencies[_name(shard, server)] = _state(shard, server)
+    for name, breaker in services.redis.breakers.items() if services.redis else ():
+        dependencies[f"redis {name}"] = (
+            {"state": "down", "cause": breaker.cause} if breaker.is_open else {"state": "up"}
+        )
     states = {each["state"] for each in dependencies.values()}
     control = services.cluster.control
     if not any(server.is_up for server in control.servers):

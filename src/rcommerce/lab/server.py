@@ -67,6 +67,10 @@ class Server:
             **self._settings,
         }
 
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """More settings, from the next start on."""
+        self._settings |= settings
+
     def start(self) -> None:
         """Starts it and waits for its first 200. Raises StartError."""
         self.data_dir.mkdir(parents=True, exist_ok=True)

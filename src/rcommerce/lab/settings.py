@@ -6,6 +6,7 @@ from typing import Any
 
 from rcommerce.lab.pgbouncer import PgBouncer
 from rcommerce.lab.postgres import DATABASE, PASSWORD, USER, Postgres
+from rcommerce.lab.valkey import Cluster, Valkey
 
 SECRET = "of the lab, the same on each of its instances"  # noqa: S105
 
@@ -46,4 +47,14 @@ def shard(name: str, primary: Postgres, replicas: Sequence[Postgres] = ()) -> di
         "name": name,
         "hosts": [primary.address],
         "read_replicas": [each.address for each in replicas],
+    }
+
+
+def redis(servers: Valkey | Cluster) -> dict[str, str]:
+    """`[cache]` with these servers."""
+    return {
+        "RCOMMERCE_CACHE__ENABLED": "true",
+        "RCOMMERCE_CACHE__CACHE_TYPE": "Redis",
+        "RCOMMERCE_CACHE__REDIS_URL": servers.url,
+        "RCOMMERCE_CACHE__REDIS_CLUSTER": str(isinstance(servers, Cluster)),
     }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 import redis
 from redis.exceptions import RedisError
@@ -45,7 +46,8 @@ def redis_program() -> Path:
 
 
 class Valkey(Part):
-    """One server. `settings` are lines of valkey.conf, such as {"requirepass": "secret"};
+    """One server. `settings` are lines of valkey.conf, such as {"requirepass": "secret"}; with
+    a "tls-cert-file" it speaks TLS alone;
     `executable` is another server that understands them."""
 
     def __init__(
@@ -64,6 +66,8 @@ class Valkey(Part):
             **CONFIGURATION,
             **(settings or {}),
         }
+        if "tls-cert-file" in self._settings:
+            self._settings |= {"port": "0", "tls-port": str(port)}
         self._executable = executable or program()
         process = Process(
             f"Valkey on port {port}",
@@ -77,7 +81,8 @@ class Valkey(Part):
         """As in the settings."""
         password = self._settings.get("requirepass")
         scheme = "rediss" if "tls-port" in self._settings else "redis"
-        return f"{scheme}://{f':{password}@' if password else ''}localhost:{self.port}"
+        who = f":{quote(password, safe='')}@" if password else ""
+        return f"{scheme}://{who}localhost:{self.port}"
 
     def client(self) -> Any:
         """A client of redis-py, to look into it."""

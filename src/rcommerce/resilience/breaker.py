@@ -44,9 +44,9 @@ class Breaker:
         if self.state is State.OPEN:
             self._turn(State.CLOSED)
 
-    def failed(self, cause: str) -> None:
-        """It has not, or not in time."""
-        self._failures += 1
+    def failed(self, cause: str, *, surely: bool = False) -> None:
+        """It has not, or not in time; `surely` where to ask again would not help."""
+        self._failures += FAILURES if surely else 1
         if self.state is State.CLOSED and self._failures >= FAILURES:
             self.cause = cause
             self.opened += 1
