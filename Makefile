@@ -28,16 +28,25 @@ run: $(READY) ## a shop with demo data on http://127.0.0.1:8080
 test: $(READY) servers ## everything, real servers included
 	$(BIN)/python -m pytest
 
-servers: ## Debian's PgBouncer, for the tests: installed where root may, else said to be missing
-	@PATH="$$PATH:/usr/sbin"; command -v pgbouncer >/dev/null && exit 0; \
+# Debian's, of which the tests start processes of their own: program=packages.
+SERVERS = pgbouncer=pgbouncer redis-server=redis-server varnishd=varnish,varnish-modules
+
+servers: ## Debian's servers, for the tests: installed where root may, else said to be missing
+	@PATH="$$PATH:/usr/sbin"; \
+	for pair in $(SERVERS); do \
+	  command -v "$${pair%%=*}" >/dev/null || missing="$$missing $$(echo "$${pair#*=}" | tr , ' ')"; \
+	done; \
+	[ -n "$$missing" ] || exit 0; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  echo "installing Debian's PgBouncer"; \
+	  echo "installing Debian's$$missing"; \
 	  apt-get update -qq >/dev/null; \
 	  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
-	    apt-get install -qq -y --no-install-recommends pgbouncer >/dev/null; \
+	    apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
 	fi; \
-	command -v pgbouncer >/dev/null \
-	  || echo "PgBouncer is not installed (apt-get install pgbouncer): the tests that need it are skipped"
+	for pair in $(SERVERS); do \
+	  command -v "$${pair%%=*}" >/dev/null \
+	    || echo "$${pair%%=*} is missing (apt-get install $$(echo "$${pair#*=}" | tr , ' ')): the tests that need it are skipped"; \
+	done
 
 check: $(READY) ## format, lint, types, import rules, migrations
 	$(BIN)/ruff format --check .

@@ -10,8 +10,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from typing import Any
 
 from rcommerce.bench import report
@@ -49,14 +50,14 @@ def _run(bench: Bench, name: str, path: str, *, conditional: bool = False) -> Re
     values, ceilings = [], []
     with bench.server() as server:
         request, status = get(path), 200
-        size, etag = _asked(server.port, request)
+        size, etag = asked(server.port, request)
         if conditional:
             request, status, size = get(path, f"If-None-Match: {etag}\r\n"), 304, 0
         with _constant(bench, status, size) as port:
             for number in range(ROUNDS + 1):
                 bench.tell(f"round {number} of {ROUNDS}" if number else "warming up")
-                value = load(server.port, request, status, SECONDS)
-                ceiling = load(port, get("/"), status, SECONDS)
+                value = load(server.port, [request], status, SECONDS)
+                ceiling = load(port, [get("/")], status, SECONDS)
                 if number:
                     values.append(value)
                     ceilings.append(ceiling)
@@ -68,30 +69,31 @@ def _run(bench: Bench, name: str, path: str, *, conditional: bool = False) -> Re
     return report.against(name, "requests/s", BARS[name], values, ceilings, details)
 
 
-def _asked(port: int, request: bytes) -> tuple[int, str]:
-    """The size and the entity tag of an answer, once it is in memory."""
+def asked(port: int, request: bytes, status: str = "rcommerce; hit") -> tuple[int, str]:
+    """The size and the entity tag of an answer, once it comes from memory, or with another
+    Cache-Status. Raises LoadError."""
     for _ in range(20):
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.sendall(request)
             head, _, body = connection.recv(1_000_000).partition(b"\r\n\r\n")
         fields = dict(line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:])
-        if fields.get("cache-status") == "rcommerce; hit":
+        if fields.get("cache-status") == status:
             return int(fields["content-length"]), fields["etag"]
         time.sleep(0.1)
-    raise LoadError(f"not answered from memory: {head!r} {body[:300]!r}")
+    raise LoadError(f"not answered as “{status}”: {head!r} {body[:300]!r}")
 
 
-def load(port: int, request: bytes, status: int, seconds: float) -> float:
-    """Requests a second of a closed loop over plain sockets: asyncio would take longer than the
-    server. Raises LoadError for any other status."""
-    poll = select.epoll()
+def load(port: int, requests: Sequence[bytes], status: int, seconds: float) -> float:
+    """Requests a second of a closed loop, these in turn, over plain sockets: asyncio would take
+    longer than the server. Raises LoadError for any other status."""
+    poll, turn = select.epoll(), cycle(requests)
     sockets: dict[int, socket.socket] = {}
     for _ in range(CONNECTIONS):
         connection = socket.create_connection(("127.0.0.1", port))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sockets[connection.fileno()] = connection
         poll.register(connection, select.EPOLLIN)
-        connection.send(request)
+        connection.send(next(turn))
     begin = f"HTTP/1.1 {status} ".encode()
     pending = dict.fromkeys(sockets, b"")
     done, begun = 0, time.perf_counter()
@@ -107,7 +109,7 @@ def load(port: int, request: bytes, status: int, seconds: float) -> float:
                 raise LoadError(f"{answer[:300]!r}")
             pending[number] = b""
             done += 1
-            connection.send(request)
+            connection.send(next(turn))
     took_s = time.perf_counter() - begun
     poll.close()
     for connection in sockets.values():

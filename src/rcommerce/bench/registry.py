@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from rcommerce.bench import checkout, footprint, hot, read_cold, sides
+from rcommerce.bench import checkout, footprint, hot, read_cold, shared, sides
 from rcommerce.bench.report import Result
 from rcommerce.bench.setup import Bench, shop
 
@@ -50,6 +50,16 @@ BENCHMARKS = {
         "a product that the client has already (304), against a constant 304",
         f"ratio ≥ {hot.BARS['not-modified']}",
         partial(_in_shop, hot.PRODUCTS, hot.not_modified),
+    ),
+    "read-redis": Benchmark(
+        "product detail from Redis, memory off, against a bare loop of GETs",
+        f"ratio ≥ {shared.BARS['read-redis']}",
+        partial(_in_shop, hot.PRODUCTS, shared.read_redis),
+    ),
+    "stampede": Benchmark(
+        "1,000 misses at once on two instances: one query; p99 against 3 cold reads and queueing",
+        f"1 query, ratio ≤ {shared.BARS['stampede']:g}",
+        shared.stampede,
     ),
     "startup": Benchmark(
         "from the command to the first 200, PostgreSQL running",

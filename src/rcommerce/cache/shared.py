@@ -94,7 +94,6 @@ class Shared:
         self.redis = redis
         self.hits = self.misses = self.untrue = self.waits = self.away = 0
         self.hit_s = 0.0  # what the hits have taken together
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def key(self, namespace: str, name: str) -> str:
         """The key of an entry. What is in braces decides which server of a Cluster has it."""
@@ -153,10 +152,8 @@ class Shared:
             if isinstance(made, Entry):
                 entry = made
         finally:
-            # Nobody here has to wait until it is kept.
-            task = asyncio.create_task(self._leave(key, me, entry, ttl_s))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            # Waited for: who has this answer and then writes must not find it put in afterwards.
+            await self._leave(key, me, entry, ttl_s)
         return made
 
     async def _take(self, key: str, me: bytes, untrue: bytes) -> bytes | int:

@@ -6,7 +6,19 @@ import typer
 from rich.console import Console
 
 from rcommerce import __version__
-from rcommerce.cli import accounts, bench, config, db, demo, doctor, imports, serve, shard, tenant
+from rcommerce.cli import (
+    accounts,
+    bench,
+    cache,
+    config,
+    db,
+    demo,
+    doctor,
+    imports,
+    serve,
+    shard,
+    tenant,
+)
 from rcommerce.errors import RCommerceError, SettingsError
 
 app = typer.Typer(
@@ -44,6 +56,7 @@ app.add_typer(tenant.app, name="tenant")
 app.add_typer(shard.app, name="shard")
 app.add_typer(accounts.keys, name="apikey")
 app.add_typer(accounts.staff, name="staff")
+app.add_typer(cache.app, name="cache")
 app.add_typer(bench.app, name="bench")
 
 

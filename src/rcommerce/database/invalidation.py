@@ -16,6 +16,7 @@ import msgspec
 import psycopg
 import structlog
 
+from rcommerce.database.connection import Connection
 from rcommerce.database.shard import Shard
 from rcommerce.errors import RCommerceError
 
@@ -40,6 +41,44 @@ _TAGS: LiteralString = """
 select tenant_id, tag, position from cache_tag order by position desc limit %(limit)s
 """
 log = structlog.get_logger()
+
+
+async def invalidate(tx: Connection, tenant: UUID, tags: Sequence[str]) -> None:
+    """Makes what has one of these tags untrue, with the transaction's commit."""
+    await tx.execute(
+        "select invalidate(%(tenant)s, %(tags)s)", {"tenant": tenant, "tags": list(tags)}
+    )
+
+
+async def publish(shard: Shard) -> None:
+    """Tells at once what has been committed, for a process that does not run Invalidations."""
+    await shard.once(None, _PUBLISH, {"wanted": None})
+
+
+async def last(conn: Connection, tenant: UUID, tags: Sequence[str]) -> int:
+    """The last position at which one of these tags was made untrue; 0 for never."""
+    found = await conn.value(
+        """
+        select coalesce(max(position), 0) from cache_tag
+         where tenant_id = %(tenant)s and tag = any(%(tags)s)
+        """,
+        {"tenant": tenant, "tags": list(tags)},
+    )
+    return int(found)
+
+
+async def state(conn: Connection) -> dict[str, int]:
+    """What a shard knows of the caches: tags that were made untrue lately, writes that nobody has
+    told of yet, and what the CDN has not been told."""
+    row = await conn.one_or_none(
+        """
+        select (select count(*) from cache_tag), (select count(*) from cache_invalidation),
+               (select count(*) from cache_tag t, cdn_purge p where t.position > p.position)
+        """,
+        None,
+    )
+    names = ("tags_made_untrue", "writes_not_published", "tags_the_cdn_was_not_told")
+    return dict(zip(names, row or (0, 0, 0), strict=True))
 
 
 class Keeper(Protocol):

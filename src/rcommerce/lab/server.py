@@ -133,13 +133,13 @@ class Server:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Runs `rcommerce …` on the same shop."""
+    def command(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Runs `rcommerce …` on the same shop, with `more` in its environment."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
         return subprocess.run(  # noqa: S603
             [sys.executable, "-m", "rcommerce", *arguments],
             cwd=self.data_dir,
-            env=self.environment,
+            env={**self.environment, **more},
             capture_output=True,
             text=True,
             check=False,
