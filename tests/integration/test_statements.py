@@ -1,15 +1,18 @@
 """Every statement that the shop has sent in all the tests before names its tenant."""
 
 import re
+import time
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg
 import pytest
 from pglast.parser import ParseError
 
 import rcommerce
-from conftest import Fleet
+from conftest import Api, Fleet
 from rcommerce.database.tenancy import CONTROL_TABLES, SHARD_TABLES
+from rcommerce.lab.server import Server
 from tenancy import Checker, normalized, statements
 
 SOURCE = Path(rcommerce.__file__).parent
@@ -28,6 +31,7 @@ FILES = sorted(
 @pytest.fixture(scope="module")
 def sent(fleet: Fleet) -> list[str]:
     """Every statement of the shop's role, on each of its databases."""
+    keep_sessions_in_the_database(fleet)
     found: set[str] = set()
     for dsn in fleet.databases:
         with psycopg.connect(dsn) as connection:
@@ -38,6 +42,26 @@ def sent(fleet: Fleet) -> list[str]:
             )
             found |= {row[0] for row in rows}
     return sorted(found)
+
+
+def keep_sessions_in_the_database(fleet: Fleet) -> None:
+    """An instance of the fleet without Redis, for a login and a logout."""
+    given = {**fleet.shop.server.settings, "RCOMMERCE_CACHE__CACHE_TYPE": "Memory"}
+    given = {key: value for key, value in given.items() if "__REDIS_" not in key}
+    # Used a second ago is long enough to be noted.
+    given["RCOMMERCE_CACHE__SESSION_CACHE_TTL"] = "4"
+    with Server(fleet.shop.server.data_dir / "without-redis", settings=given) as server:
+        api = Api(server.url)
+        person = {"password": "correct horse battery", "first_name": "Ada", "last_name": "L"}
+        email = f"{uuid4().hex}@example.com"
+        made = api("POST", "/auth/register", {"email": email, **person}, 201)
+        token = made.headers["set-cookie"].partition("session=")[2].partition(";")[0]
+        browser = api.by(Cookie=f"session={token}", Origin=server.url)
+        time.sleep(1.1)
+        browser("GET", "/customers/me", expect=200)
+        listed = browser("GET", "/auth/sessions", expect=200).json()["sessions"]
+        browser("DELETE", f"/auth/sessions/{listed[0]['id']}", expect=204)
+        browser("GET", "/customers/me", expect=401)
 
 
 @pytest.fixture(scope="module")

@@ -90,6 +90,7 @@ class Furnished:
             "reservation_id": reserved["reservation_id"],
             "gateway_id": "test",
             "key": product["id"],
+            "session_id": self.customer.get("/auth/sessions")["sessions"][0]["id"],
         }
 
     def sums(self, dsns: list[str]) -> dict[str, Any]:
@@ -158,7 +159,8 @@ def _replaced(value: Any, ids: dict[str, str]) -> Any:
 def requests(document: Any, ids: dict[str, str]) -> Iterator[tuple[str, str, Any]]:
     """(method, path, body) of every operation, all ids being those of `ids`."""
     schemas = document["components"]["schemas"]
-    for path, operations in document["paths"].items():
+    # Those that log the caller out come last.
+    for path, operations in sorted(document["paths"].items(), key=lambda p: "/auth/" in p[0]):
         if not path.startswith("/api/v1/"):
             continue
         for method, operation in operations.items():

@@ -55,6 +55,11 @@ class Server:
         self.stop()
 
     @property
+    def settings(self) -> dict[str, str]:
+        """What was given."""
+        return dict(self._settings)
+
+    @property
     def environment(self) -> dict[str, str]:
         """What a command needs to work on the same shop."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RCOMMERCE_")}
