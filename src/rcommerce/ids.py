@@ -3,10 +3,10 @@
 import hashlib
 import secrets
 from datetime import date
+from random import getrandbits
 from uuid import UUID
 
 import uuid_utils.compat as uuid_utils
-from uuid_utils import uuid7
 
 # Crockford's base 32 (https://www.crockford.com/base32.html): no I, L, O or U to misread.
 _CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -18,8 +18,9 @@ def new_id() -> UUID:
 
 
 def new_name() -> bytes:
-    """The text of a new id, for what only needs a name: a tenth of the time."""
-    return str(uuid7()).encode()
+    """96 random bits in hexadecimal, for what only needs a name that no other has: a third of the
+    time of an id. No secret."""
+    return b"%024x" % getrandbits(96)
 
 
 def secret_token(size_bytes: int = 32) -> str:

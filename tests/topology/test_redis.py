@@ -1,5 +1,6 @@
 """The level that instances share: one fill for all, and what happens when Redis dies."""
 
+import json
 import threading
 import time
 from collections import Counter
@@ -8,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -87,7 +89,34 @@ def test_what_one_instance_has_read_the_others_need_not(
             assert httpx.get(server.url + path).json()["product"]["title"] == "Renamed"
         keys = [key.decode() for key in valkey.client().keys("rcommerce:product:*")]
         assert any(key.endswith(f":{path}}}") for key in keys), keys
+        looks_into_it(those.servers[0], path)
         assert all(valkey.client().ttl(key) <= 300 for key in keys)
+
+
+def looks_into_it(server: Server, path: str) -> None:
+    """What an operator sees of it by the commands."""
+
+    def told(*arguments: str) -> dict[str, Any]:
+        done = server.command("cache", *arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    product = path.rpartition("/")[2]
+    entry = told("inspect", path)
+    assert entry["is_true"]
+    assert f"product:{product}" in entry["tags"]
+    assert 0 < entry["ttl_s"] <= 300
+    assert told("purge", f"product:{product}") == {"purged": [f"product:{product}"]}
+    assert not told("inspect", path)["is_true"]
+    absent = server.command("cache", "inspect", "/api/v1/products/nothing")
+    assert absent.returncode == 1
+    assert "nothing is kept" in absent.stderr
+    found = told("stats", "--url", server.url)
+    assert found["redis"]["keys of product"] >= 1
+    assert found["memory"]["redis_hits"] + found["memory"]["redis_up"] > 0
+    doctor = server.command("doctor")
+    assert "Valkey 8" in doctor.stdout, doctor.stdout
 
 
 def test_a_thousand_who_miss_at_once_cost_one_query_in_the_whole_fleet(
@@ -216,6 +245,11 @@ def test_when_redis_dies_reads_go_on_and_all_comes_back(
         email = registered(those)
         signed_in = log_in(those, email)
         assert signed_in.status_code == 200
+        # Any instance serves any request.
+        cookies = {"session": signed_in.cookies["session"]}
+        for server in those.servers:
+            mine = httpx.get(f"{server.url}/api/v1/customers/me", cookies=cookies)
+            assert mine.json()["customer"]["email"] == email
         with load(those, products) as found:
             eventually(lambda: found.shared > 200)
             valkey.kill() if how == "killed" else valkey.process.freeze()
@@ -229,7 +263,6 @@ def test_when_redis_dies_reads_go_on_and_all_comes_back(
             token = {"Authorization": f"Bearer {signed_in.json()['access_token']}"}
             mine = httpx.get(f"{those.servers[1].url}/api/v1/customers/me", headers=token)
             assert mine.status_code == 200
-            cookies = {"session": signed_in.cookies["session"]}
             path = f"{those.servers[1].url}/api/v1"
             assert httpx.get(f"{path}/customers/me", cookies=cookies).status_code == 503
             assert httpx.get(f"{path}/products", cookies=cookies).status_code == 200

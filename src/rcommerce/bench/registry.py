@@ -56,6 +56,11 @@ BENCHMARKS = {
         f"ratio ≥ {shared.BARS['read-redis']}",
         partial(_in_shop, hot.PRODUCTS, shared.read_redis),
     ),
+    "redis-away": Benchmark(
+        "product detail while Redis is dead, against without Redis in the settings",
+        f"ratio ≥ {shared.BARS['redis-away']}",
+        partial(_in_shop, hot.PRODUCTS, shared.redis_away),
+    ),
     "stampede": Benchmark(
         "1,000 misses at once on two instances: one query; p99 against 3 cold reads and queueing",
         f"1 query, ratio ≤ {shared.BARS['stampede']:g}",

@@ -1,4 +1,4 @@
-"""read-redis, stampede: the level that instances share."""
+"""read-redis, redis-away, stampede: the level that instances share."""
 
 import asyncio
 import select
@@ -24,7 +24,7 @@ from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.server import Server
 from rcommerce.lab.valkey import Valkey
 
-BARS = {"read-redis": 0.5, "stampede": 1.0}
+BARS = {"read-redis": 0.5, "redis-away": 0.9, "stampede": 1.0}
 NO_MEMORY = {"RCOMMERCE_CACHE__MAX_SIZE_MB": "0"}
 MISSES = 1_000
 BURSTS = 7
@@ -56,6 +56,34 @@ def read_redis(bench: Bench) -> Result:
         "body_bytes": size,
     }
     return report.against("read-redis", "requests/s", BARS["read-redis"], values, ceilings, details)
+
+
+def redis_away(bench: Bench) -> Result:
+    """Products from PostgreSQL while Redis is dead, against without one in the settings."""
+    products = [str(row[0]) for row in bench.query("select id from product order by id")]
+    requests = [get(f"/api/v1/products/{product}") for product in products]
+    values, ceilings = [], []
+    with ExitStack() as stack:
+        valkey = Valkey(bench.folder / "valkey")  # never started
+        side = stack.enter_context(bench.server({**settings.redis(valkey), **NO_MEMORY}))
+        plain = stack.enter_context(bench.server(NO_MEMORY))
+        for number in range(hot.ROUNDS + 1):
+            bench.tell(f"round {number} of {hot.ROUNDS}" if number else "warming up")
+            value = hot.load(side.port, requests, 200, hot.SECONDS)
+            ceiling = hot.load(plain.port, requests, 200, hot.SECONDS)
+            if number:
+                values.append(value)
+                ceilings.append(ceiling)
+    more_ms = median(
+        1000 / value - 1000 / ceiling for value, ceiling in zip(values, ceilings, strict=True)
+    )
+    details = {
+        "ceiling_is": "the same server with no Redis in its settings",
+        "connections": hot.CONNECTIONS,
+        "more_ms_a_request": round(more_ms, 4),
+    }
+    bar = BARS["redis-away"]
+    return report.against("redis-away", "requests/s", bar, values, ceilings, details)
 
 
 async def _gets(port: int, keys: list[str], seconds: float) -> float:

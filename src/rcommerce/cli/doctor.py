@@ -1,5 +1,6 @@
 """rcommerce doctor: is everything that the settings name there, and does it fit together."""
 
+import asyncio
 import json
 from dataclasses import asdict
 from typing import Annotated
@@ -8,10 +9,13 @@ import typer
 from rich.table import Table
 
 from rcommerce.app import worker_count
+from rcommerce.cache.redis import Redis, RedisAway
 from rcommerce.cli.session import ConfigFile, Json, out
 from rcommerce.cli.session import settings as read_settings
 from rcommerce.database.doctor import Finding, examine
+from rcommerce.settings.schema import Cache
 
+OLDEST_REDIS = (6, 2)  # GETEX; Valkey says that it is Redis 7.2
 SIGNS = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "fault": "[red]✗[/red]"}
 
 
@@ -38,6 +42,8 @@ def doctor(
         found = [Finding("ok", "the database", "is embedded: this process starts and sizes it")]
     else:
         found = list(examine(settings.database, worker_count(settings), instances))
+    if settings.cache.cache_type == "Redis":
+        found += asyncio.run(_redis(settings.cache))
     if as_json:
         print(json.dumps({"findings": [asdict(each) for each in found]}))
     else:
@@ -48,3 +54,35 @@ def doctor(
         out.print(table)
     if any(each.state == "fault" for each in found):
         raise typer.Exit(1)
+
+
+async def _redis(settings: Cache) -> list[Finding]:
+    """Whether Redis answers, is new enough, and will not throw sessions away."""
+    redis, about = Redis(settings), "Redis"
+    try:
+        nodes = await redis.about()
+    except RedisAway as away:
+        advice = "the shop works without; logins by cookie ask to try again"
+        return [Finding("fault", about, f"does not answer: {away}", advice)]
+    finally:
+        await redis.close()
+    found = []
+    for name, facts in nodes.items():
+        version, policy = facts["version"], facts["policy"]
+        what = f"{about} {name}"
+        if version < OLDEST_REDIS:
+            needed = "6.2 or newer is needed"
+            found.append(Finding("fault", what, f"is {facts['shown']}: {needed}"))
+        elif policy.startswith("allkeys"):
+            found.append(
+                Finding(
+                    "warning",
+                    what,
+                    f"drops sessions, too, when it is full (maxmemory-policy {policy})",
+                    "set maxmemory-policy to volatile-lfu, and maxmemory so that it is not reached",
+                )
+            )
+        else:
+            memory = f"{facts['used_mb']:.0f} MB in use"
+            found.append(Finding("ok", what, f"answers: {facts['shown']}, {memory}, {policy}"))
+    return found

@@ -21,6 +21,7 @@ from rcommerce.cache.sources import Sources
 from rcommerce.commerce.strategies import Mailer, PaymentGateway, ShippingProvider
 from rcommerce.database import Cluster, Connection, Freshness, Home, TenantFenced, TenantMoved
 from rcommerce.database.connection import Params
+from rcommerce.database.shard import Reading
 from rcommerce.database.writing import Writing
 from rcommerce.errors import Forbidden, Unauthenticated, Unavailable
 from rcommerce.rate_limits import Limits
@@ -243,22 +244,20 @@ class Shop:
         has written, or writes.
         """
         shared, shelf = self.services.shared, self.services.shelves.get(self.home.shard)
+        is_write = self.connection is not None or self.freshness is Freshness.LATEST
         if (
-            shared is None
+            is_write
+            or shared is None
             or shelf is None
-            or self.freshness is Freshness.LATEST
             or not (shelf.fence.is_live and self.read_position < shelf.fence.horizon)
         ):
-            async with self.read() as conn:
+            async with self.read() if is_write else self._read_fresh() as conn:
                 return await read(conn)
         fence, home = shelf.fence, self.home
 
         async def make() -> Entry:
             sources, era = Sources(), fence.era
-            reading = self.services.cluster.read(
-                home, Freshness.FRESH, self.read_position, sources.read_at
-            )
-            async with reading as conn:
+            async with self._read_fresh(sources.read_at) as conn:
                 found = await read(conn)
             return Entry(era, sources.position, [tag], found or b"")
 
@@ -276,6 +275,10 @@ class Shop:
             for name in names:
                 key = self._kept_key(self.services.shared, namespace, name)
                 await self.services.shared.forget(key)
+
+    def _read_fresh(self, seen: Callable[[int], None] | None = None) -> Reading:
+        """From the primary, as long as there is one."""
+        return self.services.cluster.read(self.home, Freshness.FRESH, self.read_position, seen)
 
     def _kept_key(self, shared: Shared, namespace: str, name: str) -> str:
         return shared.key(namespace, f"{self.tenant.id}.{self.tenant.epoch}:{name}")

@@ -3,13 +3,15 @@
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
-from litestar import get
+from litestar import Request, get
 from litestar.exceptions import NotFoundException
 from litestar.response.base import ASGIResponse
 
 from rcommerce import __version__
 from rcommerce.commerce.parameters import IfNoneMatch
+from rcommerce.http import ranges
 
 STATIC = Path(__file__).parent / "static"
 ASSETS = {
@@ -48,8 +50,23 @@ async def docs(if_none_match: IfNoneMatch = None) -> ASGIResponse:
 
 
 @get("/docs/{name:str}", include_in_schema=False)
-async def asset(name: str, if_none_match: IfNoneMatch = None) -> ASGIResponse:
-    """A file of the pages."""
+async def asset(request: Request[Any, Any, Any], name: str) -> ASGIResponse:
+    """A file of the pages, or a part of it."""
     if name not in ASSETS:
         raise NotFoundException
-    return unchanging(_asset(name), ASSETS[name], if_none_match)
+    body, media_type, headers = _asset(name), ASSETS[name], request.headers
+    whole = unchanging(body, media_type, headers.get("if-none-match"))
+    whole.headers["Accept-Ranges"] = "bytes"
+    tag = whole.headers["etag"]
+    part = ranges.wanted(len(body), headers.get("range"), headers.get("if-range"), tag)
+    if part is None or whole.status_code == 304:
+        return whole
+    if not part:
+        return ASGIResponse(status_code=416, headers={"Content-Range": f"bytes */{len(body)}"})
+    shown = f"bytes {part.start}-{part.stop - 1}/{len(body)}"
+    return ASGIResponse(
+        body=body[part.start : part.stop],
+        status_code=206,
+        media_type=media_type,
+        headers={**dict(whole.headers), "Content-Range": shown},
+    )

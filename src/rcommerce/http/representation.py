@@ -22,24 +22,31 @@ _negotiated: dict[bytes, str] = {}
 
 
 class Variant:
-    """A page in one encoding. `whole` and `unchanged` are the headers of 200 and 304, but for those
-    of the moment."""
+    """A page in one encoding. `whole` and `unchanged` are the headers of 200 and 304 at the age of
+    `second`, but for those of the request."""
 
-    __slots__ = ("body", "etag", "unchanged", "whole")
+    __slots__ = ("_unchanged", "_whole", "body", "etag", "second", "unchanged", "whole")
 
     def __init__(self, page: Page, encoding: str) -> None:
         self.body = _encoded(page.body, encoding)
         suffix = f"-{encoding}" if encoding != "identity" else ""
         self.etag = f'"{page.etag}{suffix}"'.encode()
         headers: Headers = [(b"etag", self.etag), *page.headers]
-        self.unchanged = [each for each in headers if each[0] not in _OF_WHOLE]
-        self.whole: Headers = [
+        self._unchanged = [each for each in headers if each[0] not in _OF_WHOLE]
+        self._whole: Headers = [
             (b"content-type", page.media_type.encode()),
             (b"content-length", str(len(self.body)).encode()),
             *headers,
         ]
         if encoding != "identity":
-            self.whole.append((b"content-encoding", encoding.encode()))
+            self._whole.append((b"content-encoding", encoding.encode()))
+        self.grow(0)
+
+    def grow(self, second: int) -> None:
+        """Sets the age, in seconds."""
+        age = (b"age", b"%d" % max(0, second))
+        self.second = second
+        self.whole, self.unchanged = [*self._whole, age], [*self._unchanged, age]
 
 
 def negotiated(accept: bytes) -> str:

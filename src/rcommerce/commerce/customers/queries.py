@@ -21,8 +21,8 @@ _CREDENTIALS = (
 )
 _SESSION = """
 select customer_id, role, token_version, user_agent, address,
-       extract(epoch from created_at)::float8 as created_at,
-       extract(epoch from seen_at)::float8 as seen_at
+       date_part('epoch', created_at) as created_at,
+       date_part('epoch', seen_at) as seen_at
   from session"""
 _SESSION_HOLDS = """seen_at > now() - make_interval(secs => %(ttl_s)s)
    and created_at > now() - make_interval(secs => %(longest_s)s)"""
@@ -211,7 +211,7 @@ async def sessions(
     rows = await conn.all(
         f"""
         select s.token_hash, s.customer_id, s.role, s.token_version, s.user_agent, s.address,
-               extract(epoch from s.created_at)::float8, extract(epoch from s.seen_at)::float8
+               date_part('epoch', s.created_at), date_part('epoch', s.seen_at)
           from session s
          where (s.tenant_id, s.customer_id) = (%(tenant)s, %(customer)s) and {_SESSION_HOLDS}
         """,

@@ -201,6 +201,9 @@ async def require_standing(shop: Shop) -> None:
     if proof is None or customer is None:
         return
     state = await _standing(shop, customer)
+    if state is None:  # gone, or the shop has moved and this process had not heard of it
+        await shop.relocate()
+        state = await _standing(shop, customer)
     if (
         state is None
         or state.token_version != proof.token_version
