@@ -27,6 +27,7 @@ from rcommerce.settings.schema import Cache
 
 PROBE_EVERY_S = 0.25
 PORT = 6379
+AT_ONCE = 2  # messages under way that ask for values
 T = TypeVar("T")
 Commands = Any  # of redis-py: its async clients have no common type for what their commands return
 log = structlog.get_logger()
@@ -83,6 +84,9 @@ class Redis:
         self._current = 0
         self._client: Commands = None
         self._breakers: dict[str, Breaker] = {}
+        self._wanted: dict[str, asyncio.Future[bytes | None]] = {}
+        self._under_way = 0
+        self._tasks: set[asyncio.Task[None]] = set()
         self.is_cluster = settings.redis_cluster
 
     @property
@@ -97,9 +101,7 @@ class Redis:
 
     async def ask(self, key: str, call: Callable[[Commands], Awaitable[T]]) -> T:
         """What `call` gets from the server that has `key`. Raises RedisAway."""
-        breaker = self._breaker(self._name(key))
-        if breaker.is_open:
-            raise RedisAway(breaker.cause)
+        breaker = self._require_up(key)
         async with self._turn:
             if breaker.is_open:  # it opened while this request waited for its turn
                 raise RedisAway(breaker.cause)
@@ -120,8 +122,46 @@ class Redis:
             key, lambda commands: getattr(commands, method)(key, *arguments, **options)
         )
 
+    async def get(self, key: str) -> bytes | None:
+        """The value of a key. While a request is under way, those who come meanwhile wait and then
+        ask together: a message for many costs little more than one for each. Raises RedisAway."""
+        if self.is_cluster:  # whose keys are on many servers
+            found: bytes | None = await self.call("get", key)
+            return found
+        self._require_up(key)
+        future = self._wanted.get(key)
+        if future is None:
+            future = self._wanted[key] = asyncio.get_running_loop().create_future()
+            if self._under_way < AT_ONCE:
+                self._under_way += 1
+                task = asyncio.create_task(self._get_wanted())
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(future)
+
+    async def _get_wanted(self) -> None:
+        """Asks for what is wanted until nothing is."""
+        try:
+            while self._wanted:
+                wanted, self._wanted = self._wanted, {}
+                try:
+                    values = await self.call("mget", *wanted)
+                    for future, value in zip(wanted.values(), values, strict=True):
+                        future.set_result(value)
+                except RedisAway as away:
+                    for future in wanted.values():
+                        future.set_exception(away)
+                        future.exception()  # whoever asked may be gone
+                finally:
+                    for future in wanted.values():
+                        future.cancel()  # where this task was cancelled itself
+        finally:
+            self._under_way -= 1
+
     async def run(self) -> None:
         """Looks after what is away, for as long as the process lives."""
+        with contextlib.suppress(RedisAway):  # the first request need not wait to be connected
+            await self.call("get", f"{self.prefix}probe")
         while True:
             await asyncio.sleep(PROBE_EVERY_S)
             for name, breaker in list(self._breakers.items()):
@@ -157,6 +197,13 @@ class Redis:
             raise RedisAway(_cause(error, 5.0)) from error
 
     # Who answers --------------------------------------------------------------------------------
+
+    def _require_up(self, key: str) -> Breaker:
+        """The breaker of the server that has a key. Raises RedisAway where it is open."""
+        breaker = self._breaker(self._name(key))
+        if breaker.is_open:
+            raise RedisAway(breaker.cause)
+        return breaker
 
     def _breaker(self, name: str) -> Breaker:
         found = self._breakers.get(name)
@@ -222,7 +269,7 @@ class Redis:
         options: dict[str, Any] = {
             "username": address.username,
             "password": address.password,
-            "socket_timeout": self._timeout_s,
+            "socket_timeout": None,  # `ask` has the deadline; a second one costs a task each time
             "socket_connect_timeout": self._timeout_s,
             "retry": Retry(NoBackoff(), 0),  # a retry is the caller's to decide
             "protocol": 2,

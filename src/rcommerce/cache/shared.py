@@ -23,7 +23,7 @@ from rcommerce.cache.redis import Redis, RedisAway
 FORMAT = 1  # of entries, and of the answers in them: another release with another one has its own
 LONGEST_S = 3600  # the seed's: nothing stays longer
 LEASE_MS = 3000  # for how long the others wait for one who may have died
-WAIT_S = (0.003, 0.012)  # between two looks at what another one is making
+WAIT_S = (0.001, 0.004)  # between two looks at what another one is making
 LONGEST_KEY = 400
 ERA, HEAD = 8, 28  # bytes of an entry that name its era, and that with its position
 # KEYS: the entry, its lease. ARGV: who asks, ms, the head of an entry that he cannot use.
@@ -112,7 +112,7 @@ class Shared:
         where it is an Entry."""
         begun = time.perf_counter()
         try:
-            raw = await self.redis.call("get", key)
+            raw: bytes | int | None = await self.redis.get(key)
             me, untrue = b"", b""
             while True:
                 if raw is not None and not isinstance(raw, int):

@@ -7,7 +7,7 @@ passes through, and so does a client whose own last write is not known here yet.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -68,8 +68,24 @@ class Place:
         return f"{self.tenant.id}.{self.tenant.epoch}:{path}{'?' if query else ''}{query}"
 
 
-Flight = tuple[float, "asyncio.Task[Page | Answer]"]
 NAMESPACE = "product"  # in Redis
+
+
+class Flight:
+    """The making of a page, for all who wait for it: one who gives up ends it for nobody."""
+
+    __slots__ = ("_landed", "begun", "task")
+
+    def __init__(self, making: Coroutine[Any, Any, Page | Answer]) -> None:
+        self.begun = now()
+        self.task = asyncio.create_task(making)
+        self._landed = asyncio.Event()  # to wait for it is half of what a shield would cost
+        self.task.add_done_callback(lambda _: self._landed.set())
+
+    async def made(self) -> Page | Answer:
+        """What has come of it."""
+        await self._landed.wait()
+        return self.task.result()
 
 
 class PageCache:
@@ -128,7 +144,7 @@ class PageCache:
         key = b"%b%b %b" % (place.prefix, query, scope["path"].encode())
         page, moment = self._get(key), now()
         if page is None or not place.shelf.fence.is_live:
-            made = await asyncio.shield(self._flight(key, place, scope))
+            made = await self._flight(key, place, scope).made()
             if isinstance(made, Page):
                 page, status = made, _SHARED if made.is_shared else _MISS
             elif made.status == 503 and page is not None:
@@ -216,20 +232,19 @@ class PageCache:
 
     # Filling ------------------------------------------------------------------------------------
 
-    def _flight(self, key: bytes, place: Place, scope: HTTPScope) -> "asyncio.Task[Page | Answer]":
-        """The making of a page, which all who miss it wait for together."""
+    def _flight(self, key: bytes, place: Place, scope: HTTPScope) -> "Flight":
+        """The making of a page, joined by whoever misses it meanwhile."""
         found = self._flights.get(key)
-        if found is not None and (place.shelf.fence.is_live or now() < found[0] + JOIN_S):
-            return found[1]
-        task = asyncio.create_task(self._make(key, place, scope))
-        flight = self._flights[key] = (now(), task)
+        if found is not None and (place.shelf.fence.is_live or now() < found.begun + JOIN_S):
+            return found
+        flight = self._flights[key] = Flight(self._make(key, place, scope))
 
         def landed(_: object) -> None:
             if self._flights.get(key) is flight:
                 del self._flights[key]
 
-        task.add_done_callback(landed)
-        return task
+        flight.task.add_done_callback(landed)
+        return flight
 
     async def _make(self, key: bytes, place: Place, scope: HTTPScope) -> Page | Answer:
         """A page as Redis has it, or made anew; an answer where it is none to keep."""

@@ -105,7 +105,7 @@ class Cache(Section):
     redis_url: str | None = None
     redis_cluster: bool = False
     redis_pool_size: Positive = 10
-    redis_timeout_ms: Positive = 200
+    redis_timeout_ms: Positive = 500
     redis_ca_file: Path | None = None
     key_prefix: str = "rcommerce:"
     max_size_mb: NotNegative = 100
