@@ -47,26 +47,35 @@ def not_modified(bench: Bench) -> Result:
 
 
 def _run(bench: Bench, name: str, path: str, *, conditional: bool = False) -> Result:
-    values, ceilings = [], []
     with bench.server() as server:
         request, status = get(path), 200
         size, etag = asked(server.port, request)
         if conditional:
             request, status, size = get(path, f"If-None-Match: {etag}\r\n"), 304, 0
         with _constant(bench, status, size) as port:
-            for number in range(ROUNDS + 1):
-                bench.tell(f"round {number} of {ROUNDS}" if number else "warming up")
-                value = load(server.port, [request], status, SECONDS)
-                ceiling = load(port, [get("/")], status, SECONDS)
-                if number:
-                    values.append(value)
-                    ceilings.append(ceiling)
+            values, ceilings = in_turn(
+                bench,
+                lambda: load(server.port, [request], status, SECONDS),
+                lambda: load(port, [get("/")], status, SECONDS),
+            )
     details = {
         "ceiling_is": "the same HTTP server with a constant of the same size",
         "connections": CONNECTIONS,
         "body_bytes": size,
     }
     return report.against(name, "requests/s", BARS[name], values, ceilings, details)
+
+
+def in_turn(
+    bench: Bench, value: Callable[[], float], ceiling: Callable[[], float]
+) -> tuple[list[float], list[float]]:
+    """Measures both sides in turn, after a round to warm up."""
+    values, ceilings = [], []
+    for number in range(ROUNDS + 1):
+        bench.tell(f"round {number} of {ROUNDS}" if number else "warming up")
+        values.append(value())
+        ceilings.append(ceiling())
+    return values[1:], ceilings[1:]
 
 
 def asked(port: int, request: bytes, status: str = "rcommerce; hit") -> tuple[int, str]:

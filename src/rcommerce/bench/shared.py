@@ -35,7 +35,6 @@ def read_redis(bench: Bench) -> Result:
     """Products out of Redis, process memory off, against a bare loop of the same client."""
     products = [str(row[0]) for row in bench.query("select id from product order by id")]
     requests = [get(f"/api/v1/products/{product}") for product in products]
-    values, ceilings = [], []
     with ExitStack() as stack:
         valkey = stack.enter_context(Valkey(bench.folder / "valkey"))
         server = stack.enter_context(bench.server({**settings.redis(valkey), **NO_MEMORY}))
@@ -43,13 +42,11 @@ def read_redis(bench: Bench) -> Result:
             size, _ = hot.asked(server.port, request, HIT)
         keys = [key.decode() for key in valkey.client().keys("rcommerce:product:*")]
         command = python("rcommerce.bench.shared", str(valkey.port), str(hot.SECONDS))
-        for number in range(hot.ROUNDS + 1):
-            bench.tell(f"round {number} of {hot.ROUNDS}" if number else "warming up")
-            value = hot.load(server.port, requests, 200, hot.SECONDS)
-            ceiling = float(run_pinned(bench, command, stdin="\n".join(keys)))
-            if number:
-                values.append(value)
-                ceilings.append(ceiling)
+        values, ceilings = hot.in_turn(
+            bench,
+            lambda: hot.load(server.port, requests, 200, hot.SECONDS),
+            lambda: float(run_pinned(bench, command, stdin="\n".join(keys))),
+        )
     details = {
         "ceiling_is": "a loop of GETs by the same client of Redis, of the same values",
         "connections": hot.CONNECTIONS,
@@ -62,18 +59,15 @@ def redis_away(bench: Bench) -> Result:
     """Products from PostgreSQL while Redis is dead, against without one in the settings."""
     products = [str(row[0]) for row in bench.query("select id from product order by id")]
     requests = [get(f"/api/v1/products/{product}") for product in products]
-    values, ceilings = [], []
     with ExitStack() as stack:
         valkey = Valkey(bench.folder / "valkey")  # never started
         side = stack.enter_context(bench.server({**settings.redis(valkey), **NO_MEMORY}))
         plain = stack.enter_context(bench.server(NO_MEMORY))
-        for number in range(hot.ROUNDS + 1):
-            bench.tell(f"round {number} of {hot.ROUNDS}" if number else "warming up")
-            value = hot.load(side.port, requests, 200, hot.SECONDS)
-            ceiling = hot.load(plain.port, requests, 200, hot.SECONDS)
-            if number:
-                values.append(value)
-                ceilings.append(ceiling)
+        values, ceilings = hot.in_turn(
+            bench,
+            lambda: hot.load(side.port, requests, 200, hot.SECONDS),
+            lambda: hot.load(plain.port, requests, 200, hot.SECONDS),
+        )
     more_ms = median(
         1000 / value - 1000 / ceiling for value, ceiling in zip(values, ceilings, strict=True)
     )

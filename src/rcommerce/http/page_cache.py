@@ -74,18 +74,13 @@ NAMESPACE = "product"  # in Redis
 class Flight:
     """The making of a page, for all who wait for it: one who gives up ends it for nobody."""
 
-    __slots__ = ("_landed", "begun", "task")
+    __slots__ = ("begun", "landed", "task")
 
     def __init__(self, making: Coroutine[Any, Any, Page | Answer]) -> None:
         self.begun = now()
         self.task = asyncio.create_task(making)
-        self._landed = asyncio.Event()  # to wait for it is half of what a shield would cost
-        self.task.add_done_callback(lambda _: self._landed.set())
-
-    async def made(self) -> Page | Answer:
-        """What has come of it."""
-        await self._landed.wait()
-        return self.task.result()
+        self.landed = asyncio.Event()  # to wait for it is half of what a shield would cost
+        self.task.add_done_callback(lambda _: self.landed.set())
 
 
 class PageCache:
@@ -144,7 +139,9 @@ class PageCache:
         key = b"%b%b %b" % (place.prefix, query, scope["path"].encode())
         page, moment = self._get(key), now()
         if page is None or not place.shelf.fence.is_live:
-            made = await self._flight(key, place, scope).made()
+            flight = self._flight(key, place, scope)
+            await flight.landed.wait()
+            made = flight.task.result()
             if isinstance(made, Page):
                 page, status = made, _SHARED if made.is_shared else _MISS
             elif made.status == 503 and page is not None:

@@ -15,9 +15,8 @@ WAYS_TO_ASK = 32  # Accept-Encoding headers that a page remembers the answer to
 # A browser asks each time, and mostly gets a 304; a CDN keeps it, and is told when it is untrue.
 CACHE_CONTROL = "max-age=0, s-maxage={ttl}, stale-while-revalidate=60, stale-if-error=86400"
 VARY = b"Accept-Encoding, Authorization, X-Tenant-ID, X-Consistency-Token"
-_OF_WHOLE = frozenset(
-    {b"cache-tag", b"surrogate-key"}
-)  # a 304 needs no more than RFC 9110 asks for
+# A 304 has no more than RFC 9110 section 15.4.5 asks for: the client has the rest.
+_OF_WHOLE = frozenset({b"cache-tag", b"surrogate-key", b"access-control-expose-headers"})
 _negotiated: dict[bytes, str] = {}
 
 
