@@ -49,6 +49,7 @@ from rcommerce.http import body, idempotency, metrics, openapi, operations, page
 from rcommerce.http.entry import Entry
 from rcommerce.http.page_cache import PageCache
 from rcommerce.http.problems import HANDLERS
+from rcommerce.http.rate_limiting import RateLimiting
 from rcommerce.http.shop import ShopMiddleware, provide_cart_token, provide_shop
 from rcommerce.rate_limits import Limits
 from rcommerce.settings import Settings, load
@@ -72,7 +73,8 @@ def build(settings: Settings) -> ASGIApp:
     """The application. Its database must be there and migrated."""
     memory = Memory(settings.cache.max_size_mb * 1024 * 1024, settings.cache.product_cache_ttl)
     services = make_services(settings, memory=memory if settings.cache.enabled else None)
-    middleware = ShopMiddleware(services)
+    rates = RateLimiting(settings, services.limits)
+    middleware = ShopMiddleware(services, rates)
     api = Router(
         "/api/v1",
         route_handlers=[
@@ -114,7 +116,7 @@ def build(settings: Settings) -> ASGIApp:
         logging_config=None,
     )
     _prepare(app)
-    front = PageCache(Entry(app), services, memory, services.shelves, cors)
+    front = PageCache(Entry(app), services, memory, services.shelves, cors, rates)
     return front if settings.cache.enabled else Entry(app)
 
 

@@ -109,6 +109,30 @@ def test_what_a_client_writes_into_x_forwarded_for_is_not_believed(limited: Limi
     assert limited.ask("1.2.3.4, 192.0.2.5").status_code == 429
 
 
+def test_what_memory_has_is_free_and_a_refusal_is_its_clients_alone(limited: Limited) -> None:
+    server = limited.servers[0]
+
+    def get(query: int, address: str) -> httpx.Response:
+        url = f"{server.url}/api/v1/products?per_page={query}"
+        return httpx.get(url, headers={"X-Forwarded-For": address}, timeout=30)
+
+    eventually(
+        lambda: get(1, "198.51.100.7") and "hit" in get(1, "198.51.100.7").headers["cache-status"]
+    )
+    found = Counter(get(query, "192.0.2.20").status_code for query in range(2, 40))
+    assert found == {200: 30, 429: 8}
+    refused = get(50, "192.0.2.20")
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+    assert "retry-after" in refused.headers
+    assert "cache-control" in refused.headers
+    assert get(50, "192.0.2.21").status_code == 200
+    # What is in memory costs nothing, and has nothing in it that is of one client.
+    again = get(50, "192.0.2.20")
+    assert again.status_code == 200
+    assert "ratelimit" not in again.headers
+    assert get(50, "203.0.113.9").status_code in (200, 403)
+
+
 def test_without_redis_each_process_counts_for_itself_and_none_fails(limited: Limited) -> None:
     limited.valkey.process.freeze()
     try:

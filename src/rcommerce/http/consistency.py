@@ -11,17 +11,16 @@ from rcommerce.commerce.shop import FROM_REPLICAS, Shop
 from rcommerce.database import Freshness
 from rcommerce.database.consistency import COOKIE, COOKIE_AGE_S, HEADER, Token, Tokens
 from rcommerce.errors import Invalid
-from rcommerce.http.identity import cookie
+from rcommerce.http.identity import SAFE, cookie
 from rcommerce.settings import Settings
 
 SOURCES = "rcommerce.sources"  # the key of a scope whose answer is to be kept
-READS = frozenset({"GET", "HEAD"})
 
 
 def is_shared_read(scope: HTTPScope) -> bool:
     """Whether this reads what is everybody's. (A read of one's own may write: a customer's cart is
     made when it is first looked at.)"""
-    return scope["method"] in READS and scope["route_handler"].opt.get(FROM_REPLICAS, False)
+    return scope["method"] in SAFE and scope["route_handler"].opt.get(FROM_REPLICAS, False)
 
 
 async def prepare(shop: Shop, tokens: Tokens, scope: HTTPScope, headers: Mapping[str, str]) -> None:
@@ -30,7 +29,7 @@ async def prepare(shop: Shop, tokens: Tokens, scope: HTTPScope, headers: Mapping
     Whatever writes reads from the primary. A read with a token goes to a server that has replayed
     its position; one without to any replica, where the route allows that.
     """
-    if scope["method"] not in READS:
+    if scope["method"] not in SAFE:
         return
     if isinstance(sources := scope.get(SOURCES), Sources):
         # To be kept for all: whoever has a token of his own is not served from here.

@@ -4,12 +4,12 @@ import re
 from typing import Any, TypeGuard
 from urllib.parse import unquote_to_bytes
 
-import msgspec
 from litestar.enums import HttpMethod
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from rcommerce import ids
-from rcommerce.http.problems import MEDIA_TYPE, document
+from rcommerce.errors import Invalid
+from rcommerce.http import problems
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{8,128}")
 
@@ -62,7 +62,8 @@ class Entry:
 
         fault = _address_fault(scope)
         if fault is not None:
-            await _refuse(named, fault)
+            refused = Invalid(f"the {fault} must be text in UTF-8 without NUL")
+            await problems.give(named, refused, "")
             return
         await self.app(scope, receive, named)
 
@@ -81,22 +82,3 @@ def _address_fault(scope: Any) -> str | None:
         except UnicodeDecodeError:
             return "query"
     return None
-
-
-async def _refuse(send: Send, part: str) -> None:
-    body = msgspec.json.encode(
-        document(
-            status=400,
-            title="Invalid request",
-            detail=f"the {part} must be text in UTF-8 without NUL",
-            code="validation_failed",
-            instance="",
-        )
-    )
-    headers = [
-        (b"content-type", MEDIA_TYPE.encode()),
-        (b"content-length", str(len(body)).encode()),
-        (b"cache-control", b"no-store"),
-    ]
-    await send({"type": "http.response.start", "status": 400, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -14,6 +14,7 @@ from rcommerce.errors import Invalid, Unauthenticated
 from rcommerce.settings import Settings
 
 CART_COOKIE = "cart_token"
+SAFE = frozenset({"GET", "HEAD"})
 
 
 async def identify(services: Services, headers: Mapping[str, str]) -> Shop:
@@ -57,9 +58,13 @@ async def _caller(services: Services, authorization: str | None) -> tuple[UUID |
     return tokens.read(services.jwt_secret, credentials)
 
 
-def cart_token(settings: Settings, headers: Mapping[str, str]) -> str | None:
-    """A guest's cart token: the X-Cart-Token header, or the cookie of a page of the same origin."""
-    return headers.get("x-cart-token") or cookie(settings, headers, CART_COOKIE)
+def cart_token(settings: Settings, method: str, headers: Mapping[str, str]) -> str | None:
+    """A guest's cart token: the X-Cart-Token header, or the cookie; for a change only where a page
+    of ours has sent that."""
+    given = headers.get("x-cart-token")
+    if given is None and (method in SAFE or is_own_page(settings, headers)):
+        given = cookie(settings, headers, CART_COOKIE)
+    return given
 
 
 def cookie(settings: Settings, headers: Mapping[str, str], name: str) -> str | None:
@@ -85,3 +90,11 @@ def same_origin(settings: Settings, headers: Mapping[str, str]) -> bool:
         return True
     cors = settings.server.cors
     return cors.enabled and cors.allow_credentials and origin in cors.allowed_origins
+
+
+def is_own_page(settings: Settings, headers: Mapping[str, str]) -> bool:
+    """Whether a page of ours has sent this for sure, by a header that browsers add themselves and
+    no script can set (OWASP, Cross-Site Request Forgery Prevention)."""
+    if headers.get("origin") is not None:
+        return same_origin(settings, headers)
+    return headers.get("sec-fetch-site") in ("same-origin", "none")

@@ -20,13 +20,15 @@ from rcommerce.cache.pages import Memory, Page, Shelf
 from rcommerce.cache.shared import Entry
 from rcommerce.cache.sources import Sources
 from rcommerce.cdn.tags import cdn_tags
-from rcommerce.commerce.shop import Services, Tenant
+from rcommerce.commerce.shop import NOBODY, Services, Tenant
 from rcommerce.database.consistency import COOKIE, Tokens
 from rcommerce.errors import Problem
-from rcommerce.http import consistency
+from rcommerce.http import consistency, problems
 from rcommerce.http.answer import Answer
+from rcommerce.http.clients import client
 from rcommerce.http.entry import request_id
-from rcommerce.http.identity import by_host
+from rcommerce.http.identity import SAFE, by_host
+from rcommerce.http.rate_limiting import RateLimiting
 from rcommerce.http.representation import (
     CACHE_CONTROL,
     VARY,
@@ -34,6 +36,7 @@ from rcommerce.http.representation import (
     variant,
 )
 from rcommerce.http.sessions import OF_STAFF
+from rcommerce.rate_limits import networks
 
 PUBLIC = ("/api/v1/products", "/api/v1/collections", "/api/v1/categories")
 ATTEMPTS = 3  # to read something newer than what was made untrue meanwhile
@@ -93,8 +96,11 @@ class PageCache:
         memory: Memory,
         shelves: Mapping[str, Shelf],
         cors: CORSConfig | None,
+        rates: RateLimiting,
     ) -> None:
         self._app = app
+        self._rates = rates
+        self._trusted = networks(services.settings.server.trusted_proxies)
         self._services = services
         self.memory = memory
         self._get: Callable[[bytes], Page | None] = memory.get
@@ -118,7 +124,7 @@ class PageCache:
         if (
             scope["type"] != "http"
             or not scope["path"].startswith(PUBLIC)
-            or (method := scope["method"]) not in consistency.READS
+            or (method := scope["method"]) not in SAFE
         ):
             await self._app(scope, receive, send)
             return
@@ -139,6 +145,8 @@ class PageCache:
         key = b"%b%b %b" % (place.prefix, query, scope["path"].encode())
         page, moment = self._get(key), now()
         if page is None or not place.shelf.fence.is_live:
+            if self._rates.looks and not await self._admit(place, scope, asked, send):
+                return
             flight = self._flight(key, place, scope)
             await flight.landed.wait()
             made = flight.task.result()
@@ -217,6 +225,21 @@ class PageCache:
             (token.shard, token.epoch) == (shelf.name, tenant.epoch)
             and 0 < token.position < shelf.fence.horizon
         )
+
+    async def _admit(
+        self, place: Place, scope: HTTPScope, headers: dict[bytes, bytes], send: Send
+    ) -> bool:
+        """Whether a client may have what is not in memory; tells it why not."""
+        forwarded = headers.get(b"x-forwarded-for", b"").decode("latin-1")
+        who = client(scope, {"x-forwarded-for": forwarded}, self._trusted)
+        try:
+            async with self._rates.admit(who.address) as verdicts:
+                await self._rates.count(who.address, NOBODY, place.tenant.id, verdicts)
+        except Problem as refused:
+            named = [(_ID, request_id(headers.get(_ID))), *self._cross_origin(headers)]
+            await problems.give(_with(send, named), refused, scope["path"])
+            return False
+        return True
 
     def _cross_origin(self, headers: dict[bytes, bytes]) -> Headers:
         """What this client's origin is told (CORS)."""

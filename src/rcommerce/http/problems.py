@@ -9,6 +9,7 @@ import psycopg
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.types import Send
 
 from rcommerce.database.server import translated
 from rcommerce.errors import FieldError, Problem
@@ -53,6 +54,10 @@ def _answer(body: dict[str, Any], headers: dict[str, str] | None = None) -> Resp
 
 def of_problem(request: AnyRequest, error: Problem) -> Response[bytes]:
     """What the shop refused."""
+    return _answer(*_refusal(error, request.url.path))
+
+
+def _refusal(error: Problem, path: str) -> tuple[dict[str, Any], dict[str, str]]:
     headers = {}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
@@ -63,11 +68,25 @@ def of_problem(request: AnyRequest, error: Problem) -> Response[bytes]:
         title=error.title,
         detail=error.detail,
         code=error.code,
-        instance=request.url.path,
+        instance=path,
         fields=error.fields,
         extra=error.extra,
     )
-    return _answer(body, headers)
+    return body, headers
+
+
+async def give(send: Send, error: Problem, path: str) -> None:
+    """The same for what is refused before the framework sees it."""
+    document, named = _refusal(error, path)
+    body = msgspec.json.encode(document)
+    headers = [
+        (b"content-type", MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        *((name.lower().encode(), value.encode()) for name, value in named.items()),
+    ]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def of_http(request: AnyRequest, error: HTTPException) -> Response[bytes]:

@@ -4,6 +4,7 @@
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 from limits import (
     RateLimitItem,
@@ -14,7 +15,7 @@ from limits import (
 )
 from litestar.types import Message, Send
 
-from rcommerce.commerce.shop import Shop
+from rcommerce.commerce.shop import Caller
 from rcommerce.errors import Forbidden, TooMany
 from rcommerce.rate_limits import Limits, Policy, Verdict, is_among, networks
 from rcommerce.settings import Settings
@@ -51,6 +52,11 @@ class RateLimiting:
             if most is not None
         ]
 
+    @property
+    def looks(self) -> bool:
+        """Whether anybody may be refused at all."""
+        return self.is_on or bool(self._blocked)
+
     @asynccontextmanager
     async def admit(self, address: str) -> AsyncIterator[list[Verdict]]:
         """Lets an address in, before it is known who asks. Raises Forbidden, TooMany."""
@@ -73,17 +79,18 @@ class RateLimiting:
             if not self._at_once[address]:
                 del self._at_once[address]
 
-    async def count(self, shop: Shop, verdicts: list[Verdict]) -> None:
+    async def count(
+        self, address: str, caller: Caller, tenant: UUID, verdicts: list[Verdict]
+    ) -> None:
         """Counts the request for its caller and its shop; adds to what is told. Raises TooMany."""
-        if not self.is_on or is_among(shop.client.address, self._free):
+        if not self.is_on or is_among(address, self._free):
             return
-        caller = shop.caller
         if caller.key is not None:
             policies = [Policy(*each, caller.key) for each in self._of_key]
         else:
-            who = str(caller.customer_id or shop.client.address)
+            who = str(caller.customer_id or address)
             policies = [Policy(*each, who) for each in self._of_caller]
-        policies += [Policy(*each, str(shop.tenant.id)) for each in self._of_tenant]
+        policies += [Policy(*each, str(tenant)) for each in self._of_tenant]
         verdicts += await self._spend(policies)
 
     async def _spend(self, policies: list[Policy]) -> list[Verdict]:

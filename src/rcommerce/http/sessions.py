@@ -14,8 +14,8 @@ from rcommerce.commerce.customers import service as customers
 from rcommerce.commerce.customers.sessions import STAFF
 from rcommerce.commerce.shop import Shop
 from rcommerce.errors import Forbidden
-from rcommerce.http.consistency import READS, is_shared_read
-from rcommerce.http.identity import cookie, same_origin
+from rcommerce.http.consistency import is_shared_read
+from rcommerce.http.identity import SAFE, cookie, is_own_page
 from rcommerce.settings import Settings
 
 COOKIE = "session"
@@ -36,22 +36,14 @@ async def enter(shop: Shop, scope: HTTPScope, headers: Mapping[str, str]) -> Non
     if options.get("no_session") or (is_shared_read(scope) and not token.startswith(STAFF)):
         return
     await customers.enter_by_session(shop, token)
-    if shop.caller.proof is not None and scope["method"] not in READS:
-        _require_own_page(shop.services.settings, headers)
-
-
-def _require_own_page(settings: Settings, headers: Mapping[str, str]) -> None:
-    site = headers.get("sec-fetch-site")
-    if headers.get("origin") is not None:
-        if same_origin(settings, headers):
-            return
-    elif site in ("same-origin", "none"):
+    if shop.caller.proof is None or scope["method"] in SAFE:
         return
-    raise Forbidden(
-        "a change that is made by a cookie needs the Origin header of a page of this site; other"
-        " clients use Authorization",
-        code="cross_site",
-    )
+    if not is_own_page(shop.services.settings, headers):
+        raise Forbidden(
+            "a change that is made by a cookie needs the Origin header of a page of this site;"
+            " other clients use Authorization",
+            code="cross_site",
+        )
 
 
 def announcing(shop: Shop, send: Send) -> Send:

@@ -4,7 +4,7 @@ from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from rcommerce.commerce.customers import service as customers
-from rcommerce.commerce.shop import NOBODY, Services, Shop
+from rcommerce.commerce.shop import NOBODY, Client, Services, Shop
 from rcommerce.database.consistency import Tokens
 from rcommerce.errors import FieldError, Invalid
 from rcommerce.http import consistency, idempotency, sessions
@@ -13,16 +13,16 @@ from rcommerce.http.clients import client
 from rcommerce.http.entry import is_http
 from rcommerce.http.identity import cart_token, identify
 from rcommerce.http.rate_limiting import RateLimiting
-from rcommerce.rate_limits import networks
+from rcommerce.rate_limits import Verdict, networks
 
 
 class ShopMiddleware(ASGIMiddleware):
     """Puts `shop` and `cart_token` into the scope's state."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, rates: RateLimiting) -> None:
         self._services = services
         self._tokens = Tokens(services.jwt_secret)
-        self._rates = RateLimiting(services.settings, services.limits)
+        self._rates = rates
         self._trusted = networks(services.settings.server.trusted_proxies)
 
     def __deepcopy__(self, memo: dict[int, object]) -> "ShopMiddleware":
@@ -40,33 +40,39 @@ class ShopMiddleware(ASGIMiddleware):
         if scope["query_string"]:
             _check_query(scope)
             _understand_pascal_case(scope)
+        if consistency.SOURCES in scope:  # to be kept for all: who asks was counted already
+            await self._handle(Client(), [], headers, scope, receive, send, next_app)
+            return
         who = client(scope, headers, self._trusted)
         async with self._rates.admit(who.address) as verdicts:
             send = self._rates.announcing(verdicts, send)
-            shop = await identify(self._services, headers)
-            shop.client = who
-            await consistency.prepare(shop, self._tokens, scope, headers)
-            if shop.caller.proof is not None:
-                await customers.require_standing(shop)
-            elif shop.sources is None and "cookie" in headers and shop.caller is NOBODY:
-                await sessions.enter(shop, scope, headers)
-            await self._rates.count(shop, verdicts)
-            if not consistency.is_shared_read(scope):
-                send = consistency.announcing(shop, self._tokens, scope, send)
-                send = sessions.announcing(shop, send)
-            scope["state"]["shop"] = shop
-            scope["state"]["cart_token"] = cart_token(self._services.settings, headers)
-            await self._answer(shop, headers, scope, receive, send, next_app)
+            await self._handle(who, verdicts, headers, scope, receive, send, next_app)
 
-    async def _answer(
+    async def _handle(
         self,
-        shop: Shop,
+        who: Client,
+        verdicts: list[Verdict],
         headers: dict[str, str],
         scope: HTTPScope,
         receive: Receive,
         send: Send,
         next_app: ASGIApp,
     ) -> None:
+        shop = await identify(self._services, headers)
+        shop.client = who
+        await consistency.prepare(shop, self._tokens, scope, headers)
+        if shop.sources is None:
+            if shop.caller.proof is not None:
+                await customers.require_standing(shop)
+            elif "cookie" in headers and shop.caller is NOBODY:
+                await sessions.enter(shop, scope, headers)
+            await self._rates.count(who.address, shop.caller, shop.tenant.id, verdicts)
+        if not consistency.is_shared_read(scope):
+            send = consistency.announcing(shop, self._tokens, scope, send)
+            send = sessions.announcing(shop, send)
+        scope["state"]["shop"] = shop
+        settings = self._services.settings
+        scope["state"]["cart_token"] = cart_token(settings, scope["method"], headers)
         if scope["method"] == "POST" and "idempotency-key" in headers:
             steps = scope["route_handler"].opt.get("idempotency") == idempotency.STEPS
             await idempotency.handle(shop, headers, scope, receive, send, next_app, steps=steps)
