@@ -183,6 +183,7 @@ class Fleet:
 
     shop: Running
     databases: list[str]  # the connection strings of all databases, as their superuser
+    valkey: Cluster
 
 
 @pytest.fixture(scope="session")
@@ -241,8 +242,9 @@ def start_fleet(folder: Path, stack: contextlib.ExitStack) -> Fleet:
         for name, server in places.items()
     ]
     database = settings.database(pooler, direct=control, shards=shards)
-    redis = settings.redis(stack.enter_context(Cluster(folder / "valkey")))
-    shop = Server(folder / "shop", workers=2, settings={**SETTINGS, **database, **redis})
+    valkey = stack.enter_context(Cluster(folder / "valkey"))
+    given = {**SETTINGS, **database, **settings.redis(valkey)}
+    shop = Server(folder / "shop", workers=2, settings=given)
     upgraded = shop.command("db", "upgrade")
     assert upgraded.returncode == 0, upgraded.stdout + upgraded.stderr
     stack.enter_context(shop)
@@ -250,7 +252,7 @@ def start_fleet(folder: Path, stack: contextlib.ExitStack) -> Fleet:
     home = json.loads(shown.stdout)["shard"]
     # As another user than the shop's: the shop's statements are told apart by it.
     dsn = places[home].conninfo("postgres", home)
-    return Fleet(running(shop, dsn, control.conninfo("postgres")), databases)
+    return Fleet(running(shop, dsn, control.conninfo("postgres")), databases, valkey)
 
 
 @pytest.fixture

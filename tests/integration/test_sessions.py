@@ -1,12 +1,13 @@
 """Logged in by a cookie: who is, where, until when, and who may not use it."""
 
+from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from conftest import Running, api_key
+from conftest import Fleet, Running, api_key
 
 PASSWORD = "correct horse battery"
 
@@ -48,7 +49,7 @@ def test_a_login_gives_a_cookie_that_no_script_reads(shop: Running, embedded_sho
     browser = Browser(shop)
     answer = browser.log_in(registered(shop))
     line = next(each for each in answer.headers.get_list("set-cookie") if "session=" in each)
-    assert {"HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=86400"} <= set(line.split("; "))
+    assert {"HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=2592000"} <= set(line.split("; "))
     # Over plain HTTP only in development.
     assert ("Secure" in line.split("; ")) == (shop is not embedded_shop)
     mine = browser("GET", "/customers/me")
@@ -66,6 +67,37 @@ def test_the_cookie_is_another_one_after_each_login(shop: Running) -> None:
     assert browser.session != first
     browser.session = first
     assert browser("GET", "/customers/me").status_code == 401
+
+
+def test_a_session_ends_a_day_after_its_last_use(fleet: Fleet, embedded_shop: Running) -> None:
+    browser = Browser(embedded_shop)
+    browser.log_in(registered(embedded_shop))
+    name = sha256(browser.session.encode()).hexdigest()
+    shift = "update session set seen_at = now() - interval '%s' where token_hash = '%s'"
+    embedded_shop.query(shift % ("23 h", name))
+    assert browser("GET", "/customers/me").status_code == 200  # which counts as a use
+    seen = embedded_shop.query("select now() - seen_at from session where token_hash = %s", name)
+    assert seen[0][0].total_seconds() < 60
+    embedded_shop.query(shift % ("25 h", name))
+    assert browser("GET", "/customers/me").status_code == 401
+    # In Redis by its time to live, and never longer than a month after the login.
+    browser = Browser(fleet.shop)
+    browser.log_in(registered(fleet.shop))
+    name = sha256(browser.session.encode()).hexdigest()
+    node = fleet.valkey.master_of(next(iter(keys_of(fleet, name))))
+    client, (key,) = node.client(), node.client().keys(f"*{name}")
+    client.expire(key, 100)
+    assert browser("GET", "/customers/me").status_code == 200
+    assert client.ttl(key) > 86_000
+    client.delete(key)
+    assert browser("GET", "/customers/me").status_code == 401
+
+
+def keys_of(fleet: Fleet, name: str) -> set[str]:
+    """The keys in the Cluster that end so."""
+    return {
+        key.decode() for node in fleet.valkey.nodes[:3] for key in node.client().keys(f"*{name}")
+    }
 
 
 def test_devices_are_listed_and_logged_out_one_by_one(shop: Running) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from litestar.types import HTTPScope, Message, Send
 
 from rcommerce.commerce.customers import service as customers
-from rcommerce.commerce.customers.sessions import STAFF
+from rcommerce.commerce.customers.sessions import LONGEST_S, STAFF
 from rcommerce.commerce.shop import Shop
 from rcommerce.errors import Forbidden
 from rcommerce.http.consistency import is_shared_read
@@ -53,7 +53,7 @@ def announcing(shop: Shop, send: Send) -> Send:
     async def announce(message: Message) -> None:
         token = shop.new_session_token
         if message["type"] == "http.response.start" and token is not None:
-            age = settings.cache.session_cache_ttl if token else 0
+            age = LONGEST_S if token else 0  # when it is over, is for the server to say
             attributes = f"Path=/; Max-Age={age}; HttpOnly; SameSite=Lax"
             if is_secure(settings):
                 attributes += "; Secure"

@@ -6,6 +6,7 @@ whether one of the staff has it, so that whoever answers from a cache can tell w
 change that gains nothing.
 """
 
+import contextlib
 import time
 from collections.abc import Sequence
 from uuid import UUID
@@ -44,8 +45,9 @@ class DatabaseSessions:
             found = await queries.session(conn, shop.tenant.id, token_hash, self._ttl_s, LONGEST_S)
         # Once a minute is often enough to know when it was used last.
         if found is not None and time.time() - found.seen_at > min(60, self._ttl_s / 4):
-            async with shop.write_once() as tx:
-                await queries.touch_session(tx, shop.tenant.id, token_hash)
+            with contextlib.suppress(Unavailable):  # to read, no primary is needed
+                async with shop.write_once() as tx:
+                    await queries.touch_session(tx, shop.tenant.id, token_hash)
         return found
 
     async def all(self, shop: Shop, customer: UUID) -> Sequence[tuple[str, KeptSession]]:
@@ -85,7 +87,7 @@ class RedisSessions:
             raw = await self._redis.call("getex", key, ex=self._ttl_s)
         except RedisAway as away:
             raise Unavailable(AWAY, code="sessions_unavailable") from away
-        found = None if raw is None else _DECODER.decode(raw)
+        found = None if raw is None else _read(raw)
         return None if found is None or found.created_at < time.time() - LONGEST_S else found
 
     async def all(self, shop: Shop, customer: UUID) -> Sequence[tuple[str, KeptSession]]:
@@ -97,10 +99,10 @@ class RedisSessions:
                 key = self._key(shop, token_hash)
                 raw = await self._redis.call("get", key)
                 left_s = await self._redis.call("ttl", key)
-                if raw is None:
+                session = None if raw is None else _read(raw)
+                if session is None:
                     over.append(name)
                     continue
-                session = _DECODER.decode(raw)
                 session.seen_at = time.time() - (self._ttl_s - left_s)
                 found.append((token_hash, session))
             if over:
@@ -144,3 +146,12 @@ def public_id(token_hash: str) -> str:
 
 def _raw(session: KeptSession) -> bytes:
     return _ENCODER.encode(session)
+
+
+def _read(raw: bytes) -> KeptSession | None:
+    """A session; None for what is none. One lives through releases: a new field needs a default,
+    and one that is gone is passed over."""
+    try:
+        return _DECODER.decode(raw)
+    except msgspec.DecodeError:
+        return None
