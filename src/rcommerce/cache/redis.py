@@ -94,11 +94,6 @@ class Redis:
         """Of each server that was asked, by its address."""
         return self._breakers
 
-    @property
-    def is_up(self) -> bool:
-        """Whether every server that was asked lately answers."""
-        return not any(each.is_open for each in self._breakers.values())
-
     async def ask(self, key: str, call: Callable[[Commands], Awaitable[T]]) -> T:
         """What `call` gets from the server that has `key`. Raises RedisAway."""
         breaker = self._require_up(key)

@@ -20,7 +20,7 @@ from rcommerce.cache.pages import Memory, Page, Shelf
 from rcommerce.cache.shared import Entry
 from rcommerce.cache.sources import Sources
 from rcommerce.cdn.tags import cdn_tags
-from rcommerce.commerce.shop import NOBODY, Services, Tenant
+from rcommerce.commerce.shop import NOBODY, Client, Services, Tenant
 from rcommerce.database.consistency import COOKIE, Tokens
 from rcommerce.errors import Problem
 from rcommerce.http import consistency, problems
@@ -100,6 +100,7 @@ class PageCache:
     ) -> None:
         self._app = app
         self._rates = rates
+        self._blocks = rates.blocks
         self._trusted = networks(services.settings.server.trusted_proxies)
         self._services = services
         self.memory = memory
@@ -135,6 +136,7 @@ class PageCache:
             place is None
             or b"authorization" in asked
             or ((b"cookie" in asked or _TOKEN in asked) and not self._knows(place, asked))
+            or (self._blocks and self._rates.is_blocked(self._who(scope, asked).address))
         ):
             await self._app(scope, receive, send)
             return
@@ -230,16 +232,19 @@ class PageCache:
         self, place: Place, scope: HTTPScope, headers: dict[bytes, bytes], send: Send
     ) -> bool:
         """Whether a client may have what is not in memory; tells it why not."""
-        forwarded = headers.get(b"x-forwarded-for", b"").decode("latin-1")
-        who = client(scope, {"x-forwarded-for": forwarded}, self._trusted)
+        address = self._who(scope, headers).address
         try:
-            async with self._rates.admit(who.address) as verdicts:
-                await self._rates.count(who.address, NOBODY, place.tenant.id, verdicts)
+            async with self._rates.admit(address) as verdicts:
+                await self._rates.count(address, NOBODY, place.tenant.id, verdicts)
         except Problem as refused:
             named = [(_ID, request_id(headers.get(_ID))), *self._cross_origin(headers)]
             await problems.give(_with(send, named), refused, scope["path"])
             return False
         return True
+
+    def _who(self, scope: HTTPScope, headers: dict[bytes, bytes]) -> Client:
+        forwarded = headers.get(b"x-forwarded-for", b"").decode("latin-1")
+        return client(scope, {"x-forwarded-for": forwarded}, self._trusted)
 
     def _cross_origin(self, headers: dict[bytes, bytes]) -> Headers:
         """What this client's origin is told (CORS)."""

@@ -55,12 +55,21 @@ class RateLimiting:
     @property
     def looks(self) -> bool:
         """Whether anybody may be refused at all."""
-        return self.is_on or bool(self._blocked)
+        return self.is_on or self.blocks
+
+    @property
+    def blocks(self) -> bool:
+        """Whether some addresses are shut out."""
+        return bool(self._blocked)
+
+    def is_blocked(self, address: str) -> bool:
+        """Whether this one is."""
+        return is_among(address, self._blocked)
 
     @asynccontextmanager
     async def admit(self, address: str) -> AsyncIterator[list[Verdict]]:
         """Lets an address in, before it is known who asks. Raises Forbidden, TooMany."""
-        if is_among(address, self._blocked):
+        if self.is_blocked(address):
             raise Forbidden("this address may not ask here", code="address_blocked")
         if not self.is_on or is_among(address, self._free):
             yield []
