@@ -116,7 +116,7 @@ def build(settings: Settings) -> ASGIApp:
         logging_config=None,
     )
     _prepare(app)
-    front = PageCache(Entry(app), services, memory, services.shelves, cors, rates)
+    front = PageCache(Entry(app), services, memory, cors, rates)
     return front if settings.cache.enabled else Entry(app)
 
 

@@ -19,7 +19,7 @@ from rcommerce.cli.session import settings as read_settings
 from rcommerce.commerce.shop import Shop
 from rcommerce.database import invalidation
 from rcommerce.errors import NotFound, RCommerceError, SettingsError
-from rcommerce.http.page_cache import NAMESPACE
+from rcommerce.http.page_fill import NAMESPACE
 
 app = typer.Typer(help="What is kept where, and how to have it forgotten.", no_args_is_help=True)
 _UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"

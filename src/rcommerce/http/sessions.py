@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from litestar.types import HTTPScope, Message, Send
 
-from rcommerce.commerce.customers import service as customers
+from rcommerce.commerce.customers import logins
 from rcommerce.commerce.customers.sessions import LONGEST_S, STAFF
 from rcommerce.commerce.shop import Shop
 from rcommerce.errors import Forbidden
@@ -35,7 +35,7 @@ async def enter(shop: Shop, scope: HTTPScope, headers: Mapping[str, str]) -> Non
     options = scope["route_handler"].opt
     if options.get("no_session") or (is_shared_read(scope) and not token.startswith(STAFF)):
         return
-    await customers.enter_by_session(shop, token)
+    await logins.enter_by_session(shop, token)
     if shop.caller.proof is None or scope["method"] in SAFE:
         return
     if not is_own_page(shop.services.settings, headers):

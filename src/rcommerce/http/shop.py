@@ -3,7 +3,7 @@
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from rcommerce.commerce.customers import service as customers
+from rcommerce.commerce.customers import logins
 from rcommerce.commerce.shop import NOBODY, Client, Services, Shop
 from rcommerce.database.consistency import Tokens
 from rcommerce.errors import FieldError, Invalid
@@ -63,7 +63,7 @@ class ShopMiddleware(ASGIMiddleware):
         await consistency.prepare(shop, self._tokens, scope, headers)
         if shop.sources is None:
             if shop.caller.proof is not None:
-                await customers.require_standing(shop)
+                await logins.require_standing(shop)
             elif "cookie" in headers and shop.caller is NOBODY:
                 await sessions.enter(shop, scope, headers)
             await self._rates.count(who.address, shop.caller, shop.tenant.id, verdicts)

@@ -8,7 +8,7 @@ from litestar.params import Parameter
 from litestar.response.base import ASGIResponse
 
 from rcommerce.commerce import answers
-from rcommerce.commerce.customers import service
+from rcommerce.commerce.customers import logins, service
 from rcommerce.commerce.customers.schema import (
     AddressAnswer,
     AddressesAnswer,
@@ -38,57 +38,57 @@ async def register(
     shop: Shop, data: Registration, idempotency_key: IdempotencyKey = None
 ) -> Session:
     """A new customer, logged in."""
-    return await service.register(shop, data)
+    return await logins.register(shop, data)
 
 
 @post("/login", status_code=200, summary="Log in", opt=NO_SESSION)
 async def login(shop: Shop, data: Login) -> Session:
     """Customers and staff."""
-    return await service.login(shop, data)
+    return await logins.login(shop, data)
 
 
 @post("/refresh", status_code=200, summary="A new pair of tokens", opt=NO_SESSION)
 async def refresh(shop: Shop, data: Refresh) -> Session:
     """A refresh token works once; one that comes again ends all that descend from its login."""
-    return await service.refresh(shop, data.refresh_token)
+    return await logins.refresh(shop, data.refresh_token)
 
 
 @post("/logout", status_code=200, summary="Log out")
 async def logout(shop: Shop, data: Logout) -> Message:
     """Ends the cookie's session, the access token that is sent, and the refresh token's family."""
-    await service.logout(shop, data.refresh_token)
+    await logins.logout(shop, data.refresh_token)
     return Message("Logged out.")
 
 
 @get("/sessions", summary="Where am I logged in")
 async def list_sessions(shop: Shop) -> SessionsAnswer:
     """The devices that are logged in by a cookie, the latest first."""
-    return await service.sessions_of(shop)
+    return await logins.sessions_of(shop)
 
 
 @delete("/sessions/{session_id:str}", summary="Log a device out")
 async def end_session(shop: Shop, session_id: Annotated[str, Parameter(max_length=64)]) -> None:
     """One of the caller's own."""
-    await service.end_session(shop, session_id)
+    await logins.end_session(shop, session_id)
 
 
 @delete("/sessions", summary="Log out everywhere")
 async def logout_everywhere(shop: Shop) -> None:
     """Ends every cookie, access token and refresh token of the caller, this one's too."""
-    await service.logout_everywhere(shop)
+    await logins.logout_everywhere(shop)
 
 
 @post("/password-reset", status_code=202, summary="Ask for a new password", opt=NO_SESSION)
 async def request_reset(shop: Shop, data: ResetRequest) -> Message:
     """Always 202: whether there is such an account is not told."""
-    await service.request_reset(shop, data.email)
+    await logins.request_reset(shop, data.email)
     return Message("If there is such an account, a mail is on its way.")
 
 
 @post("/password-reset/confirm", status_code=200, summary="Set the new password", opt=NO_SESSION)
 async def confirm_reset(shop: Shop, data: ResetConfirmation) -> Message:
     """With the token of the mail. Ends every session."""
-    await service.confirm_reset(shop, data.token, data.password)
+    await logins.confirm_reset(shop, data.token, data.password)
     return Message("The password is changed.")
 
 

@@ -1,0 +1,176 @@
+"""Makes the pages of the page cache: out of Redis, or by the application; once for all who miss one
+meanwhile."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope
+
+from rcommerce.cache.pages import Memory, Page, Shelf
+from rcommerce.cache.shared import Entry
+from rcommerce.cache.sources import Sources
+from rcommerce.cdn.tags import cdn_tags
+from rcommerce.commerce.shop import Services, Tenant
+from rcommerce.http import consistency
+from rcommerce.http.answer import Answer
+from rcommerce.http.representation import CACHE_CONTROL, Headers
+
+NAMESPACE = "product"  # in Redis
+ATTEMPTS = 3  # to read something newer than what was made untrue meanwhile
+# For how long others may join a read, while nobody would hear that it is out of date.
+JOIN_S = 0.1
+# What an answer for all may depend on, and what its log line needs.
+_PASSED_ON = frozenset({b"host", b"x-tenant-id", b"x-request-id", b"user-agent"})
+now = time.monotonic  # the clock by which pages age
+
+
+class Place:
+    """A shop as the cache knows it. `prefix` begins the keys of its pages."""
+
+    __slots__ = ("prefix", "shelf", "tenant")
+
+    def __init__(self, tenant: Tenant, shelf: Shelf) -> None:
+        self.tenant = tenant
+        self.shelf = shelf
+        self.prefix = tenant.id.bytes + tenant.epoch.to_bytes(8, "big")
+
+    def name(self, key: bytes) -> str:
+        """A page's name in Redis, for people too: whose, and the address."""
+        query, _, path = key[len(self.prefix) :].decode("utf-8", "replace").partition(" ")
+        return f"{self.tenant.id}.{self.tenant.epoch}:{path}{'?' if query else ''}{query}"
+
+
+class Flight:
+    """The making of a page, for all who wait for it: one who gives up ends it for nobody."""
+
+    __slots__ = ("begun", "landed", "task")
+
+    def __init__(self, making: Coroutine[Any, Any, Page | Answer]) -> None:
+        self.begun = now()
+        self.task = asyncio.create_task(making)
+        self.landed = asyncio.Event()  # to wait for it is half of what a shield would cost
+        self.task.add_done_callback(lambda _: self.landed.set())
+
+
+class Fill:
+    """`always` are headers of every page; `moved` is told that a shop was not where it was."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        services: Services,
+        memory: Memory,
+        always: Headers,
+        moved: Callable[[], None],
+    ) -> None:
+        self._app = app
+        self._memory = memory
+        self._shared = services.shared
+        self._always = always
+        self._moved = moved
+        self._flights: dict[bytes, Flight] = {}
+        self._ttl_s = float(services.settings.cache.product_cache_ttl)
+        self._control = CACHE_CONTROL.format(ttl=int(self._ttl_s)).encode()
+
+    def flight(self, key: bytes, place: Place, scope: HTTPScope) -> Flight:
+        """The making of a page, joined by whoever misses it meanwhile."""
+        found = self._flights.get(key)
+        if found is not None and (place.shelf.fence.is_live or now() < found.begun + JOIN_S):
+            return found
+        flight = self._flights[key] = Flight(self._make(key, place, scope))
+
+        def landed(_: object) -> None:
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+
+        flight.task.add_done_callback(landed)
+        return flight
+
+    async def _make(self, key: bytes, place: Place, scope: HTTPScope) -> Page | Answer:
+        """A page as Redis has it, or made anew; an answer where it is none to keep."""
+        self._memory.misses += 1
+        begun, fence, tenant = now(), place.shelf.fence, place.tenant.id
+        is_shared = self._shared is not None and fence.is_live
+
+        async def read() -> Entry | Answer:
+            nonlocal is_shared
+            is_shared = False
+            return await self._read(place, scope)
+
+        if self._shared is None or not fence.is_live:
+            made = await read()
+        else:
+            made = await self._shared.obtain(
+                self._shared.key(NAMESPACE, place.name(key)),
+                lambda entry: fence.holds(entry.era, entry.position, tenant, entry.tags),
+                read,
+                self._ttl_s,
+            )
+        self._memory.fill_s += now() - begun
+        if isinstance(made, Answer):
+            return made
+        page = self._page(key, made, tenant)
+        page.is_shared = is_shared
+        place.shelf.add(page)
+        return page
+
+    async def _read(self, place: Place, scope: HTTPScope) -> Entry | Answer:
+        """Runs the application. Where a lagging server has answered with what is known to be out
+        of date, again with a server that is further."""
+        tenant, fence, required = place.tenant.id, place.shelf.fence, 0
+        here = (place.shelf.name, place.tenant.epoch)
+        for _ in range(ATTEMPTS):
+            sources, era = Sources(required), fence.era
+            answer = await self._run(scope, sources)
+            if sources.home != here:
+                self._moved()  # just now: positions are of another log
+                return answer
+            last = fence.last(tenant, sources.tags)
+            if not sources.position or sources.position > last or not fence.is_live:
+                break
+            required = last + 1
+        if answer.status != 200 or not sources.tags:
+            return answer
+        etag = answer.headers.get(b"etag", b"").decode().strip('"')
+        return Entry(
+            era,
+            sources.position,
+            sorted(sources.tags),
+            answer.body,
+            etag or blake2b(answer.body, digest_size=8).hexdigest(),
+            answer.content_type,
+        )
+
+    async def _run(self, scope: HTTPScope, sources: Sources) -> Answer:
+        answer = Answer()
+        inner = {
+            **scope,
+            "method": "GET",
+            "headers": [each for each in scope["headers"] if each[0] in _PASSED_ON],
+            "state": dict(scope.get("state", {})),
+            consistency.SOURCES: sources,
+        }
+        await self._app(inner, _nothing_more, answer.collect)  # type: ignore[arg-type]
+        return answer
+
+    def _page(self, key: bytes, entry: Entry, tenant: UUID) -> Page:
+        page = Page(key, entry.body, entry.etag, entry.media_type)
+        page.made_at = now() - max(0.0, time.time() - entry.made_at)
+        page.fresh_until = page.made_at + self._ttl_s
+        page.tenant, page.tags, page.position = tenant, frozenset(entry.tags), entry.position
+        tags = cdn_tags(tenant, page.tags)
+        page.headers = [
+            (b"cache-control", self._control),
+            (b"cache-tag", tags.replace(b" ", b",")),
+            (b"surrogate-key", tags),
+            *self._always,
+        ]
+        return page
+
+
+async def _nothing_more() -> HTTPReceiveMessage:
+    return {"type": "http.request", "body": b"", "more_body": False}
