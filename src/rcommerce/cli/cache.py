@@ -63,6 +63,8 @@ def stats(
             await redis.close()
         async with shop.read() as conn:
             state = await invalidation.state(conn)
+        if settings.cdn.provider == "None":
+            del state["tags_the_cdn_was_not_told"]
         return {"redis": there, "database": state}
 
     found |= with_shop(config, None, work)
