@@ -3,8 +3,9 @@
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,30 +36,43 @@ class Instances:
 
 
 @pytest.fixture
-def instances(
-    own_folder: Path, started: Callable[[Postgres], Postgres], request: pytest.FixtureRequest
-) -> Iterator[Instances]:
-    """`request.param` has a change of the source that the instances run on, if any, and whether
-    there is a Redis."""
+def instances(own_folder: Path, request: pytest.FixtureRequest) -> Iterator[Instances]:
+    """Of one test, which may kill what it likes. `request.param` has a change of the source that
+    they run on, if any, and whether there is a Redis."""
     change, with_redis = getattr(request, "param", (None, False))
-    source = changed_source(own_folder / "source", *change) if change else None
-    primary = started(Postgres(own_folder / "primary", settings=FAST))
-    replica = started(primary.replica(own_folder / "replica"))
-    database = settings.database(primary, [replica])
-    given = {**CACHED, **database, "RCOMMERCE_DATABASE__MAX_REPLICA_LAG_S": "60"}
-    servers = [
-        Server(own_folder / name, settings=given, workers=workers, source=source)
-        for name, workers in (("one", 2), ("two", 1))
-    ]
-    made = servers[0].command("db", "upgrade")
-    assert made.returncode == 0, made.stderr
+    with two_instances(own_folder, change, with_redis=with_redis) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def steady(folder: Path) -> Iterator[Instances]:
+    """For the tests that leave them as they were."""
+    with two_instances(folder / "of-cache") as found:
+        yield found
+
+
+@contextmanager
+def two_instances(
+    folder: Path, change: tuple[str, str, str] | None = None, *, with_redis: bool = False
+) -> Iterator[Instances]:
+    """Starts them; they end with the block."""
+    source = changed_source(folder / "source", *change) if change else None
     with ExitStack() as stack:
+        primary = stack.enter_context(Postgres(folder / "primary", settings=FAST))
+        replica = primary.replica(folder / "replica")
+        stack.callback(replica.kill)
+        database = settings.database(primary, [replica])
+        given = {**CACHED, **database, "RCOMMERCE_DATABASE__MAX_REPLICA_LAG_S": "60"}
         if with_redis:
-            valkey = stack.enter_context(Valkey(own_folder / "valkey"))
-            for server in servers:
-                server.configure(settings.redis(valkey))
-        for server in servers:
-            stack.enter_context(server)
+            given |= settings.redis(stack.enter_context(Valkey(folder / "valkey")))
+        servers = [
+            Server(folder / name, settings=given, workers=workers, source=source)
+            for name, workers in (("one", 2), ("two", 1))
+        ]
+        made = servers[0].command("db", "upgrade")
+        assert made.returncode == 0, made.stderr
+        with ThreadPoolExecutor() as both:
+            list(both.map(stack.enter_context, servers))
         yield Instances(running(servers[0]), servers, primary, replica)
 
 
@@ -179,24 +193,24 @@ def test_without_the_fence_the_past_comes_back(instances: Instances) -> None:
 
 
 def test_what_a_process_that_died_has_written_is_published_by_another(
-    instances: Instances,
+    steady: Instances,
 ) -> None:
-    product = instances.shop.product()["id"]
-    url = f"{instances.servers[1].url}/api/v1/products/{product}"
+    product = steady.shop.product()["id"]
+    url = f"{steady.servers[1].url}/api/v1/products/{product}"
     eventually(lambda: status_of(httpx.get(url)) == "rcommerce; hit")
     # As after a crash: committed, and nobody left who would tell.
-    with psycopg.connect(instances.primary.conninfo(), autocommit=True) as connection:
+    with psycopg.connect(steady.primary.conninfo(), autocommit=True) as connection:
         connection.execute(
             "update product set title = 'Of a dead process' where id = %s", [product]
         )
     eventually(lambda: httpx.get(url).json()["product"]["title"] == "Of a dead process", 3.0)
 
 
-def test_without_its_channel_a_process_serves_nothing_from_memory(instances: Instances) -> None:
-    product = instances.shop.product()["id"]
-    url = f"{instances.servers[1].url}/api/v1/products/{product}"
+def test_without_its_channel_a_process_serves_nothing_from_memory(steady: Instances) -> None:
+    product = steady.shop.product()["id"]
+    url = f"{steady.servers[1].url}/api/v1/products/{product}"
     eventually(lambda: status_of(httpx.get(url)) == "rcommerce; hit")
-    instances.primary.query(
+    steady.primary.query(
         "select pg_terminate_backend(pid) from pg_stat_activity"
         " where application_name = 'rcommerce listener'",
         user="postgres",
@@ -247,19 +261,19 @@ def test_many_who_miss_together_cost_one_query(instances: Instances) -> None:
 
 
 def test_a_shopper_with_a_token_is_served_from_memory_again_in_a_moment(
-    instances: Instances,
+    steady: Instances,
 ) -> None:
-    product = instances.shop.product()["id"]
-    url = f"{instances.servers[1].url}/api/v1/products/{product}"
+    product = steady.shop.product()["id"]
+    url = f"{steady.servers[1].url}/api/v1/products/{product}"
     with httpx.Client(timeout=30) as browser:
-        made = browser.post(f"{instances.servers[1].url}/api/v1/carts/guest", json={})
+        made = browser.post(f"{steady.servers[1].url}/api/v1/carts/guest", json={})
         assert made.status_code == 201
         assert browser.cookies["consistency_token"]
         eventually(lambda: status_of(browser.get(url)) == "rcommerce; hit", 2.0)
 
 
-def test_a_suspended_shop_is_closed_though_its_pages_are_in_memory(instances: Instances) -> None:
-    server = instances.servers[1]
+def test_a_suspended_shop_is_closed_though_its_pages_are_in_memory(steady: Instances) -> None:
+    server = steady.servers[1]
     made = server.command("tenant", "create", "acme", "--currency", "EUR")
     assert made.returncode == 0, made.stderr
     tenant = made.stdout.split("X-Tenant-ID ")[1].split()[0]

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -60,8 +61,8 @@ def fleet(
     made = servers[0].command("db", "upgrade")
     assert made.returncode == 0, made.stderr
     with ExitStack() as stack:
-        for server in servers:
-            stack.enter_context(server)
+        with ThreadPoolExecutor() as both:
+            list(both.map(stack.enter_context, servers))
         yield Fleet(running(servers[0]), servers, primary)
 
 
@@ -74,23 +75,33 @@ def valkey(own_folder: Path) -> Iterator[Valkey]:
 NO_MEMORY = {"RCOMMERCE_CACHE__MAX_SIZE_MB": "0"}
 
 
-def test_what_one_instance_has_read_the_others_need_not(
-    own_folder: Path, primary: Postgres, valkey: Valkey
-) -> None:
-    with fleet(own_folder, primary, settings.redis(valkey), NO_MEMORY) as those:
-        path = f"/api/v1/products/{those.shop.product()['id']}"
-        eventually(lambda: status_of(httpx.get(those.servers[0].url + path)) == SHARED)
-        assert status_of(httpx.get(those.servers[1].url + path)) == SHARED
-        # A change is not given by Redis, on any instance.
-        product = path.rpartition("/")[2]
-        those.shop.staff("PATCH", f"/products/{product}", {"title": "Renamed"}, expect=200)
-        time.sleep(0.25)
-        for server in those.servers:
-            assert httpx.get(server.url + path).json()["product"]["title"] == "Renamed"
-        keys = [key.decode() for key in valkey.client().keys("rcommerce:product:*")]
-        assert any(key.endswith(f":{path}}}") for key in keys), keys
-        looks_into_it(those.servers[0], path)
-        assert all(valkey.client().ttl(key) <= 300 for key in keys)
+@pytest.fixture(scope="module")
+def steady(folder: Path) -> Iterator[Valkey]:
+    with Valkey(folder / "valkey-of-redis") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def those(folder: Path, primary: Postgres, steady: Valkey) -> Iterator[Fleet]:
+    """For the tests that leave them as they were; process memory is off."""
+    with fleet(folder / "of-redis", primary, settings.redis(steady), NO_MEMORY) as found:
+        yield found
+
+
+def test_what_one_instance_has_read_the_others_need_not(those: Fleet, steady: Valkey) -> None:
+    path = f"/api/v1/products/{those.shop.product()['id']}"
+    eventually(lambda: status_of(httpx.get(those.servers[0].url + path)) == SHARED)
+    assert status_of(httpx.get(those.servers[1].url + path)) == SHARED
+    # A change is not given by Redis, on any instance.
+    product = path.rpartition("/")[2]
+    those.shop.staff("PATCH", f"/products/{product}", {"title": "Renamed"}, expect=200)
+    time.sleep(0.25)
+    for server in those.servers:
+        assert httpx.get(server.url + path).json()["product"]["title"] == "Renamed"
+    keys = [key.decode() for key in steady.client().keys("rcommerce:product:*")]
+    assert any(key.endswith(f":{path}}}") for key in keys), keys
+    looks_into_it(those.servers[0], path)
+    assert all(steady.client().ttl(key) <= 300 for key in keys)
 
 
 def looks_into_it(server: Server, path: str) -> None:
@@ -119,23 +130,20 @@ def looks_into_it(server: Server, path: str) -> None:
     assert "Valkey 8" in doctor.stdout, doctor.stdout
 
 
-def test_a_thousand_who_miss_at_once_cost_one_query_in_the_whole_fleet(
-    own_folder: Path, primary: Postgres, valkey: Valkey
-) -> None:
-    with fleet(own_folder, primary, settings.redis(valkey)) as those:
-        product = those.shop.product()["id"]
-        count_statements(primary)
-        primary.query("select pg_stat_statements_reset()", user="postgres")
-        statuses = Counter[int]()
+def test_a_thousand_who_miss_at_once_cost_one_query_in_the_whole_fleet(those: Fleet) -> None:
+    product = those.shop.product()["id"]
+    count_statements(those.primary)
+    those.primary.query("select pg_stat_statements_reset()", user="postgres")
+    statuses = Counter[int]()
 
-        def ask(url: str) -> None:
-            with httpx.Client(timeout=60) as client:
-                for _ in range(10):
-                    statuses[client.get(f"{url}/api/v1/products/{product}").status_code] += 1
+    def ask(url: str) -> None:
+        with httpx.Client(timeout=60) as client:
+            for _ in range(10):
+                statuses[client.get(f"{url}/api/v1/products/{product}").status_code] += 1
 
-        together(100, lambda number: ask(those.servers[number % 2].url))
-        assert statuses == {200: 1000}
-        assert product_reads(primary) == 1
+    together(100, lambda number: ask(those.servers[number % 2].url))
+    assert statuses == {200: 1000}
+    assert product_reads(those.primary) == 1
 
 
 def test_two_releases_share_a_redis(own_folder: Path, primary: Postgres, valkey: Valkey) -> None:
@@ -152,17 +160,14 @@ def test_two_releases_share_a_redis(own_folder: Path, primary: Postgres, valkey:
         assert formats == {b"1", b"2"}
 
 
-def test_a_value_that_is_none_of_ours_is_read_anew(
-    own_folder: Path, primary: Postgres, valkey: Valkey
-) -> None:
-    with fleet(own_folder, primary, settings.redis(valkey), NO_MEMORY) as those:
-        url = f"{those.servers[1].url}/api/v1/products/{those.shop.product()['id']}"
-        eventually(lambda: status_of(httpx.get(url)) == SHARED)
-        client = valkey.client()
-        for key in client.keys("rcommerce:product:*"):
-            client.set(key, b"what somebody else has put here, long enough to have a head")
-        assert httpx.get(url).status_code == 200
-        eventually(lambda: status_of(httpx.get(url)) == SHARED)
+def test_a_value_that_is_none_of_ours_is_read_anew(those: Fleet, steady: Valkey) -> None:
+    url = f"{those.servers[1].url}/api/v1/products/{those.shop.product()['id']}"
+    eventually(lambda: status_of(httpx.get(url)) == SHARED)
+    client = steady.client()
+    for key in client.keys("rcommerce:product:*"):
+        client.set(key, b"what somebody else has put here, long enough to have a head")
+    assert httpx.get(url).status_code == 200
+    eventually(lambda: status_of(httpx.get(url)) == SHARED)
 
 
 def is_shared(url: str) -> bool:
@@ -238,42 +243,41 @@ def registered(those: Fleet) -> str:
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 def test_when_redis_dies_reads_go_on_and_all_comes_back(
-    how: str, own_folder: Path, primary: Postgres, valkey: Valkey
+    how: str, those: Fleet, steady: Valkey
 ) -> None:
-    with fleet(own_folder, primary, settings.redis(valkey), NO_MEMORY) as those:
-        products = [those.shop.product()["id"] for _ in range(20)]
-        email = registered(those)
-        signed_in = log_in(those, email)
-        assert signed_in.status_code == 200
-        # Any instance serves any request.
-        cookies = {"session": signed_in.cookies["session"]}
-        for server in those.servers:
-            mine = httpx.get(f"{server.url}/api/v1/customers/me", cookies=cookies)
-            assert mine.json()["customer"]["email"] == email
-        with load(those, products) as found:
-            eventually(lambda: found.shared > 200)
-            valkey.kill() if how == "killed" else valkey.process.freeze()
-            eventually(lambda: state_of_redis(those) == {"open"}, 10)
-            before = sum(found.statuses.values())
-            eventually(lambda: sum(found.statuses.values()) > before + 400)
-            # What needs a session asks to try again; what needs none goes on.
-            refused = log_in(those, email)
-            assert (refused.status_code, refused.json()["code"]) == (503, "sessions_unavailable")
-            assert "retry-after" in refused.headers
-            token = {"Authorization": f"Bearer {signed_in.json()['access_token']}"}
-            mine = httpx.get(f"{those.servers[1].url}/api/v1/customers/me", headers=token)
-            assert mine.status_code == 200
-            path = f"{those.servers[1].url}/api/v1"
-            assert httpx.get(f"{path}/customers/me", cookies=cookies).status_code == 503
-            assert httpx.get(f"{path}/products", cookies=cookies).status_code == 200
-            valkey.start() if how == "killed" else valkey.process.thaw()
-            eventually(lambda: state_of_redis(those) == {"closed"})
-            shared = found.shared
-            eventually(lambda: found.shared > shared + 100)
-            eventually(lambda: log_in(those, email).status_code == 200)
-        assert set(found.statuses) == {200}
-        # A deadline of half a second, three in a row until the breaker opens; the rest is noise.
-        assert found.slowest_s < 3.0
+    products = [those.shop.product()["id"] for _ in range(20)]
+    email = registered(those)
+    signed_in = log_in(those, email)
+    assert signed_in.status_code == 200
+    # Any instance serves any request.
+    cookies = {"session": signed_in.cookies["session"]}
+    for server in those.servers:
+        mine = httpx.get(f"{server.url}/api/v1/customers/me", cookies=cookies)
+        assert mine.json()["customer"]["email"] == email
+    with load(those, products) as found:
+        eventually(lambda: found.shared > 200)
+        steady.kill() if how == "killed" else steady.process.freeze()
+        eventually(lambda: state_of_redis(those) == {"open"}, 10)
+        before = sum(found.statuses.values())
+        eventually(lambda: sum(found.statuses.values()) > before + 400)
+        # What needs a session asks to try again; what needs none goes on.
+        refused = log_in(those, email)
+        assert (refused.status_code, refused.json()["code"]) == (503, "sessions_unavailable")
+        assert "retry-after" in refused.headers
+        token = {"Authorization": f"Bearer {signed_in.json()['access_token']}"}
+        mine = httpx.get(f"{those.servers[1].url}/api/v1/customers/me", headers=token)
+        assert mine.status_code == 200
+        path = f"{those.servers[1].url}/api/v1"
+        assert httpx.get(f"{path}/customers/me", cookies=cookies).status_code == 503
+        assert httpx.get(f"{path}/products", cookies=cookies).status_code == 200
+        steady.start() if how == "killed" else steady.process.thaw()
+        eventually(lambda: state_of_redis(those) == {"closed"})
+        shared = found.shared
+        eventually(lambda: found.shared > shared + 100)
+        eventually(lambda: log_in(those, email).status_code == 200)
+    assert set(found.statuses) == {200}
+    # A deadline of half a second, three in a row until the breaker opens; the rest is noise.
+    assert found.slowest_s < 3.0
 
 
 def state_of_redis(those: Fleet) -> set[str]:
