@@ -94,6 +94,7 @@ class Shared:
         self.redis = redis
         self.hits = self.misses = self.untrue = self.waits = self.away = 0
         self.hit_s = 0.0  # what the hits have taken together
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def key(self, namespace: str, name: str) -> str:
         """The key of an entry. What is in braces decides which server of a Cluster has it."""
@@ -107,9 +108,12 @@ class Shared:
         is_true: Callable[[Entry], bool],
         make: Callable[[], Awaitable[Entry | Any]],
         ttl_s: float,
+        *,
+        is_personal: bool = False,
     ) -> Entry | Any:
         """The entry of a key that `is_true`; where there is none, what `make` makes, which is kept
-        where it is an Entry."""
+        where it is an Entry. What is somebody's own is given once it is kept: whoever has it and
+        then writes must not find it put in afterwards."""
         begun = time.perf_counter()
         try:
             raw: bytes | int | None = await self.redis.get(key)
@@ -134,7 +138,7 @@ class Shared:
             self.away += 1
             return await make()
         self.misses += 1
-        return await self._make(key, me, make, ttl_s)
+        return await self._make(key, me, make, ttl_s, is_personal=is_personal)
 
     async def forget(self, key: str) -> None:
         """Removes an entry, if Redis is there: what is out of date is known to be in any case."""
@@ -144,7 +148,13 @@ class Shared:
             self.away += 1
 
     async def _make(
-        self, key: str, me: bytes, make: Callable[[], Awaitable[Any]], ttl_s: float
+        self,
+        key: str,
+        me: bytes,
+        make: Callable[[], Awaitable[Any]],
+        ttl_s: float,
+        *,
+        is_personal: bool,
     ) -> Any:
         entry = None
         try:
@@ -152,8 +162,11 @@ class Shared:
             if isinstance(made, Entry):
                 entry = made
         finally:
-            # Waited for: who has this answer and then writes must not find it put in afterwards.
-            await self._leave(key, me, entry, ttl_s)
+            leaving = asyncio.create_task(self._leave(key, me, entry, ttl_s))
+            self._tasks.add(leaving)
+            leaving.add_done_callback(self._tasks.discard)
+            if is_personal:
+                await asyncio.shield(leaving)
         return made
 
     async def _take(self, key: str, me: bytes, untrue: bytes) -> bytes | int:

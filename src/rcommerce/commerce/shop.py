@@ -266,6 +266,7 @@ class Shop:
             lambda entry: fence.holds(entry.era, entry.position, home.tenant_id, entry.tags),
             make,
             ttl_s,
+            is_personal=True,
         )
         return bytes(entry.body) or None
 
