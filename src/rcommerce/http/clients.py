@@ -13,7 +13,7 @@ def client(scope: HTTPScope, headers: Mapping[str, str], trusted: Networks) -> C
     has: what stands before it, anybody may have written."""
     address = str((scope.get("client") or ("",))[0])
     for hop in reversed(headers.get("x-forwarded-for", "").split(",")):
-        if not is_among(address, trusted) or not hop.strip():
+        if not hop.strip() or not is_among(address, trusted):
             break
         address = hop.strip()
     return Client(address[:64], headers.get("user-agent", ""))

@@ -44,6 +44,9 @@ class ShopMiddleware(ASGIMiddleware):
             await self._handle(Client(), [], headers, scope, receive, send, next_app)
             return
         who = client(scope, headers, self._trusted)
+        if not self._rates.looks:
+            await self._handle(who, [], headers, scope, receive, send, next_app)
+            return
         async with self._rates.admit(who.address) as verdicts:
             send = self._rates.announcing(verdicts, send)
             await self._handle(who, verdicts, headers, scope, receive, send, next_app)
