@@ -29,7 +29,8 @@ test: $(READY) servers ## everything, real servers included
 	$(BIN)/python -m pytest
 
 # Debian's, of which the tests start processes of their own: program=packages.
-SERVERS = pgbouncer=pgbouncer redis-server=redis-server varnishd=varnish,varnish-modules
+SERVERS = pgbouncer=pgbouncer redis-server=redis-server varnishd=varnish,varnish-modules \
+	openssl=openssl
 
 servers: ## Debian's servers, for the tests: installed where root may, else said to be missing
 	@PATH="$$PATH:/usr/sbin"; \

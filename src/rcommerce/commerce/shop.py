@@ -240,8 +240,8 @@ class Shop:
         """What `read` reads, or what another process has read since `tag` was made untrue last.
 
         `name` says whose it is, beside the tenant; it must name all that the answer depends on.
-        From Redis only what is no older than this request may be given; never to a request that
-        has written, or writes.
+        What comes from Redis shows all that the request's consistency token stands for; without one
+        it is as old as docs/caching.md allows. A request that writes reads from the primary.
         """
         shared, shelf = self.services.shared, self.services.shelves.get(self.home.shard)
         is_write = self.connection is not None or self.freshness is Freshness.LATEST
