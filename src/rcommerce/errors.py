@@ -52,7 +52,7 @@ class Problem(RCommerceError):
     """A refusal that a client can act on.
 
     `code` is a stable machine word, `detail` a sentence for people, `extra` further members of
-    the problem document (RFC 9457 section 3.2).
+    the problem document (RFC 9457 section 3.2), `headers` what HTTP says of it.
     """
 
     status: ClassVar[int] = 400
@@ -67,6 +67,7 @@ class Problem(RCommerceError):
         fields: Sequence[FieldError] = (),
         extra: Mapping[str, object] | None = None,
         retry_after_s: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
         self.detail = detail
@@ -74,6 +75,7 @@ class Problem(RCommerceError):
         self.fields = tuple(fields)
         self.extra = dict(extra or {})
         self.retry_after_s = retry_after_s
+        self.headers = dict(headers or {})
 
 
 class Invalid(Problem):

@@ -35,6 +35,16 @@ class Verdict(NamedTuple):
     reset_s: int
 
 
+def told(verdicts: Iterable[Verdict]) -> dict[str, str]:
+    """The headers that say so (draft-ietf-httpapi-ratelimit-headers-10)."""
+    policies, left = [], []
+    for policy, _, remaining, reset_s in verdicts:
+        item = policy.item
+        policies.append(f'"{policy.name}";q={item.amount};w={item.get_expiry()}')
+        left.append(f'"{policy.name}";r={remaining};t={reset_s}')
+    return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(left)}
+
+
 class Limits:
     """Counts. Costs two round trips a policy."""
 
@@ -45,6 +55,7 @@ class Limits:
         self._local = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared = self._local
         given = settings.rate_limiting
+        self.shows = given.expose_headers
         login = RateLimitItemPerMinute(given.logins_per_address_per_minute)
         reset = RateLimitItemPerHour(given.password_resets_per_address_per_hour)
         self._named: dict[str, RateLimitItem] = {
@@ -74,7 +85,7 @@ class Limits:
         except RedisAway:
             return await self._count(self._local, policy)
 
-    def refusal(self, verdicts: Iterable[Verdict]) -> TooMany:
+    def refusal(self, verdicts: list[Verdict]) -> TooMany:
         """What a client is told that is over a limit."""
         self.refused += 1
         worst = max((each for each in verdicts if not each.is_allowed), key=lambda v: v.reset_s)
@@ -83,6 +94,7 @@ class Limits:
             f"more than {item.amount} requests in {item.get_expiry()} s ({worst.policy.name}):"
             f" try again in {worst.reset_s} s",
             retry_after_s=worst.reset_s,
+            headers=told(verdicts) if self.shows else {},
         )
 
     async def _count(self, limiter: SlidingWindowCounterRateLimiter, policy: Policy) -> Verdict:

@@ -261,6 +261,8 @@ def test_many_readers_and_a_writer_agree(embedded_shop: Running) -> None:
     threads = [threading.Thread(target=read) for _ in range(4)]
     for thread in threads:
         thread.start()
+    while not seen:  # what it was before
+        time.sleep(0.01)
     for number in range(20):
         shop.staff("PATCH", f"/products/{product['id']}", {"vendor": str(number)}, 200)
         time.sleep(PROPAGATION_S)

@@ -280,10 +280,10 @@ def test_a_customer_sees_a_change_at_once_without_a_token(shop: Running) -> None
 def test_too_many_logins_of_one_account_have_to_wait(shop: Running) -> None:
     email = registered(shop)
     wrong = {"email": email, "password": "wrong horse battery"}
-    # Without Redis each of two workers counts for itself.
+    # Without Redis each of two workers counts for itself; the window slides on meanwhile.
     tries = [shop.guest("POST", "/auth/login", wrong) for _ in range(40)]
     assert {each.status_code for each in tries} == {401, 429}
-    assert 10 <= sum(each.status_code == 401 for each in tries) <= 20
+    assert 10 <= sum(each.status_code == 401 for each in tries) <= 25
     refused = next(each for each in tries if each.status_code == 429)
     assert refused.json()["code"] == "rate_limited"
     assert 0 < int(refused.headers["retry-after"]) <= 60

@@ -81,6 +81,7 @@ def test_a_caller_has_so_many_requests_whatever_instance_he_asks(limited: Limite
     assert refused.json()["code"] == "rate_limited"
     assert 0 < int(refused.headers["retry-after"]) <= 60
     assert "caller" in refused.json()["detail"]
+    assert '"caller";r=0;t=' in refused.headers["ratelimit"]
     # Others are none the worse.
     assert limited.ask("192.0.2.2").status_code == 201
     # Each is a key in Redis that goes by itself.

@@ -299,6 +299,7 @@ def test_without_redis_one_fill_a_key_is_all_that_the_database_sees(
 ) -> None:
     with fleet(own_folder, primary, settings.redis(valkey)) as those:
         valkey.kill()
+        eventually(lambda: state_of_redis(those) == {"open"})  # though nobody has asked for it
         product = those.shop.product()["id"]
         count_statements(primary)
         primary.query("select pg_stat_statements_reset()", user="postgres")

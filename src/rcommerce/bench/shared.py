@@ -27,7 +27,7 @@ from rcommerce.lab.valkey import Valkey
 BARS = {"read-redis": 0.5, "redis-away": 0.9, "stampede": 1.0}
 NO_MEMORY = {"RCOMMERCE_CACHE__MAX_SIZE_MB": "0"}
 MISSES = 1_000
-BURSTS = 7
+BURSTS = 25
 HIT = "rcommerce; hit; detail=redis"
 
 

@@ -7,6 +7,7 @@ in the background finds out when it is back.
 
 import asyncio
 import contextlib
+import itertools
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -25,7 +26,8 @@ from rcommerce.errors import RCommerceError, SettingsError
 from rcommerce.resilience.breaker import Breaker
 from rcommerce.settings.schema import Cache
 
-PROBE_EVERY_S = 0.25
+PROBE_EVERY_S = 0.25  # of a server that is away, or has just failed
+LOOK_EVERY = 4  # probes' time between two looks at one that is up: nobody may be asking for it
 PORT = 6379
 AT_ONCE = 2  # messages under way that ask for values
 T = TypeVar("T")
@@ -104,9 +106,7 @@ class Redis:
                 async with asyncio.timeout(self._timeout_s):
                     found = await call(self._commands())
             except (RedisError, OSError, TimeoutError) as error:
-                # A server that has become a replica still answers what only reads.
-                is_replica = isinstance(error, ReadOnlyError)
-                breaker.failed(_cause(error, self._timeout_s), surely=is_replica)
+                self._failed(breaker, error)
                 raise RedisAway(breaker.cause or str(error)) from error
         breaker.succeeded()
         return found
@@ -154,13 +154,14 @@ class Redis:
             self._under_way -= 1
 
     async def run(self) -> None:
-        """Looks after what is away, for as long as the process lives."""
+        """Looks after the servers, for as long as the process lives: a process that has nothing to
+        ask knows of a server's end as well, and of its return."""
         with contextlib.suppress(RedisAway):  # the first request need not wait to be connected
             await self.call("get", f"{self.prefix}probe")
-        while True:
+        for turn in itertools.count(1):
             await asyncio.sleep(PROBE_EVERY_S)
             for name, breaker in list(self._breakers.items()):
-                if breaker.is_open:
+                if breaker.is_in_doubt or turn % LOOK_EVERY == 0:
                     await self._probe(name, breaker)
 
     async def close(self) -> None:
@@ -200,6 +201,10 @@ class Redis:
             raise RedisAway(breaker.cause)
         return breaker
 
+    def _failed(self, breaker: Breaker, error: BaseException) -> None:
+        # A server that has become a replica still answers what only reads.
+        breaker.failed(_cause(error, self._timeout_s), surely=isinstance(error, ReadOnlyError))
+
     def _breaker(self, name: str) -> Breaker:
         found = self._breakers.get(name)
         if found is None:
@@ -222,32 +227,34 @@ class Redis:
     async def _probe(self, name: str, breaker: Breaker) -> None:
         try:
             if self.is_cluster:
-                await self._probe_node(name)
+                await self._probe_node(name, breaker)
             else:
-                await self._probe_single()
+                await self._probe_single(breaker)
         except (RedisError, OSError, TimeoutError) as error:
-            breaker.failed(_cause(error, self._timeout_s))
+            self._failed(breaker, error)
         else:
             breaker.succeeded()
             if self._name_is_gone(name):
                 del self._breakers[name]
 
-    async def _probe_single(self) -> None:
+    async def _probe_single(self, breaker: Breaker) -> None:
         async with asyncio.timeout(self._timeout_s):
             try:
                 # Not PING: a server that is full, or has become a replica, answers that as well.
                 await self._commands().set(f"{self.prefix}probe", b"", px=1000)
             except (RedisError, OSError):
-                if len(self._addresses) > 1:
+                if breaker.is_open and len(self._addresses) > 1:
                     await self.close()
                     self._client, self._current = None, (self._current + 1) % len(self._addresses)
                 raise
 
-    async def _probe_node(self, name: str) -> None:
-        """Asks the Cluster who has which slots now: after a failover it is another."""
+    async def _probe_node(self, name: str, breaker: Breaker) -> None:
+        """Asks a node; of one that is away, first who has its slots now: after a failover it is
+        another."""
         commands = self._commands()
-        async with asyncio.timeout(self._timeout_s * 5):
-            await commands.nodes_manager.initialize()
+        async with asyncio.timeout(self._timeout_s * (5 if breaker.is_open else 1)):
+            if breaker.is_open:
+                await commands.nodes_manager.initialize()
             node = commands.nodes_manager.nodes_cache.get(name)
             if node is not None and node.server_type == "primary":
                 await commands.execute_command("PING", target_nodes=node)

@@ -21,6 +21,7 @@ from rcommerce import ids
 from rcommerce.cache.redis import Redis, RedisAway
 
 FORMAT = 1  # of entries, and of the answers in them: another release with another one has its own
+PAGES = "product"  # the namespace of answers about the catalogue
 LONGEST_S = 3600  # the seed's: nothing stays longer
 LEASE_MS = 3000  # for how long the others wait for one who may have died
 WAIT_S = (0.001, 0.004)  # between two looks at what another one is making

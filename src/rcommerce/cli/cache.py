@@ -13,13 +13,12 @@ from rich.table import Table
 
 from rcommerce.cache.fence import EVERYTHING
 from rcommerce.cache.redis import Redis, RedisAway
-from rcommerce.cache.shared import Entry, Shared, unpacked
+from rcommerce.cache.shared import PAGES, Entry, Shared, unpacked
 from rcommerce.cli.session import ConfigFile, Json, TenantName, out, with_shop
 from rcommerce.cli.session import settings as read_settings
 from rcommerce.commerce.shop import Shop
 from rcommerce.database import invalidation
 from rcommerce.errors import NotFound, RCommerceError, SettingsError
-from rcommerce.http.page_fill import NAMESPACE
 
 app = typer.Typer(help="What is kept where, and how to have it forgotten.", no_args_is_help=True)
 _UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -169,7 +168,7 @@ async def _inspect(shop: Shop, redis: Redis, key: str) -> dict[str, Any]:
         path, _, query = key.partition("?")
         sorted_query = "&".join(sorted(query.split("&"), key=lambda part: part.partition("=")[0]))
         name = f"{shop.tenant.id}.{shop.tenant.epoch}:{path}{'?' if query else ''}{sorted_query}"
-        key = Shared(redis).key(NAMESPACE, name)
+        key = Shared(redis).key(PAGES, name)
     raw = await redis.call("get", key)
     if raw is None:
         raise NotFound(f"nothing is kept under {key}")

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from rcommerce.app import worker_count
 from rcommerce.cache.redis import Redis, RedisAway
 from rcommerce.cli.session import ConfigFile, Json, out
 from rcommerce.cli.session import settings as read_settings
 from rcommerce.database.doctor import Finding, examine
+from rcommerce.services import worker_count
 from rcommerce.settings.schema import Cache
 
 OLDEST_REDIS = (6, 2)  # GETEX; Valkey says that it is Redis 7.2

@@ -13,13 +13,12 @@ from rich.panel import Panel
 from rich.table import Table
 
 from rcommerce import __version__, logs
-from rcommerce.app import jwt_secret, uses_test_gateway, worker_count
 from rcommerce.cli import demo
 from rcommerce.cli.session import ConfigFile, out, running_database
 from rcommerce.cli.session import settings as read_settings
 from rcommerce.database.cluster import require_room
 from rcommerce.errors import StartError
-from rcommerce.http import metrics
+from rcommerce.services import jwt_secret, uses_test_gateway, worker_count
 from rcommerce.settings import DatabaseSettings, Settings
 
 BACKLOG = 4096
@@ -66,6 +65,10 @@ def serve(
 
 
 def _run(settings: Settings) -> None:
+    # Once for all workers, who are forked; no other command needs the HTTP framework.
+    from rcommerce import app  # noqa: F401
+    from rcommerce.http import metrics
+
     for left in Path(tempfile.gettempdir()).glob(f"{METRICS}*"):  # by servers that were killed
         if not Path("/proc", left.name.removeprefix(METRICS).partition("-")[0]).exists():
             shutil.rmtree(left, ignore_errors=True)

@@ -11,13 +11,13 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 
-from rcommerce.app import embedded, make_services
 from rcommerce.commerce.shop import SCOPES, Caller, Services, Shop
 from rcommerce.commerce.tenants import service as tenants
 from rcommerce.database import migrate, migrations
 from rcommerce.database.cluster import direct
 from rcommerce.database.server import Role, conninfo
 from rcommerce.errors import StartError
+from rcommerce.services import embedded, make_services
 from rcommerce.settings import Loaded, Settings, load
 from rcommerce.settings.load import MAIN
 

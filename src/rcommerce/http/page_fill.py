@@ -11,7 +11,7 @@ from uuid import UUID
 from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope
 
 from rcommerce.cache.pages import Memory, Page, Shelf
-from rcommerce.cache.shared import Entry
+from rcommerce.cache.shared import PAGES, Entry
 from rcommerce.cache.sources import Sources
 from rcommerce.cdn.tags import cdn_tags
 from rcommerce.commerce.shop import Services, Tenant
@@ -19,7 +19,6 @@ from rcommerce.http import consistency
 from rcommerce.http.answer import Answer
 from rcommerce.http.representation import CACHE_CONTROL, Headers
 
-NAMESPACE = "product"  # in Redis
 ATTEMPTS = 3  # to read something newer than what was made untrue meanwhile
 # For how long others may join a read, while nobody would hear that it is out of date.
 JOIN_S = 0.1
@@ -105,7 +104,7 @@ class Fill:
             made = await read()
         else:
             made = await self._shared.obtain(
-                self._shared.key(NAMESPACE, place.name(key)),
+                self._shared.key(PAGES, place.name(key)),
                 lambda entry: fence.holds(entry.era, entry.position, tenant, entry.tags),
                 read,
                 self._ttl_s,

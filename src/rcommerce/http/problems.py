@@ -58,7 +58,7 @@ def of_problem(request: AnyRequest, error: Problem) -> Response[bytes]:
 
 
 def _refusal(error: Problem, path: str) -> tuple[dict[str, Any], dict[str, str]]:
-    headers = {}
+    headers = dict(error.headers)
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if error.retry_after_s is not None:

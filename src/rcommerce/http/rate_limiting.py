@@ -1,5 +1,4 @@
-"""`[rate_limiting]`: who may ask how often, told in RateLimit headers
-(draft-ietf-httpapi-ratelimit-headers-10)."""
+"""`[rate_limiting]`: who may ask how often."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -17,7 +16,7 @@ from litestar.types import Message, Send
 
 from rcommerce.commerce.shop import Caller
 from rcommerce.errors import Forbidden, TooMany
-from rcommerce.rate_limits import Limits, Policy, Verdict, is_among, networks
+from rcommerce.rate_limits import Limits, Policy, Verdict, is_among, networks, told
 from rcommerce.settings import Settings
 
 
@@ -28,7 +27,6 @@ class RateLimiting:
         given, server = settings.rate_limiting, settings.server.limits
         self.is_on = given.enabled
         self._limits = limits
-        self._shows = given.expose_headers
         self._free, self._blocked = networks(given.allowlist), networks(given.blocklist)
         self._at_once: Counter[str] = Counter()
         self._most_at_once = given.max_concurrent_per_ip
@@ -110,24 +108,15 @@ class RateLimiting:
 
     def announcing(self, verdicts: list[Verdict], send: Send) -> Send:
         """A `send` that tells what is left. `verdicts` may grow until then."""
-        if not self.is_on or not self._shows:
+        if not self.is_on or not self._limits.shows:
             return send
 
         async def announce(message: Message) -> None:
             if message["type"] == "http.response.start" and verdicts:
-                policies = ", ".join(
-                    f'"{each.policy.name}";q={each.policy.item.amount}'
-                    f";w={each.policy.item.get_expiry()}"
-                    for each in verdicts
-                )
-                left = ", ".join(
-                    f'"{each.policy.name}";r={each.left};t={each.reset_s}' for each in verdicts
-                )
-                message["headers"] = [
-                    *message["headers"],
-                    (b"ratelimit-policy", policies.encode()),
-                    (b"ratelimit", left.encode()),
+                named = [
+                    (name.lower().encode(), text.encode()) for name, text in told(verdicts).items()
                 ]
+                message["headers"] = [*message["headers"], *named]
             await send(message)
 
         return announce

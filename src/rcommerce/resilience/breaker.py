@@ -38,6 +38,11 @@ class Breaker:
         """Whether requests go without."""
         return self.state is State.OPEN
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether it did not answer when it was asked last."""
+        return self._failures > 0
+
     def succeeded(self) -> None:
         """It has answered."""
         self._failures = 0
