@@ -21,7 +21,7 @@ from rcommerce.database.embedded import EmbeddedPostgres
 from rcommerce.lab.ledger import ADDRESS
 from rcommerce.lab.server import Server
 
-PRODUCTS = 20_000
+PRODUCTS = 50_000
 BIG_ROWS = 2_000
 
 

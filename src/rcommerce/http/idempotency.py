@@ -134,15 +134,18 @@ def _hold_back(scope: Scope) -> None:
 
 
 async def _claim(conn: Connection, params: dict[str, Any]) -> bool:
-    """Whether the key is ours now. Waits for a transaction that is about to decide it."""
+    """Whether the key is ours now: new, or left by one who has not come to an end in time. Waits
+    for a transaction that is about to decide it."""
     return bool(
         await conn.execute(
             """
-            insert into idempotency_key (tenant_id, caller, key, fingerprint)
+            insert into idempotency_key as k (tenant_id, caller, key, fingerprint)
             values (%(tenant)s, %(caller)s, %(key)s, %(fingerprint)s)
-            on conflict do nothing
+            on conflict (tenant_id, caller, key) do update set created_at = now()
+             where k.status is null and k.fingerprint = excluded.fingerprint
+               and k.created_at < now() - make_interval(secs => %(patience_s)s)
             """,
-            params,
+            {**params, "patience_s": WAIT_S * WAITS},
         )
     )
 
