@@ -191,12 +191,13 @@ def constant() -> Constant:
 
 if __name__ == "__main__":
     from granian import Granian
-    from granian.constants import Interfaces
+    from granian.constants import Interfaces, Loops
 
     Granian(
         "rcommerce.bench.hot:constant",
         factory=True,
         interface=Interfaces.ASGI,
+        loop=Loops.uvloop,
         port=int(sys.argv[1]),
         workers=1,
         websockets=False,

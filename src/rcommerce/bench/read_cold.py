@@ -11,6 +11,7 @@ import sys
 import time
 
 import psycopg
+import uvloop
 
 from rcommerce.bench import report
 from rcommerce.bench.load import get, reads
@@ -92,4 +93,4 @@ async def _loop(dsn: str, tenant: str) -> float:
 
 if __name__ == "__main__":
     given = json.load(sys.stdin)
-    sys.stdout.write(str(asyncio.run(_loop(given["dsn"], given["tenant"]))))
+    sys.stdout.write(str(uvloop.run(_loop(given["dsn"], given["tenant"]))))

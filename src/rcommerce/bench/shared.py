@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 
 import psycopg
+import uvloop
 
 from rcommerce.bench import hot, report
 from rcommerce.bench.load import LoadError, get
@@ -218,5 +219,5 @@ def _fleet(tell: Callable[[str], None]) -> Iterator[tuple[list[Server], Postgres
 
 if __name__ == "__main__":
     names = sys.stdin.read().split()
-    rate = asyncio.run(_gets(int(sys.argv[1]), names, float(sys.argv[2])))
+    rate = uvloop.run(_gets(int(sys.argv[1]), names, float(sys.argv[2])))
     sys.stdout.write(f"{rate}\n")

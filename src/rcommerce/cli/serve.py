@@ -79,13 +79,14 @@ def _run(settings: Settings) -> None:
 
 def _serve(settings: Settings) -> None:
     from granian import Granian
-    from granian.constants import Interfaces
+    from granian.constants import Interfaces, Loops
     from granian.log import LogLevels
 
     Granian(
         "rcommerce.app:worker",
         factory=True,
         interface=Interfaces.ASGI,
+        loop=Loops.uvloop,
         address=settings.server.host,
         port=settings.server.port,
         workers=worker_count(settings),
