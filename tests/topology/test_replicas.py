@@ -1,8 +1,9 @@
 """Read replicas: spread, lag, failure, and reading one's own writes."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import pytest
 from conftest import Running
 from rcommerce.lab import settings
 from rcommerce.lab.postgres import Postgres
-from rcommerce.lab.server import Server
 from topology.conftest import (
     FAST,
     count_statements,
@@ -42,17 +42,32 @@ class Replicated:
         }
 
 
+@contextmanager
+def replication(folder: Path) -> Iterator[Replicated]:
+    with ExitStack() as stack:
+        primary = stack.enter_context(Postgres(folder / "primary", settings=FAST))
+        count_statements(primary)
+        with ThreadPoolExecutor() as both:
+            replicas = list(both.map(lambda name: primary.replica(folder / name), ("one", "two")))
+        for replica in replicas:
+            stack.callback(replica.kill)
+        database = settings.database(primary, replicas)
+        server = server_for(folder / "shop", database, RCOMMERCE_DATABASE__MAX_REPLICA_LAG_S="2")
+        yield Replicated(stack.enter_context(shop_on(server)), primary, replicas)
+
+
 @pytest.fixture
-def replicated(own_folder: Path, started: Callable[[Postgres], Postgres]) -> Iterator[Replicated]:
-    primary = started(Postgres(own_folder / "primary", settings=FAST))
-    count_statements(primary)
-    replicas = [started(primary.replica(own_folder / name)) for name in ("one", "two")]
-    database = settings.database(primary, replicas)
-    server: Server = server_for(
-        own_folder / "shop", database, RCOMMERCE_DATABASE__MAX_REPLICA_LAG_S="2"
-    )
-    with shop_on(server) as shop:
-        yield Replicated(shop, primary, replicas)
+def replicated(own_folder: Path) -> Iterator[Replicated]:
+    """For a test that kills some of them."""
+    with replication(own_folder) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def lasting(folder: Path) -> Iterator[Replicated]:
+    """For the tests that leave them as they were."""
+    with replication(folder / "replicas") as found:
+        yield found
 
 
 def delay(replica: Postgres, by: str) -> None:
@@ -65,28 +80,28 @@ def read_all(url: str, count: int) -> list[int]:
 
 
 def test_reads_are_spread_over_the_replicas_and_leave_the_primary_alone(
-    replicated: Replicated,
+    lasting: Replicated,
 ) -> None:
-    shop = replicated.shop
+    shop = lasting.shop
     shop.product()
-    before = [product_reads(each) for each in (replicated.primary, *replicated.replicas)]
+    before = [product_reads(each) for each in (lasting.primary, *lasting.replicas)]
     with ThreadPoolExecutor(8) as pool:
         for statuses in pool.map(lambda _: read_all(shop.server.url, 50), range(8)):
             assert set(statuses) == {200}
-    after = [product_reads(each) for each in (replicated.primary, *replicated.replicas)]
+    after = [product_reads(each) for each in (lasting.primary, *lasting.replicas)]
     primary, one, two = (b - a for a, b in zip(before, after, strict=True))
     assert one + two >= 400
     assert min(one, two) > 100
     assert primary < 10
 
 
-def test_a_client_reads_its_own_writes_from_replicas_that_lag(replicated: Replicated) -> None:
-    shop = replicated.shop
+def test_a_client_reads_its_own_writes_from_replicas_that_lag(lasting: Replicated) -> None:
+    shop = lasting.shop
     product = shop.product()
     path = f"/products/{product['id']}"
-    delay(replicated.replicas[0], "300ms")
-    delay(replicated.replicas[1], "20ms")
-    before = [product_reads(each) for each in replicated.replicas]
+    delay(lasting.replicas[0], "300ms")
+    delay(lasting.replicas[1], "20ms")
+    before = [product_reads(each) for each in lasting.replicas]
     stale, unmarked = [], 0
     url = f"{shop.server.url}/api/v1{path}"
     with httpx.Client(timeout=30, headers=shop.staff.headers) as client:
@@ -108,14 +123,16 @@ def test_a_client_reads_its_own_writes_from_replicas_that_lag(replicated: Replic
     assert stale == []
     # Reads without a token went on to use the replicas, and could be told by it.
     assert unmarked > 100
-    after = [product_reads(each) for each in replicated.replicas]
+    after = [product_reads(each) for each in lasting.replicas]
     assert sum(after) - sum(before) > 900
+    for replica in lasting.replicas:
+        delay(replica, "0")
 
 
 def test_a_token_that_was_not_made_here_is_refused_and_a_foreign_cookie_ignored(
-    replicated: Replicated,
+    lasting: Replicated,
 ) -> None:
-    shop = replicated.shop
+    shop = lasting.shop
     for bad in ("x", "A" * 40, "é"):
         answer = httpx.get(
             f"{shop.server.url}/api/v1/products",
@@ -127,21 +144,21 @@ def test_a_token_that_was_not_made_here_is_refused_and_a_foreign_cookie_ignored(
     assert httpx.get(f"{shop.server.url}/api/v1/products", headers=cookie).status_code == 200
 
 
-def test_a_replica_past_its_lag_leaves_and_comes_back(replicated: Replicated) -> None:
-    shop, late = replicated.shop, replicated.replicas[0]
+def test_a_replica_past_its_lag_leaves_and_comes_back(lasting: Replicated) -> None:
+    shop, late = lasting.shop, lasting.replicas[0]
     delay(late, "1h")
     name = f"replica {late.address}"
 
     def is_lagging() -> bool:
         shop.product()
-        return bool(replicated.replica_states()[name] == "lagging")
+        return bool(lasting.replica_states()[name] == "lagging")
 
     eventually(is_lagging, every_s=0.3)
     before = product_reads(late)
     assert set(read_all(shop.server.url, 100)) == {200}
     assert product_reads(late) == before
     delay(late, "0")
-    eventually(lambda: replicated.replica_states()[name] == "up")
+    eventually(lambda: lasting.replica_states()[name] == "up")
 
 
 def test_a_replica_that_errs_is_left_out_and_costs_no_read(replicated: Replicated) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,8 @@ def sharded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sharded]:
     try:
         for name in ("control", *(f"shard-{number}" for number in range(SHARDS))):
             servers.append(Postgres(folder / name, settings=FAST))
-            servers[-1].start()
+        with ThreadPoolExecutor() as all_at_once:
+            list(all_at_once.map(Postgres.start, servers))
         control, *rest = servers
         shards = {f"shard-{number}": server for number, server in enumerate(rest)}
         database = settings.database(

@@ -301,3 +301,5 @@ async def end(services: Services, tenant_id: UUID, work: Callable[[Shop], Awaita
             await work(Shop(services, tenant, SWEEP))
     except (Problem, GatewayError, TimeoutError) as error:
         log.warning("sweep_postponed", tenant=str(tenant_id), error=str(error))
+    except Exception:  # a fault of ours in one shop stops no other
+        log.exception("sweep_failed", tenant=str(tenant_id))

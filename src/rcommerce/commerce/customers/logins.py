@@ -47,7 +47,7 @@ async def login(shop: Shop, data: Login) -> Session:
     await _require_patience(shop, "login", data.email)
     async with shop.read() as conn:
         customer = await queries.credentials(conn, shop.tenant.id, data.email.lower())
-    stored = customer.password_hash if customer else passwords.NOBODYS
+    stored = customer.password_hash if customer else None
     if not await passwords.matches(stored, data.password) or customer is None:
         raise Unauthenticated("the email or the password is wrong", code="invalid_credentials")
     await _begin_session(shop, customer)

@@ -2,13 +2,12 @@
 (19 MiB, two passes), a few at a time so that a rush of logins cannot take all the memory."""
 
 import asyncio
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-# What a login with an unknown email is checked against, to take as long as one with a known.
-NOBODYS = _HASHER.hash("nobody's password")
 _TURN = asyncio.Semaphore(2)
 
 
@@ -18,14 +17,19 @@ async def hashed(password: str) -> str:
         return await asyncio.to_thread(_HASHER.hash, password)
 
 
-async def matches(password_hash: str, password: str) -> bool:
-    """Whether the password is the one that was hashed."""
+async def matches(password_hash: str | None, password: str) -> bool:
+    """Whether the password is the one that was hashed. Takes as long where nobody has one."""
     async with _TURN:
         return await asyncio.to_thread(_verify, password_hash, password)
 
 
-def _verify(password_hash: str, password: str) -> bool:
+@cache
+def _nobodys() -> str:
+    return _HASHER.hash("nobody's password")
+
+
+def _verify(password_hash: str | None, password: str) -> bool:
     try:
-        return _HASHER.verify(password_hash, password)
+        return _HASHER.verify(password_hash or _nobodys(), password) and password_hash is not None
     except (VerificationError, InvalidHashError):
         return False
