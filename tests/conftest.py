@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -224,10 +225,11 @@ def start_fleet(folder: Path, stack: contextlib.ExitStack) -> Fleet:
         "pg_stat_statements.track": "all",
         "pg_stat_statements.max": "20000",
     }
-    control, one, two = (
-        stack.enter_context(Postgres(folder / name, settings=counted))
-        for name in ("control", "one", "two")
-    )
+    servers = [Postgres(folder / name, settings=counted) for name in ("control", "one", "two")]
+    valkey = Cluster(folder / "valkey")
+    with ThreadPoolExecutor() as all_at_once:
+        list(all_at_once.map(stack.enter_context, [*servers, valkey]))
+    control, one, two = servers
     places = {"shard-0": one, "shard-1": two, "shard-2": one, "shard-3": two}
     databases = [control.conninfo("postgres")]
     for name, server in places.items():
@@ -249,7 +251,6 @@ def start_fleet(folder: Path, stack: contextlib.ExitStack) -> Fleet:
         for name, server in places.items()
     ]
     database = settings.database(pooler, direct=control, shards=shards)
-    valkey = stack.enter_context(Cluster(folder / "valkey"))
     given = {**SETTINGS, **database, **settings.redis(valkey)}
     shop = Server(folder / "shop", workers=2, settings=given)
     upgraded = shop.command("db", "upgrade")
