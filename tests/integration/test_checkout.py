@@ -1,14 +1,20 @@
 """From a cart to a paid order, and everything that can go wrong on the way."""
 
+import asyncio
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from conftest import Running, completion
+from rcommerce.commerce.payments.gateways import Test as Gateway
+from rcommerce.database.cluster import cluster as make_cluster
 from rcommerce.lab.ledger import ADDRESS
+from rcommerce.settings import DatabaseSettings
 
 
 def until(what: Callable[[], bool], seconds: float = 20) -> None:
@@ -368,6 +374,37 @@ def test_a_refund_that_was_cut_off_is_finished_by_the_sweep(shop: Running) -> No
         "select refunded from test_gateway_charge where idempotency_key = %s", str(payment)
     )
     assert str(books[0][0]) == "5.00"
+
+
+def test_a_refund_that_several_ask_for_at_once_is_approved_to_each_and_made_once(
+    embedded_shop: Running,
+) -> None:
+    """As the sweeps of two processes do."""
+    shop = embedded_shop
+    _, order = bought(shop)
+    tenant, payment = shop.query(
+        "select tenant_id, id from payment where order_id = %s", order["id"]
+    )[0]
+
+    async def ask() -> set[str]:
+        cluster = make_cluster(DatabaseSettings(pool_size=4), 1, shop.control_dsn, listens=False)
+        await cluster.open()
+        gateway, refund = Gateway(cluster, "secret"), uuid4()
+        with psycopg.connect(shop.control_dsn) as books:
+            held = "select 1 from test_gateway_charge where idempotency_key = %s for update"
+            books.execute(held, (str(payment),))
+            asked = [
+                asyncio.create_task(gateway.refund(tenant, payment, refund, Decimal("5.00")))
+                for _ in range(3)
+            ]
+            await asyncio.sleep(0.5)  # all of them wait for the charge
+        told: set[str] = {(await each).state for each in asked}
+        await cluster.close()
+        return told
+
+    assert asyncio.run(ask()) == {"approved"}
+    books = "select refunded from test_gateway_charge where idempotency_key = %s"
+    assert shop.control(books, str(payment)) == [(Decimal("5.00"),)]
 
 
 @pytest.mark.parametrize("country", ["GB", "gb", "JP"])

@@ -81,20 +81,14 @@ class Test:
         cursor, _ = await self.cluster.control.once(
             None,
             """
-            with made as (
-                insert into test_gateway_charge
-                    (tenant_id, idempotency_key, amount, currency, outcome, settles_at)
-                values (%(tenant)s, %(key)s, %(amount)s, %(currency)s, %(outcome)s,
-                        case when %(outcome)s = 'delayed'
-                             then now() + make_interval(secs => %(delay_s)s) end)
-                on conflict (tenant_id, idempotency_key) do nothing
-                returning outcome, settles_at
-            )
-            select outcome, settles_at <= now() from made
-            union all
-            select outcome, settles_at <= now() from test_gateway_charge
-             where (tenant_id, idempotency_key) = (%(tenant)s, %(key)s)
-            limit 1
+            insert into test_gateway_charge as kept
+                (tenant_id, idempotency_key, amount, currency, outcome, settles_at)
+            values (%(tenant)s, %(key)s, %(amount)s, %(currency)s, %(outcome)s,
+                    case when %(outcome)s = 'delayed'
+                         then now() + make_interval(secs => %(delay_s)s) end)
+            -- Not “do nothing”: what another one has just made would not be seen.
+            on conflict (tenant_id, idempotency_key) do update set outcome = kept.outcome
+            returning outcome, settles_at <= now()
             """,
             {
                 "tenant": charge.tenant_id,
@@ -127,6 +121,14 @@ class Test:
     ) -> Outcome:
         """Gives back once for each refund; declines more than was charged."""
         async with self.cluster.control.write() as tx:
+            # One refund of a charge after the other: each then sees what the others have made.
+            await tx.execute(
+                """
+                select 1 from test_gateway_charge
+                 where (tenant_id, idempotency_key) = (%(tenant)s, %(charge)s) for update
+                """,
+                {"tenant": tenant_id, "charge": str(payment_id)},
+            )
             done = await tx.value(
                 """
                 with made as (
