@@ -125,12 +125,6 @@ def sharded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sharded]:
             server.kill()
 
 
-@pytest.fixture(scope="module")
-def moving(sharded: Sharded) -> Tenant:
-    """A shop that moves from test to test."""
-    return sharded.tenant()
-
-
 def test_a_tenant_comes_to_the_shard_of_its_id(sharded: Sharded) -> None:
     for _ in range(3):
         tenant = sharded.tenant()
@@ -195,7 +189,8 @@ def hear_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def await_phase(sharded: Sharded, tenant: Tenant, phase: str, process: Any) -> None:
+def await_phase(sharded: Sharded, tenant: Tenant, phase: str, process: Any) -> bool:
+    """Waits until a move is in this phase; False where it was over before that was seen."""
     deadline = time.monotonic() + 30
     with psycopg.connect(sharded.control.conninfo(), autocommit=True) as connection:
         while time.monotonic() < deadline:
@@ -203,9 +198,10 @@ def await_phase(sharded: Sharded, tenant: Tenant, phase: str, process: Any) -> N
                 "select phase from tenant_move where tenant_id = %s", (tenant.id,)
             ).fetchone()
             if row == (phase,):
-                return
+                return True
             if process.poll() is not None:
-                raise AssertionError(f"the move ended before {phase}: {process.communicate()}")
+                assert process.returncode == 0, process.communicate()
+                return False
     raise AssertionError(f"{phase} was never seen")
 
 
@@ -224,16 +220,17 @@ def await_phase(sharded: Sharded, tenant: Tenant, phase: str, process: Any) -> N
     ],
 )
 def test_a_move_that_is_cut_off_anywhere_goes_on_and_loses_nothing(
-    sharded: Sharded, moving: Tenant, phase: str, how: signal.Signals
+    sharded: Sharded, phase: str, how: signal.Signals
 ) -> None:
-    tenant = moving
+    tenant = sharded.tenant()
     product = tenant.product()
-    home, target = sharded.home(tenant), sharded.other(tenant)
-    before = sharded.orders(tenant, home)
     with Buyers(lambda: sharded.server.url, product, headers={"X-Tenant-ID": tenant.id}) as buyers:
         buyers.await_orders(20)
-        process = started_move(sharded, tenant, target)
-        await_phase(sharded, tenant, phase, process)
+        for _ in range(5):
+            home, target = sharded.home(tenant), sharded.other(tenant)
+            process = started_move(sharded, tenant, target)
+            if await_phase(sharded, tenant, phase, process):
+                break
         process.send_signal(how)
         process.communicate()
         # A fence runs out by itself: the shop sells on, wherever the move was cut off.
@@ -244,8 +241,7 @@ def test_a_move_that_is_cut_off_anywhere_goes_on_and_loses_nothing(
     assert buyers.ledger.faults == []
     assert sharded.home(tenant) == target
     there = sharded.orders(tenant, target)
-    assert before <= there
-    assert set(buyers.ledger.acknowledged) == there - before
+    assert set(buyers.ledger.acknowledged) == there
     assert sharded.orders(tenant, home) == set()
 
 
@@ -256,7 +252,7 @@ def test_a_move_can_be_taken_back_until_it_has_flipped(sharded: Sharded) -> None
     with Buyers(lambda: sharded.server.url, product, headers={"X-Tenant-ID": tenant.id}) as buyers:
         buyers.await_orders(20)
         process = started_move(sharded, tenant, target)
-        await_phase(sharded, tenant, "rehearse", process)
+        assert await_phase(sharded, tenant, "rehearse", process)
         process.kill()
         process.communicate()
         elsewhere = next(n for n in sharded.shards if n not in (tenant.shard, target))
