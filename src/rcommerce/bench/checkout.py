@@ -20,6 +20,7 @@ from rcommerce.bench import report, statements
 from rcommerce.bench.load import Connection, Load, LoadError, post
 from rcommerce.bench.report import Result
 from rcommerce.bench.setup import Bench, run_pinned
+from rcommerce.bench.statements import Statement
 from rcommerce.database import binaries
 from rcommerce.errors import StartError
 from rcommerce.lab.ledger import ADDRESS
@@ -136,10 +137,27 @@ async def _record(bench: Bench, port: int, goods: list[tuple[str, str]]) -> str:
             bench.query(f"select '{MARK}'")
             await shopper.buy(*goods[0])
         bench.query(f"select '{MARK}'")
-    first, second, _ = statements.recorded(log, MARK)
+    first, second, _ = map(_without_publication, statements.recorded(log, MARK))
     product, variant = goods[0]
     choices = {product: [good[0] for good in goods], variant: [good[1] for good in goods]}
     return statements.script(bench.dsn, first, second, choices)
+
+
+def _without_publication(recording: list[Statement]) -> list[Statement]:
+    """Without the transactions that publish invalidations: they run beside the requests, at any
+    moment. The server pays for them and pgbench does not."""
+    kept: list[Statement] = []
+    transaction: list[Statement] = []
+    for each in recording:
+        transaction.append(each)
+        if each.sql.startswith("begin"):
+            kept += transaction[:-1]
+            transaction = [each]
+        elif each.sql == "commit":
+            if not any("publish_invalidations" in its.sql for its in transaction):
+                kept += transaction
+            transaction = []
+    return kept + transaction
 
 
 def _ceiling(bench: Bench, file: Path) -> float:

@@ -25,6 +25,7 @@ _LITERAL = r"(?:\bE'(?:[^'\\]|''|\\.)*'|'(?:[^']|'')*')"
 _PIECE = re.compile(rf"(?:{_LITERAL}|[^';])+", re.DOTALL)
 _EXECUTE = re.compile(r"execute \w+(?:\((.*)\))?", re.DOTALL)
 _ARGUMENT = re.compile(rf"\s*({_LITERAL}|[^',\s]+?)(?:::[\w\[\]]+)?\s*(?:,|$)", re.DOTALL)
+_COMMENT = re.compile(r"--[^']*$")
 _HEX_UUID = re.compile(r"'([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})'")
 
 
@@ -177,5 +178,5 @@ def _rendered(statement: Statement, fresh: dict[str, str], types: Sequence[str])
             expression = f"replace({expression}, '{each}', {fresh[each]})"
         return f"({expression})::{types[number]}"
 
-    flat = " ".join(line.strip() for line in statement.sql.splitlines())
+    flat = " ".join(_COMMENT.sub("", line).strip() for line in statement.sql.splitlines())
     return re.sub(r"\$(\d+)", place, flat)
