@@ -1,33 +1,45 @@
 """Fixtures: a real server on an embedded PostgreSQL, in a folder of its own, for the session."""
 
 import contextlib
+import io
 import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, cast
 from uuid import uuid4
 
+import certifi
 import httpx
 import psycopg
 import pytest
+from PIL import Image
 
 from rcommerce.database.embedded import EmbeddedPostgres
 from rcommerce.errors import StartError
 from rcommerce.lab import pgbouncer, settings
 from rcommerce.lab.ledger import ADDRESS
 from rcommerce.lab.postgres import Postgres
+from rcommerce.lab.seaweedfs import SeaweedFS
 from rcommerce.lab.server import Server
 from rcommerce.lab.valkey import Cluster
+from rcommerce.lab.worker import Worker
 
 # Nothing here speaks TLS over HTTP; to read all authorities would cost each call of httpx 30 ms.
-os.environ.pop("SSL_CERT_FILE", None)
-os.environ["SSL_CERT_DIR"] = tempfile.gettempdir()
+# One is enough for libraries that do not start without any.
+AUTHORITY = tempfile.NamedTemporaryFile(  # noqa: SIM115 - until the process ends
+    "w", prefix="rcommerce-test-authority-", suffix=".pem"
+)
+END = "-----END CERTIFICATE-----\n"
+AUTHORITY.write(Path(certifi.where()).read_text().partition(END)[0] + END)
+AUTHORITY.flush()
+os.environ["SSL_CERT_FILE"] = AUTHORITY.name
+os.environ.pop("SSL_CERT_DIR", None)
 
 PROPAGATION_S = 0.25  # docs/caching.md
 SETTINGS = {
@@ -141,6 +153,28 @@ class Running:
         return sum(each["on_hand"] for each in levels), sum(each["reserved"] for each in levels)
 
 
+def picture(kind: str = "JPEG", size: tuple[int, int] = (800, 600)) -> bytes:
+    """A picture that nobody has uploaded yet."""
+    file = io.BytesIO()
+    color = tuple(uuid4().bytes[:3])
+    Image.new("RGB", size, color).save(file, kind)
+    return file.getvalue()
+
+
+def eventually(check: Callable[[], object], timeout_s: float = 15.0, every_s: float = 0.05) -> None:
+    """Waits until `check` is true, or stops raising. Fails with its last word."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            if check():
+                return
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(every_s)
+
+
 def completion(cart: str, token: str = "tok_approve", **fields: Any) -> dict[str, Any]:
     """The body of /checkout/complete, paid through the test gateway."""
     return {
@@ -187,11 +221,12 @@ def embedded_shop(folder: Path) -> Iterator[Running]:
 @dataclass
 class Fleet:
     """A shop on a control database and two servers with two shards each, through PgBouncer, with
-    a Valkey Cluster."""
+    a Valkey Cluster, an S3 server and a worker."""
 
     shop: Running
     databases: list[str]  # the connection strings of all databases, as their superuser
     valkey: Cluster
+    s3: SeaweedFS
 
 
 @pytest.fixture(scope="session")
@@ -227,8 +262,9 @@ def start_fleet(folder: Path, stack: contextlib.ExitStack) -> Fleet:
     }
     servers = [Postgres(folder / name, settings=counted) for name in ("control", "one", "two")]
     valkey = Cluster(folder / "valkey")
+    s3 = SeaweedFS(folder / "s3")
     with ThreadPoolExecutor() as all_at_once:
-        list(all_at_once.map(stack.enter_context, [*servers, valkey]))
+        list(all_at_once.map(stack.enter_context, [*servers, valkey, s3]))
     control, one, two = servers
     places = {"shard-0": one, "shard-1": two, "shard-2": one, "shard-3": two}
     databases = [control.conninfo("postgres")]
@@ -251,16 +287,17 @@ def start_fleet(folder: Path, stack: contextlib.ExitStack) -> Fleet:
         for name, server in places.items()
     ]
     database = settings.database(pooler, direct=control, shards=shards)
-    given = {**SETTINGS, **database, **settings.redis(valkey)}
+    given = {**SETTINGS, **database, **settings.redis(valkey), **s3.settings}
     shop = Server(folder / "shop", workers=2, settings=given)
     upgraded = shop.command("db", "upgrade")
     assert upgraded.returncode == 0, upgraded.stdout + upgraded.stderr
     stack.enter_context(shop)
+    stack.enter_context(Worker(shop))
     shown = shop.command("tenant", "show", "default", "--json")
     home = json.loads(shown.stdout)["shard"]
     # As another user than the shop's: the shop's statements are told apart by it.
     dsn = places[home].conninfo("postgres", home)
-    return Fleet(running(shop, dsn, control.conninfo("postgres")), databases, valkey)
+    return Fleet(running(shop, dsn, control.conninfo("postgres")), databases, valkey, s3)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from rcommerce.commerce.checkout.routes import router as checkout_routes
 from rcommerce.commerce.customers.routes import auth
 from rcommerce.commerce.customers.routes import router as customers
 from rcommerce.commerce.inventory.routes import router as inventory
+from rcommerce.commerce.media.routes import router as media_routes
 from rcommerce.commerce.orders.routes import router as orders
 from rcommerce.commerce.payments.routes import router as payments
 from rcommerce.commerce.shop import Services, Shop
@@ -33,13 +34,13 @@ from rcommerce.database.consistency import HEADER
 from rcommerce.database.invalidation import Invalidations
 from rcommerce.database.shard import Shard
 from rcommerce.errors import RCommerceError
-from rcommerce.http import body, idempotency, metrics, openapi, operations, pages
+from rcommerce.http import body, idempotency, media, metrics, openapi, operations, pages
 from rcommerce.http.entry import Entry
 from rcommerce.http.page_cache import PageCache
 from rcommerce.http.problems import HANDLERS
 from rcommerce.http.rate_limiting import RateLimiting
 from rcommerce.http.shop import ShopMiddleware, provide_cart_token, provide_shop
-from rcommerce.services import listeners, make_services
+from rcommerce.services import listeners, make_services, runs_jobs
 from rcommerce.settings import Settings, load
 
 LISTEN_EVERY_S = COUNT_EVERY_S = 1.0
@@ -78,6 +79,7 @@ def build(settings: Settings) -> ASGIApp:
             customers,
             auth,
             inventory,
+            media_routes,
         ],
         middleware=[middleware],
         dependencies={
@@ -94,6 +96,8 @@ def build(settings: Settings) -> ASGIApp:
             operations.health,
             operations.ready,
             metrics.metrics,
+            media.file,
+            media.send,
             pages.docs,
             pages.asset,
         ],
@@ -138,6 +142,7 @@ async def _lifespan(services: Services, front: PageCache) -> AsyncIterator[None]
         ]
     if services.redis is not None:
         work.append(services.redis.run())
+    work.append(services.objects.run())
     cdn = adapter(services.settings.cdn)
     purgers = [
         Purger(services.cluster.shard(name), cdn, shelf.changed)
@@ -150,9 +155,18 @@ async def _lifespan(services: Services, front: PageCache) -> AsyncIterator[None]
         work.append(_count(metrics.of_databases(services.cluster)))
         work.append(_count(metrics.of_cache(front.memory, front.shelves, services, purgers)))
     tasks = [asyncio.create_task(each) for each in work]
+    stopping = asyncio.Event()
+    if runs_jobs(services.settings):
+        from rcommerce import worker  # and with it a library that a server of a fleet never needs
+
+        jobs = asyncio.create_task(worker.run(services, stopping))
+    else:
+        jobs = asyncio.create_task(asyncio.sleep(0))
     try:
         yield
     finally:
+        stopping.set()
+        await asyncio.gather(jobs, return_exceptions=True)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -154,6 +154,11 @@ class Unprocessable(Problem):
 
     status, title, default_code = 422, "Unprocessable", "unprocessable"
 
+    @classmethod
+    def field(cls, name: str, message: str, code: str | None = None) -> "Unprocessable":
+        """One field's fault: the message says what would be right."""
+        return cls(f"{name}: {message}", code=code, fields=[FieldError(name, message)])
+
 
 class TooMany(Problem):
     """The caller has asked more often than the limits allow (RFC 6585 section 4)."""

@@ -13,9 +13,14 @@ def configure(settings: Logging) -> None:
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     is_text = settings.format == "Text" or (settings.format is None and sys.stderr.isatty())
     renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
-    trace: structlog.typing.Processor = structlog.processors.dict_tracebacks
+    # Without the values of local variables: among them are passwords and tokens.
+    trace: structlog.typing.Processor = structlog.processors.ExceptionRenderer(
+        structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    )
     if is_text:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
         trace = structlog.processors.StackInfoRenderer()
     structlog.configure(
         processors=[

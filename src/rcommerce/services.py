@@ -23,6 +23,7 @@ from rcommerce.rate_limits import Limits
 from rcommerce.settings import Settings
 from rcommerce.settings.load import MAIN
 from rcommerce.settings.schema import Node
+from rcommerce.storage.opening import open_objects
 
 
 def make_services(
@@ -54,6 +55,7 @@ def make_services(
         else {name: Shelf(name, memory) for name in listeners(settings)},
         sessions=RedisSessions(redis, session_ttl) if redis else DatabaseSessions(session_ttl),
         limits=Limits(settings, redis),
+        objects=open_objects(settings.media),
         redis=redis,
         shared=Shared(redis) if redis and settings.cache.enabled else None,
     )
@@ -62,6 +64,13 @@ def make_services(
 def worker_count(settings: Settings) -> int:
     """How many worker processes: as set, else one a core that this process may use."""
     return settings.server.workers or settings.server.worker_threads or len(os.sched_getaffinity(0))
+
+
+def runs_jobs(settings: Settings) -> bool:
+    """Whether the server's own processes run the jobs: as set, else with the embedded database."""
+    if settings.jobs.in_server is None:
+        return settings.database.db_type == "Embedded"
+    return settings.jobs.in_server
 
 
 def embedded(settings: Settings) -> EmbeddedPostgres:

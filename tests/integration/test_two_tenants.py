@@ -11,7 +11,7 @@ import httpx
 import psycopg
 import pytest
 
-from conftest import Api, Running, api_key, completion
+from conftest import Api, Running, api_key, completion, picture
 from rcommerce.database.moves import tables
 
 METHODS = ("get", "put", "patch", "post", "delete")
@@ -67,6 +67,10 @@ class Furnished:
         order = shopper.post("/checkout/complete", body)
         location = self.staff.post("/inventory/locations", {"name": self.marker})
         images_id = json.dumps(images)
+        media = httpx.post(
+            f"{self.staff.url}/api/v1/media", content=picture(), headers=self.staff.headers
+        ).json()["media"]
+        upload = self.staff.post("/media/uploads", {})["upload"]
         reserved = self.staff.post(
             "/inventory/reserve", {"variant_id": line["variant_id"], "quantity": 1}
         )
@@ -89,6 +93,8 @@ class Furnished:
             "to_location_id": _first_id(location),
             "reservation_id": reserved["reservation_id"],
             "gateway_id": "test",
+            "media_id": media["id"],
+            "upload_id": upload["id"],
             "key": product["id"],
             "session_id": self.customer.get("/auth/sessions")["sessions"][0]["id"],
         }

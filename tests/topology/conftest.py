@@ -3,7 +3,6 @@
 import contextlib
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -48,20 +47,6 @@ def started() -> Iterator[Callable[[Postgres], Postgres]]:
     yield start
     for server in servers:
         server.kill()
-
-
-def eventually(check: Callable[[], object], timeout_s: float = 15.0, every_s: float = 0.05) -> None:
-    """Waits until `check` is true, or stops raising. Fails with its last word."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            if check():
-                return
-        except AssertionError:
-            if time.monotonic() > deadline:
-                raise
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(every_s)
 
 
 @contextlib.contextmanager

@@ -15,12 +15,12 @@ import psycopg
 import pytest
 
 import rcommerce
-from conftest import PROPAGATION_S, Api, Running, api_key, running
+from conftest import PROPAGATION_S, Api, Running, api_key, eventually, running
 from rcommerce.lab import settings
 from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.server import Server
 from rcommerce.lab.valkey import Valkey
-from topology.conftest import FAST, QUICK, eventually
+from topology.conftest import FAST, QUICK
 
 CACHED = {**QUICK, "RCOMMERCE_CACHE__ENABLED": "true"}
 

@@ -8,12 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from conftest import SETTINGS, Running, running
+from conftest import SETTINGS, Running, eventually, running
 from rcommerce.database.embedded import EmbeddedPostgres
 from rcommerce.errors import StartError
 from rcommerce.lab.server import Server
 from rcommerce.lab.varnish import Varnish, program
-from topology.conftest import eventually
 
 VCL = (Path(__file__).parents[2] / "docs" / "varnish.vcl").read_text()
 

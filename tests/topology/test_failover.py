@@ -6,11 +6,11 @@ from pathlib import Path
 
 import httpx
 
-from conftest import Running
+from conftest import Running, eventually
 from rcommerce.lab import settings
 from rcommerce.lab.ledger import Buyers
 from rcommerce.lab.postgres import Postgres
-from topology.conftest import FAST, eventually, server_for, shop_on
+from topology.conftest import FAST, server_for, shop_on
 
 
 def test_writes_go_on_after_a_promotion_and_no_acknowledged_order_is_lost(

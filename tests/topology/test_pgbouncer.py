@@ -14,13 +14,14 @@ import httpx
 import psycopg
 import pytest
 
+from conftest import eventually
 from rcommerce.database import pooler
 from rcommerce.errors import StartError
 from rcommerce.lab import settings
 from rcommerce.lab.ledger import ADDRESS
 from rcommerce.lab.pgbouncer import PgBouncer, program
 from rcommerce.lab.postgres import Postgres
-from topology.conftest import FAST, eventually, server_for, shop_on
+from topology.conftest import FAST, server_for, shop_on
 
 CLIENTS = 10_000
 CONNECTING = 200  # at a time

@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import Running, running
+from conftest import Running, eventually, running
 from rcommerce.lab import settings
 from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.server import Server
 from rcommerce.lab.valkey import Valkey
-from topology.conftest import FAST, QUICK, eventually
+from topology.conftest import FAST, QUICK
 
 LIMITS = {
     "RCOMMERCE_RATE_LIMITING__ENABLED": "true",

@@ -15,13 +15,13 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import Running, running
+from conftest import Running, eventually, running
 from rcommerce.errors import StartError
 from rcommerce.lab import settings
 from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.server import Server
 from rcommerce.lab.valkey import Cluster, Valkey, redis_program
-from topology.conftest import FAST, QUICK, count_statements, eventually, product_reads
+from topology.conftest import FAST, QUICK, count_statements, product_reads
 from topology.test_cache import changed_source, status_of
 
 SHARED = "rcommerce; hit; detail=redis"

@@ -11,13 +11,12 @@ from typing import Any
 import httpx
 import pytest
 
-from conftest import Running
+from conftest import Running, eventually
 from rcommerce.lab import settings
 from rcommerce.lab.postgres import Postgres
 from topology.conftest import (
     FAST,
     count_statements,
-    eventually,
     product_reads,
     server_for,
     shop_on,

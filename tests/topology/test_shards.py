@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from conftest import Api, Running, api_key
+from conftest import Api, Running, api_key, eventually
 from rcommerce.lab import settings
 from rcommerce.lab.ledger import Buyers
 from rcommerce.lab.postgres import Postgres
@@ -23,7 +23,6 @@ from rcommerce.lab.server import Server
 from topology.conftest import (
     FAST,
     count_statements,
-    eventually,
     product_reads,
     server_for,
     shop_on,

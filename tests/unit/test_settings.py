@@ -56,7 +56,7 @@ def test_the_seed_parses_word_for_word(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        ('[media]\nstorage_type = "S3"\ns3_bucket = "b"', "storage_type"),
+        ("[payment.stripe]\nenabled = true", "stripe.enabled"),
         ("[tls]\nenabled = true", "tls.enabled"),
     ],
 )

@@ -18,6 +18,7 @@ from rcommerce.cli import (
     serve,
     shard,
     tenant,
+    worker,
 )
 from rcommerce.errors import RCommerceError, SettingsError
 
@@ -47,6 +48,7 @@ def options(
 
 
 app.command("serve")(serve.serve)
+app.command("worker")(worker.worker)
 app.command("doctor")(doctor.doctor)
 app.add_typer(db.app, name="db")
 app.add_typer(config.app, name="config")

@@ -26,6 +26,7 @@ from rcommerce.database.writing import Writing
 from rcommerce.errors import Forbidden, Unauthenticated, Unavailable
 from rcommerce.rate_limits import Limits
 from rcommerce.settings import Settings
+from rcommerce.storage.objects import Objects
 
 T = TypeVar("T")
 RESOURCES = (
@@ -169,6 +170,7 @@ class Services:
     mailer: Mailer
     sessions: Sessions
     limits: Limits
+    objects: Objects
     shelves: Mapping[str, Shelf] = field(default_factory=dict)
     redis: Redis | None = None
     shared: Shared | None = None
@@ -211,6 +213,11 @@ class Shop:
         self.position: int | None = None
         self.sources: Sources | None = None
         self.live(tenant)
+
+    @property
+    def media_url(self) -> str:
+        """What the addresses of uploads begin with."""
+        return self.services.settings.media.base_url
 
     def live(self, tenant: Tenant) -> None:
         """Notes where the tenant is at home."""

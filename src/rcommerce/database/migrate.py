@@ -1,6 +1,7 @@
 """Brings databases to the newest revision, one after the other."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from rcommerce.database import migrations
 from rcommerce.database.server import session_settings
 from rcommerce.errors import StartError
 from rcommerce.settings import DatabaseSettings
+
+ASK_AGAIN_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +100,15 @@ def _locked(dsn: str) -> Iterator[None]:
     not hold through a pooler."""
     with _connected(dsn) as connection:
         connection.execute("set local statement_timeout = 0")
-        connection.execute("set local lock_timeout = 0")
         connection.execute("set local idle_in_transaction_session_timeout = 0")
-        # Without parameters, so by the simple protocol: the other would leave a portal open, and
-        # with it a snapshot that every `create index concurrently` waits for.
-        connection.execute("select pg_advisory_xact_lock(7261)")
+        # Asked again and again: one that waits in a statement has a snapshot meanwhile, for which
+        # every `create index concurrently` of the other waits. Without parameters, so by the simple
+        # protocol: the extended one would leave a portal open, and with it a snapshot.
+        while True:
+            row = connection.execute("select pg_try_advisory_xact_lock(7261)").fetchone()
+            if row is not None and row[0]:
+                break
+            time.sleep(ASK_AGAIN_S)
         yield
 
 

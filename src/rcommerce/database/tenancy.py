@@ -14,5 +14,16 @@ CONTROL_TABLES = frozenset(
 )
 # A shard's own, about its tenants.
 SHARD_TABLES = frozenset(
-    {"tenant_placement", "cache_invalidation", "cache_tag", "cache_horizon", "cdn_purge"}
+    {
+        "tenant_placement",
+        "cache_invalidation",
+        "cache_tag",
+        "cache_horizon",
+        "cdn_purge",
+        # A shard's queue: a job acts where its tenant is at home when it runs.
+        "procrastinate_jobs",
+        "procrastinate_events",
+        "procrastinate_workers",
+        "procrastinate_periodic_defers",
+    }
 )

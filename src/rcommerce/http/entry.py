@@ -11,6 +11,7 @@ from rcommerce import ids
 from rcommerce.errors import Invalid
 from rcommerce.http import problems
 
+HEAD = "rcommerce.is_head"  # in the scope of a HEAD, for whom its answer is much work
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{8,128}")
 
 
@@ -44,7 +45,7 @@ class Entry:
             return
         is_head = scope["method"] == "HEAD"
         if is_head:  # a GET whose body nobody wants (RFC 9110 section 9.3.2)
-            scope = {**scope, "method": HttpMethod.GET}
+            scope = {**scope, "method": HttpMethod.GET, HEAD: True}  # type: ignore[assignment]
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
         its_id = request_id(given)
 

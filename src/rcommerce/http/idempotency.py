@@ -26,6 +26,7 @@ from rcommerce.errors import Conflict, Invalid, TooLarge, Unprocessable
 from rcommerce.http.answer import Answer
 
 STEPS = "steps"
+BY_CONTENT = "by_content"
 LONGEST_KEY = 255
 SHORTEST_GUEST_KEY = 16
 KEPT_HOURS = 24

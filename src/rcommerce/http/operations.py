@@ -12,6 +12,7 @@ from rcommerce.commerce.shop import Services
 from rcommerce.database.server import Server
 from rcommerce.database.shard import Shard
 from rcommerce.http.pages import FRONT_PAGE, unchanging
+from rcommerce.resilience.breaker import Breaker
 from rcommerce.settings.load import MAIN
 
 LINKS = {
@@ -60,15 +61,19 @@ async def ready(services: Services) -> ASGIResponse:
         for server in shard.servers:
             dependencies[_name(shard, server)] = _state(shard, server)
     for name, breaker in services.redis.breakers.items() if services.redis else ():
-        dependencies[f"redis {name}"] = (
-            {"state": "down", "cause": breaker.cause} if breaker.is_open else {"state": "up"}
-        )
+        dependencies[f"redis {name}"] = _breaker(breaker)
+    objects = services.objects
+    dependencies[f"media {objects.name}"] = _breaker(objects.breaker)
     states = {each["state"] for each in dependencies.values()}
     control = services.cluster.control
     if not any(server.is_up for server in control.servers):
         return _json({"status": "unavailable", "dependencies": dependencies}, 503)
     status = "ok" if states == {"up"} else "degraded"
     return _json({"status": status, "dependencies": dependencies})
+
+
+def _breaker(breaker: Breaker) -> dict[str, Any]:
+    return {"state": "down", "cause": breaker.cause} if breaker.is_open else {"state": "up"}
 
 
 def _name(shard: Shard, server: Server) -> str:

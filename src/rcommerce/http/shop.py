@@ -76,8 +76,13 @@ class ShopMiddleware(ASGIMiddleware):
         scope["state"]["shop"] = shop
         settings = self._services.settings
         scope["state"]["cart_token"] = cart_token(settings, scope["method"], headers)
-        if scope["method"] == "POST" and "idempotency-key" in headers:
-            steps = scope["route_handler"].opt.get("idempotency") == idempotency.STEPS
+        how = scope["route_handler"].opt.get("idempotency")
+        if (
+            scope["method"] == "POST"
+            and "idempotency-key" in headers
+            and how != idempotency.BY_CONTENT
+        ):
+            steps = how == idempotency.STEPS
             await idempotency.handle(shop, headers, scope, receive, send, next_app, steps=steps)
             return
         await next_app(scope, receive, send)

@@ -113,11 +113,15 @@ class Part(ABC):
         self.process = process
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.kill()
+        self.kill()
 
     @property
     def address(self) -> str:

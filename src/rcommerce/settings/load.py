@@ -34,6 +34,7 @@ MASK = "••••••"
 MAIN = "main"  # the name of [database] among the shards
 _NODE = re.compile(r"(rediss?://)?([^@/]*@)?(\[[0-9a-fA-F:]+\]|[\w.-]+)(:\d{1,5})?(/\d*)?")
 SHARD_NAME = re.compile(r"[a-z0-9-]{1,40}")
+SIZE_NAME = re.compile(r"[a-z0-9_-]{1,40}")
 
 
 class Loaded:
@@ -225,7 +226,14 @@ def _path(kind: type, value: Any) -> Any:
 def _contradictions(loaded: Loaded) -> None:
     """Settings that are each right and wrong together: the first is raised."""
     s = loaded.settings
-    for check in (_server_faults, _cache_faults, _cdn_faults, _database_faults, _shop_faults):
+    for check in (
+        _server_faults,
+        _cache_faults,
+        _cdn_faults,
+        _database_faults,
+        _media_faults,
+        _shop_faults,
+    ):
         for key, message in check(s):
             raise SettingsError(f"{loaded.origin(key)}: {key}: {message}")
 
@@ -350,9 +358,33 @@ def _node_faults(node: Node, prefix: str, *, is_host_set: bool) -> Faults:
         )
 
 
+def _media_faults(s: Settings) -> Faults:
+    media = s.media
+    needed = {
+        "Local": (),
+        "S3": ("s3_bucket",),
+        "Gcs": ("gcs_bucket",),
+        "Azure": ("azure_account", "azure_container"),
+    }
+    for name in needed[media.storage_type]:
+        if not getattr(media, name):
+            yield "media.storage_type", f'"{media.storage_type}" needs media.{name}'
+    if bool(media.s3_access_key) != bool(media.s3_secret_key):
+        yield "media.s3_access_key", "goes with media.s3_secret_key; set both, or neither"
+    if media.local_base_url is not None and media.public_url is not None:
+        yield "media.local_base_url", "means the same as media.public_url; set one of them"
+    names = [size.name for size in media.image_processing.sizes]
+    for name in names:
+        if not SIZE_NAME.fullmatch(name):
+            yield (
+                "media.image_processing.sizes",
+                f"the name “{name}” must have 1 to 40 of a-z, 0-9, _ and -",
+            )
+        if names.count(name) > 1:
+            yield "media.image_processing.sizes", f"the name “{name}” may stand once"
+
+
 def _shop_faults(s: Settings) -> Faults:
-    if s.media.storage_type == "S3" and not s.media.s3_bucket:
-        yield "media.storage_type", '"S3" needs media.s3_bucket'
     codes = [rate.service_code for rate in s.shipping.flat_rates]
     if len(codes) != len(set(codes)):
         yield "shipping.flat_rates", "each service_code may stand once"

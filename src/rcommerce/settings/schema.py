@@ -126,13 +126,40 @@ class Cdn(Section):
     varnish_urls: list[str] = field(default_factory=list)
 
 
+class ImageSize(Section):
+    """A rendition: as wide and high as fits into these pixels, or cropped to exactly them."""
+
+    name: str
+    width: Annotated[int, Meta(ge=1, le=8192)]
+    height: Annotated[int, Meta(ge=1, le=8192)]
+    crop: bool = False
+
+
+def _sizes() -> list[ImageSize]:
+    return [
+        ImageSize(name="thumbnail", width=150, height=150, crop=True),
+        ImageSize(name="small", width=300, height=300),
+        ImageSize(name="medium", width=600, height=600),
+        ImageSize(name="large", width=1200, height=1200),
+    ]
+
+
 class ImageProcessing(Section):
-    enabled: bool = False
+    enabled: bool = True
     default_quality: Annotated[int, Meta(ge=1, le=100)] = 85
+    formats: list[Literal["webp", "avif"]] = field(default_factory=lambda: ["webp", "avif"])
+    max_megapixels: Positive = 64
+    sizes: list[ImageSize] = field(default_factory=_sizes)
 
 
 class Media(Section):
+    """Where uploads are kept. `public_url` is where browsers get them, such as a CDN's address;
+    without it the server gives them out itself, below /media."""
+
     storage_type: Literal["Local", "S3", "Gcs", "Azure"] = "Local"
+    max_upload_mb: Positive = 50
+    public_url: str | None = None
+    timeout_secs: Positive = 10
     local_path: Path = Path("./uploads")
     local_base_url: str | None = None
     s3_bucket: str | None = None
@@ -140,7 +167,27 @@ class Media(Section):
     s3_endpoint: str | None = None
     s3_access_key: str | None = None
     s3_secret_key: str | None = None
+    gcs_bucket: str | None = None
+    gcs_service_account_file: Path | None = None
+    azure_account: str | None = None
+    azure_container: str | None = None
+    azure_access_key: str | None = None
+    azure_endpoint: str | None = None
     image_processing: ImageProcessing = field(default_factory=ImageProcessing)
+
+    @property
+    def base_url(self) -> str:
+        """What the addresses of media begin with."""
+        return (self.public_url or self.local_base_url or "/media").rstrip("/")
+
+
+class Jobs(Section):
+    """What happens later. `in_server`: the server's processes run jobs themselves; without it, they
+    do with the embedded database."""
+
+    in_server: bool | None = None
+    concurrency: Positive = 4
+    poll_interval_ms: Annotated[int, Meta(ge=50, le=60_000)] = 500
 
 
 class Jwt(Section):
@@ -294,6 +341,7 @@ class Settings(Section):
     cache: Cache = field(default_factory=Cache)
     cdn: Cdn = field(default_factory=Cdn)
     media: Media = field(default_factory=Media)
+    jobs: Jobs = field(default_factory=Jobs)
     security: Security = field(default_factory=Security)
     rate_limiting: RateLimiting = field(default_factory=RateLimiting)
     logging: Logging = field(default_factory=Logging)
@@ -311,6 +359,7 @@ SECRETS = frozenset(
         "database.password",
         "media.s3_access_key",
         "media.s3_secret_key",
+        "media.azure_access_key",
         "security.jwt.secret",
         "payment.test_webhook_secret",
         "payment.stripe.secret_key",
@@ -325,7 +374,6 @@ SECRETS = frozenset(
 # a setting away from its default must never be silently something else.
 UNBUILT = (
     "server.drain_delay_secs",
-    "media",
     "payment.stripe",
     "shipping.origin",
     "tax",

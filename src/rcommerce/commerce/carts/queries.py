@@ -40,9 +40,9 @@ _VIEW = f"""
                    'variant_id', i.variant_id, 'sku', v.sku, 'title', p.title,
                    'variant_title', v.title,
                    'image_url', (
-                       select m.src from product_image m
+                       select image_src(m.src, m.media_id, %(media)s) from product_image m
                         where (m.tenant_id, m.product_id) = (i.tenant_id, i.product_id)
-                        order by m.position, m.id limit 1),
+                        order by m.id is distinct from v.image_id, m.position, m.id limit 1),
                    'quantity', i.quantity, 'unit_price', i.unit_price::text,
                    'original_price', i.unit_price::text,
                    'subtotal', (i.unit_price * i.quantity)::text,
@@ -68,10 +68,10 @@ def _params(tenant: UUID, cart: UUID, access: Access, **more: Any) -> dict[str, 
 
 
 async def view(
-    conn: Connection, tenant: UUID, cart: UUID, access: Access, token: str | None
+    conn: Connection, tenant: UUID, cart: UUID, access: Access, token: str | None, media: str
 ) -> bytes | None:
-    """A cart with its items and sums as JSON."""
-    return await conn.json_or_none(_VIEW, _params(tenant, cart, access, token=token))
+    """A cart with its items and sums as JSON; the addresses of uploads begin with `media`."""
+    return await conn.json_or_none(_VIEW, _params(tenant, cart, access, token=token, media=media))
 
 
 async def insert_guest(

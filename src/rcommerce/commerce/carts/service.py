@@ -82,7 +82,7 @@ async def view(shop: Shop, cart: UUID, token: str | None) -> bytes:
 
 
 async def _view(conn: Connection, shop: Shop, cart: UUID, by: Access, token: str | None) -> bytes:
-    body = await queries.view(conn, shop.tenant.id, cart, by, token)
+    body = await queries.view(conn, shop.tenant.id, cart, by, token, shop.media_url)
     return body if body is not None else _no_cart()
 
 

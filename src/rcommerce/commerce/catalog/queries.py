@@ -50,10 +50,14 @@ _DETAIL = f"""
         'variants', variants.list,
         'images', (
             select coalesce(json_agg(json_build_object(
-                'id', i.id, 'src', i.src, 'alt_text', i.alt_text, 'width', i.width,
-                'height', i.height, 'position', i.position, 'renditions', '{{}}'::json)
+                'id', i.id, 'src', image_src(i.src, i.media_id, %%(media)s),
+                'alt_text', i.alt_text, 'width', i.width, 'height', i.height,
+                'position', i.position, 'media_id', i.media_id,
+                'renditions', media_renditions(m.renditions, %%(media)s))
                 order by i.position, i.id), '[]')
-              from product_image i where (i.tenant_id, i.product_id) = (t.tenant_id, t.id)),
+              from product_image i
+              left join media m on (m.tenant_id, m.id) = (i.tenant_id, i.media_id)
+             where (i.tenant_id, i.product_id) = (t.tenant_id, t.id)),
         'category', {_CATEGORY},
         'collections', (
             select coalesce(json_agg(json_build_object(
@@ -84,7 +88,8 @@ _DETAIL = f"""
                        'id', v.id, 'title', v.title, 'sku', v.sku, 'barcode', v.barcode,
                        'price', v.price::text, 'compare_at_price', v.compare_at_price::text,
                        'option_values', v.option_values, 'inventory_quantity', levels.stock,
-                       'inventory_policy', v.inventory_policy, 'position', v.position
+                       'inventory_policy', v.inventory_policy, 'position', v.position,
+                       'image_id', v.image_id
                        %(cost)s) as json
               from variant v
               left join lateral (
@@ -114,10 +119,11 @@ DETAIL = {
 
 
 async def product(
-    conn: Connection, tenant: UUID, key: str, *, by: str, staff: bool
+    conn: Connection, tenant: UUID, key: str, media: str, *, by: str, staff: bool
 ) -> tuple[str, bytes] | None:
-    """A product's version and JSON, `by` its "id" or "slug". Others than staff see no drafts."""
-    row = await conn.raw_row(DETAIL[by, staff], {"tenant": tenant, "key": key})
+    """A product's version and JSON, `by` its "id" or "slug". Others than staff see no drafts. The
+    addresses of uploads begin with `media`."""
+    row = await conn.raw_row(DETAIL[by, staff], {"tenant": tenant, "key": key, "media": media})
     if row is None:
         return None
     version, body = row
@@ -139,7 +145,8 @@ _ROW = f"""json_build_object(
     'inventory_quantity', {_STOCK},
     'images', (
         select coalesce(json_agg(json_build_object(
-            'id', i.id, 'src', i.src, 'alt_text', i.alt_text) order by i.position, i.id), '[]')
+            'id', i.id, 'src', image_src(i.src, i.media_id, %(media)s), 'alt_text', i.alt_text)
+            order by i.position, i.id), '[]')
           from product_image i where (i.tenant_id, i.product_id) = (t.tenant_id, t.id)),
     'created_at', rfc3339(t.created_at))"""
 
@@ -186,10 +193,12 @@ _CONDITIONS = {
 }
 
 
-async def products(conn: Connection, tenant: UUID, wanted: ProductFilter, window: Window) -> bytes:
-    """A page of products as JSON."""
+async def products(
+    conn: Connection, tenant: UUID, wanted: ProductFilter, window: Window, media: str
+) -> bytes:
+    """A page of products as JSON; the addresses of uploads begin with `media`."""
     where = ["t.tenant_id = %(tenant)s"]
-    params: dict[str, Any] = {"tenant": tenant, **window.params()}
+    params: dict[str, Any] = {"tenant": tenant, "media": media, **window.params()}
     for name, condition in _CONDITIONS.items():
         value = getattr(wanted, name)
         if value is not None and value != ():

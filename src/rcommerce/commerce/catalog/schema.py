@@ -21,6 +21,7 @@ from rcommerce.commerce.fields import (
     Slug,
     Tag,
 )
+from rcommerce.commerce.media.schema import RenditionView
 
 Status = Literal["draft", "active", "archived"]
 Policy = Literal["deny", "continue"]
@@ -56,6 +57,7 @@ class NewVariant(Input, kw_only=True):
     tracks_inventory: bool = True
     inventory_policy: Policy = "deny"
     inventory_quantity: Count = 0
+    image_id: UUID | None = None
     position: Position | None = None
 
 
@@ -71,13 +73,15 @@ class VariantChange(Input, kw_only=True):
     option_values: OptionValues | UnsetType = UNSET
     tracks_inventory: bool | UnsetType = UNSET
     inventory_policy: Policy | UnsetType = UNSET
+    image_id: UUID | None | UnsetType = UNSET
     position: Position | UnsetType = UNSET
 
 
 class NewImage(Input, kw_only=True):
-    """An image by its address."""
+    """An image by its address, `src`, or of an upload, `media_id`: one of the two."""
 
-    src: Url
+    src: Url | None = None
+    media_id: UUID | None = None
     alt_text: Line = ""
     width: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     height: Annotated[int, Meta(ge=1, le=100_000)] | None = None
@@ -217,7 +221,8 @@ class ImageView(msgspec.Struct):
     width: int | None
     height: int | None
     position: int
-    renditions: dict[str, str]
+    media_id: UUID | None
+    renditions: dict[str, RenditionView]
 
 
 class VariantView(msgspec.Struct, kw_only=True):
@@ -233,6 +238,7 @@ class VariantView(msgspec.Struct, kw_only=True):
     inventory_quantity: int | None
     inventory_policy: Policy
     position: int
+    image_id: UUID | None
     cost_price: str | None | UnsetType = UNSET
 
 

@@ -24,6 +24,7 @@ from rcommerce.commerce.catalog.schema import (
 )
 from rcommerce.commerce.fields import OrderLine
 from rcommerce.commerce.inventory import service as inventory
+from rcommerce.commerce.media import service as media
 from rcommerce.commerce.shop import Shop
 from rcommerce.database import Connection, Jsonb, translated
 from rcommerce.errors import Conflict, FieldError, Invalid, NotFound, Unprocessable
@@ -35,6 +36,7 @@ _CONSTRAINTS = {
     "variant_sku": "sku",
     "variant_tenant_id_product_id_option_values_key": "option_values",
     "product_tenant_id_category_id_fkey": "category_id",
+    "variant_image_fkey": "image_id",
 }
 _JSON_COLUMNS = frozenset({"options", "meta_fields", "option_values"})
 LARGEST_WEIGHT = Decimal(10) ** 9
@@ -53,7 +55,9 @@ async def product(shop: Shop, key: str) -> tuple[str, bytes]:
 
 async def _product(conn: Connection, shop: Shop, key: str) -> tuple[str, bytes]:
     by = "id" if ids.is_uuid(key) else "slug"
-    found = await queries.product(conn, shop.tenant.id, key, by=by, staff=shop.caller.may(READ))
+    found = await queries.product(
+        conn, shop.tenant.id, key, shop.media_url, by=by, staff=shop.caller.may(READ)
+    )
     if found is None:
         raise NotFound("there is no such product")
     return found
@@ -67,7 +71,7 @@ async def products(
         raise Invalid.field("sort", "relevance needs a search: q")
     window = paging.window(page, per_page, cursor, queries.KEYS[wanted.sort])
     async with shop.read() as conn:
-        body = await queries.products(conn, shop.tenant.id, wanted, window)
+        body = await queries.products(conn, shop.tenant.id, wanted, window, shop.media_url)
     if shop.sources is not None:
         shop.sources.show(tags.of_list(wanted, body))
     return body
@@ -192,6 +196,7 @@ async def add_variant(
     with translated(_CONSTRAINTS):
         async with shop.write() as tx:
             currency = await _begin(tx, shop, product_id, if_match)
+            await _check_image(tx, shop, product_id, new.image_id)
             await _add_variant(tx, shop, product_id, currency, new, 1000)
             return await _finish(tx, shop, product_id)
 
@@ -206,6 +211,7 @@ async def change_variant(
         async with shop.write() as tx:
             currency = await _begin(tx, shop, product_id, if_match)
             values |= _prices({name: getattr(data, name) for name in money_fields}, currency)
+            await _check_image(tx, shop, product_id, data.image_id)
             if not await writes.update_variant(tx, shop.tenant.id, product_id, variant, values):
                 raise NotFound("the product has no such variant")
             return await _finish(tx, shop, product_id)
@@ -228,7 +234,8 @@ async def delete_variant(
 async def add_image(
     shop: Shop, product_id: UUID, new: NewImage, if_match: str | None
 ) -> tuple[str, bytes]:
-    """Adds an image by its address. Raises NotFound, PreconditionFailed."""
+    """Adds an image, by its address or of an upload. Raises NotFound, PreconditionFailed, Invalid,
+    Unprocessable."""
     async with shop.write() as tx:
         await _begin(tx, shop, product_id, if_match)
         await _add_image(tx, shop, product_id, new, 1000)
@@ -241,7 +248,10 @@ async def change_image(
     """Changes an image. Raises NotFound, PreconditionFailed."""
     async with shop.write() as tx:
         await _begin(tx, shop, product_id, if_match)
-        if not await writes.update_image(tx, shop.tenant.id, product_id, image, _columns(data)):
+        values = _columns(data)
+        if data.src is not UNSET:
+            values["media_id"] = None  # what is shown is no longer an upload
+        if not await writes.update_image(tx, shop.tenant.id, product_id, image, values):
             raise NotFound("the product has no such image")
         return await _finish(tx, shop, product_id)
 
@@ -296,6 +306,7 @@ async def _add_variant(
         "option_values": Jsonb(new.option_values),
         "tracks_inventory": new.tracks_inventory,
         "inventory_policy": new.inventory_policy,
+        "image_id": new.image_id,
         "position": position if new.position is None else new.position,
     }
     await tx.insert("variant", values)
@@ -303,17 +314,34 @@ async def _add_variant(
         await inventory.set_initial(tx, shop, variant, new.inventory_quantity)
 
 
+async def _check_image(
+    tx: Connection, shop: Shop, product_id: UUID, image: UUID | None | UnsetType
+) -> None:
+    """Raises Unprocessable where a variant is to show an image that its product does not have."""
+    if isinstance(image, UUID) and not await writes.has_image(
+        tx, shop.tenant.id, product_id, image
+    ):
+        raise Unprocessable.field("image_id", "the product has no such image")
+
+
 async def _add_image(
     tx: Connection, shop: Shop, product_id: UUID, new: NewImage, position: int
 ) -> None:
+    if (new.src is None) == (new.media_id is None):
+        raise Invalid.field("src", "is needed, or media_id in its place")
+    src, width, height = new.src, new.width, new.height
+    if new.media_id is not None:
+        upload = await media.image(tx, shop, new.media_id, "media_id")
+        src, width, height = upload.path, upload.width, upload.height
     values = {
         "tenant_id": shop.tenant.id,
         "id": ids.new_id(),
         "product_id": product_id,
-        "src": new.src,
+        "src": src,
+        "media_id": new.media_id,
         "alt_text": new.alt_text,
-        "width": new.width,
-        "height": new.height,
+        "width": width,
+        "height": height,
         "position": position if new.position is None else new.position,
     }
     await tx.insert("product_image", values)

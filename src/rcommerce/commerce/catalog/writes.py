@@ -67,6 +67,19 @@ async def delete_variant(conn: Connection, tenant: UUID, product: UUID, variant:
     )
 
 
+async def has_image(conn: Connection, tenant: UUID, product: UUID, image: UUID) -> bool:
+    """Whether it is one of the product's."""
+    return bool(
+        await conn.value(
+            """
+            select true from product_image
+             where (tenant_id, product_id, id) = (%(tenant)s, %(product)s, %(image)s)
+            """,
+            {"tenant": tenant, "product": product, "image": image},
+        )
+    )
+
+
 async def delete_image(conn: Connection, tenant: UUID, product: UUID, image: UUID) -> bool:
     """Removes an image; False where the product has no such one."""
     return bool(

@@ -1,0 +1,75 @@
+"""rcommerce worker: runs jobs."""
+
+import asyncio
+import os
+import signal
+from typing import Annotated
+
+import structlog
+import typer
+
+from rcommerce import logs
+from rcommerce.cli.session import ConfigFile, open_services, running_database
+from rcommerce.cli.session import settings as read_settings
+from rcommerce.errors import SettingsError
+from rcommerce.services import listeners
+from rcommerce.settings import Settings
+
+IMPATIENT = 1  # the exit code of a worker that was told twice to stop
+log = structlog.get_logger()
+
+
+def worker(
+    config: ConfigFile = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Jobs at once, of each shard.")
+    ] = None,
+) -> None:
+    """Run jobs: renditions of images, and what else happens later.
+
+    With the embedded database the server does this itself. SIGTERM: what runs may finish for
+    server.graceful_shutdown_timeout_secs, the rest is given back. A second one ends it at once;
+    others take up its jobs then.
+
+    Examples:
+
+      rcommerce worker --config /etc/rcommerce.toml
+
+      rcommerce worker --concurrency 8
+    """
+    if concurrency is not None:
+        os.environ["RCOMMERCE_JOBS__CONCURRENCY"] = str(concurrency)
+    settings = read_settings(config).settings
+    logs.configure(settings.logging)
+    served = listeners(settings)
+    wanted = {"main", *(shard.name for shard in settings.database.shards)}
+    if missing := sorted(wanted - set(served)):
+        raise SettingsError(
+            f"a worker needs to reach the primaries past their pooler: {', '.join(missing)} needs"
+            " direct_hosts"
+        )
+    with running_database(settings):
+        asyncio.run(_run(settings, sorted(served)))
+
+
+async def _run(settings: Settings, shards: list[str]) -> None:
+    from rcommerce.worker import run
+
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if stopping.is_set():
+            os._exit(IMPATIENT)
+        log.info("worker_stopping")
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    async with open_services(settings) as services:
+        probing = asyncio.create_task(services.objects.run())
+        log.info("worker_started", shards=shards, concurrency=settings.jobs.concurrency)
+        await run(services, stopping)
+        probing.cancel()
+        await asyncio.gather(probing, return_exceptions=True)
+    log.info("worker_stopped")

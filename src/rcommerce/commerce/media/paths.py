@@ -1,0 +1,56 @@
+"""Names of files in the store: made of a file's own hash, below its tenant.
+
+<tenant>/<sha256>/original.<extension>           an upload
+<tenant>/<sha256>/<size>-<sha256, 16>.<format>   a rendition of it
+<tenant>/incoming/<upload>                       sent to the store, not looked at yet
+"""
+
+import re
+from dataclasses import dataclass
+from uuid import UUID
+
+_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_NAME = re.compile(
+    rf"(?P<tenant>{_UUID})/(?P<hash>[0-9a-f]{{64}})/"
+    r"(?:original|[a-z0-9_-]{1,40}-(?P<own>[0-9a-f]{16}))\.(?P<extension>[a-z0-9]{2,5})"
+)
+_INCOMING = re.compile(rf"(?P<tenant>{_UUID})/incoming/(?P<upload>{_UUID})")
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What the name of a file says. `hash` is its upload's, in hexadecimal."""
+
+    tenant: UUID
+    hash: str
+    extension: str
+    etag: str
+
+
+def parsed(key: str) -> Name | None:
+    """A file's name taken apart; None for what is none, or not looked at yet."""
+    found = _NAME.fullmatch(key)
+    if found is None:
+        return None
+    own = found["own"] or found["hash"][:32]
+    return Name(UUID(found["tenant"]), found["hash"], found["extension"], f'"{own}"')
+
+
+def incoming(tenant: UUID, upload: UUID) -> str:
+    """Where a client sends a file itself."""
+    return f"{tenant}/incoming/{upload}"
+
+
+def is_incoming(key: str) -> bool:
+    """Whether it is such a place."""
+    return _INCOMING.fullmatch(key) is not None
+
+
+def upload(tenant: UUID, digest: bytes, extension: str) -> str:
+    """Of a file that was looked at; `media_path` in the database says the same."""
+    return f"{tenant}/{digest.hex()}/original.{extension}"
+
+
+def rendition(tenant: UUID, digest: str, size: str, own: str, extension: str) -> str:
+    """Of an image in another size; `own` is its own hash."""
+    return f"{tenant}/{digest}/{size}-{own[:16]}.{extension}"

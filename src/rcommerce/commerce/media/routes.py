@@ -1,0 +1,90 @@
+"""/media over HTTP. The files themselves are given out by `rcommerce.http.media`."""
+
+from typing import Any
+from uuid import UUID
+
+from litestar import Request, Router, delete, get, post
+from litestar.response.base import ASGIResponse
+
+from rcommerce.commerce import answers
+from rcommerce.commerce.media import service
+from rcommerce.commerce.media.schema import (
+    Complete,
+    MediaAnswer,
+    MediaListAnswer,
+    NewUpload,
+    UploadAnswer,
+)
+from rcommerce.commerce.media.uploads import received
+from rcommerce.commerce.parameters import Cursor, IdempotencyKey, Page, PerPage
+from rcommerce.commerce.shop import Shop
+
+
+@get("/", summary="List uploads", responses=answers.documented(MediaListAnswer))
+async def list_media(
+    shop: Shop, page: Page = None, per_page: PerPage = 20, cursor: Cursor = None
+) -> ASGIResponse:
+    """The newest first. Scope media:read."""
+    return answers.json(await service.page(shop, page, per_page, cursor))
+
+
+@get("/{media_id:uuid}", summary="One upload", responses=answers.documented(MediaAnswer))
+async def get_media(shop: Shop, media_id: UUID) -> ASGIResponse:
+    """Scope media:read."""
+    return answers.json(await service.one(shop, media_id))
+
+
+@post(
+    "/",
+    summary="Upload a file",
+    responses=answers.documented(MediaAnswer, 201),
+    # Its bytes are its identity: the same file again is the same upload, without a key.
+    opt={"idempotency": "by_content"},
+    request_max_body_size=None,
+)
+async def upload(shop: Shop, request: Request[Any, Any, Any]) -> ASGIResponse:
+    """The field `file` of a multipart form, or the body as it is. JPEG, PNG, WebP, GIF, AVIF, MP4,
+    WebM and PDF are taken, by their content. 200 where the same file was there. Scope media:write.
+    """
+    shop.caller.require(service.WRITE)
+    kind = request.headers.get("content-type", "")
+    most = shop.services.settings.media.max_upload_mb
+    async with received(request.stream(), kind, most) as file:
+        body, is_new = await service.add(shop, file)
+    return answers.json(body, 201 if is_new else 200)
+
+
+@delete("/{media_id:uuid}", summary="Remove an upload")
+async def delete_media(shop: Shop, media_id: UUID) -> None:
+    """With its file and renditions. 409 while an image shows it. Scope media:write."""
+    await service.delete(shop, media_id)
+
+
+@post(
+    "/uploads",
+    summary="Begin a direct upload",
+    responses=answers.documented(UploadAnswer, 201),
+)
+async def start_upload(
+    shop: Shop, data: NewUpload, idempotency_key: IdempotencyKey = None
+) -> ASGIResponse:
+    """An address to send a file to: the bucket itself, where there is one. Scope media:write."""
+    return answers.json(await service.start_upload(shop, data), 201)
+
+
+@post(
+    "/uploads/{upload_id:uuid}/complete",
+    summary="Finish a direct upload",
+    responses=answers.documented(MediaAnswer, 201),
+)
+async def complete_upload(shop: Shop, upload_id: UUID, data: Complete) -> ASGIResponse:
+    """Once the file was sent: it is looked at and kept. Scope media:write."""
+    body, is_new = await service.complete_upload(shop, upload_id, data.filename)
+    return answers.json(body, 201 if is_new else 200)
+
+
+router = Router(
+    "/media",
+    tags=["Media"],
+    route_handlers=[list_media, get_media, upload, delete_media, start_upload, complete_upload],
+)

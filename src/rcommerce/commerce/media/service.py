@@ -1,0 +1,218 @@
+"""The rules of media."""
+
+import asyncio
+import hmac
+import time
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from uuid import UUID
+
+import msgspec
+from psycopg.errors import ForeignKeyViolation
+
+from rcommerce import ids
+from rcommerce.commerce import paging
+from rcommerce.commerce.media import paths, queries
+from rcommerce.commerce.media.files import Kind, inspect
+from rcommerce.commerce.media.queries import Stored
+from rcommerce.commerce.media.schema import NewUpload, UploadAnswer, UploadView
+from rcommerce.commerce.media.uploads import Upload, received
+from rcommerce.commerce.shop import Services, Shop
+from rcommerce.database import Connection
+from rcommerce.errors import Conflict, NotFound, TooLarge, Unprocessable
+from rcommerce.jobs import queue
+from rcommerce.storage.objects import Found, Missing
+
+READ = "media:read"
+WRITE = "media:write"
+RENDER = "media.render"
+UPLOAD_EXPIRES_S = 3600
+# An upload puts the file and then notes it: what nobody has noted in this time, nobody will.
+ORPHAN_AGE = timedelta(hours=24)
+
+
+async def add(shop: Shop, upload: Upload) -> tuple[bytes, bool]:
+    """Keeps a file; returns its JSON, and whether it is new: the same bytes are kept once.
+
+    Raises Unprocessable for what is not taken, Unavailable.
+    """
+    shop.caller.require(WRITE)
+    most = shop.services.settings.media.image_processing.max_megapixels
+    kind = await asyncio.to_thread(inspect, upload.path, most)
+    # First the file, then its row: no row is ever without its file.
+    await _put(shop, upload, kind)
+    async with shop.write() as tx:
+        await queries.lock_file(tx, shop.tenant.id, upload.hash.hex())
+        found = await queries.by_hash(tx, shop.tenant.id, upload.hash)
+        if found is not None:
+            return await _shown(tx, shop, found), False
+        # Until now it was nobody's, and could be cleared away.
+        await _put(shop, upload, kind)
+        media = ids.new_id()
+        values = {
+            "tenant_id": shop.tenant.id,
+            "id": media,
+            "hash": upload.hash,
+            "content_type": kind.content_type,
+            "extension": kind.extension,
+            "filename": upload.filename.replace("\x00", "")[-255:],
+            "size_bytes": upload.size_bytes,
+            "width": kind.width,
+            "height": kind.height,
+        }
+        await tx.insert("media", values)
+        if kind.is_image and shop.services.settings.media.image_processing.enabled:
+            await queue.defer(tx, RENDER, shop.tenant.id, {"media_id": str(media)})
+        return await _shown(tx, shop, media), True
+
+
+async def _put(shop: Shop, upload: Upload, kind: Kind) -> None:
+    """Puts the file where it is not there yet."""
+    objects = shop.services.objects
+    path = paths.upload(shop.tenant.id, upload.hash, kind.extension)
+    try:
+        found = await objects.find(path)
+    except Missing:
+        found = None
+    if found is None or found.size_bytes != upload.size_bytes:
+        await objects.put(path, upload.path, kind.content_type, upload.size_bytes)
+
+
+async def one(shop: Shop, media: UUID) -> bytes:
+    """An upload as JSON. Raises NotFound."""
+    shop.caller.require(READ)
+    async with shop.read() as conn:
+        return await _shown(conn, shop, media)
+
+
+async def _shown(conn: Connection, shop: Shop, media: UUID) -> bytes:
+    body = await queries.one(conn, shop.tenant.id, media, shop.media_url)
+    if body is None:
+        raise _none_such()
+    return body
+
+
+def _none_such() -> NotFound:
+    return NotFound("there is no such upload")
+
+
+async def page(shop: Shop, page: int | None, per_page: int, cursor: str | None) -> bytes:
+    """A page of uploads as JSON, the newest first. Raises Invalid."""
+    shop.caller.require(READ)
+    window = paging.window(page, per_page, cursor, queries.KEYS)
+    async with shop.read() as conn:
+        return await queries.page(conn, shop.tenant.id, window, shop.media_url)
+
+
+async def image(tx: Connection, shop: Shop, media: UUID, field: str) -> Stored:
+    """An upload that an image is to show. Raises Unprocessable."""
+    found = await queries.stored(tx, shop.tenant.id, media)
+    if found is None or not found.is_image:
+        why = "there is no such upload" if found is None else "is no image"
+        raise Unprocessable.field(field, why)
+    return found
+
+
+async def delete(shop: Shop, media: UUID) -> None:
+    """Removes an upload with its files. Raises NotFound, and Conflict where an image shows it."""
+    shop.caller.require(WRITE)
+    try:
+        async with shop.write() as tx:
+            digest = await queries.delete(tx, shop.tenant.id, media)
+    except ForeignKeyViolation as error:
+        raise Conflict(
+            "an image of a product shows this upload; remove the image first", code="in_use"
+        ) from error
+    if digest is None:
+        raise _none_such()
+    await remove_files(shop, digest.hex())
+
+
+async def remove_files(shop: Shop, digest: str) -> int:
+    """Removes the files of an upload that is no more; returns how many. What fails here is an
+    orphan, and cleared away later."""
+    objects, gone = shop.services.objects, 0
+    async with shop.write() as tx:
+        await queries.lock_file(tx, shop.tenant.id, digest)
+        if await queries.known(tx, shop.tenant.id, [bytes.fromhex(digest)]):
+            return 0  # uploaded once more meanwhile
+        async for found in objects.list(f"{shop.tenant.id}/{digest}/"):
+            for each in found:
+                await objects.delete(each.key)
+                gone += 1
+    return gone
+
+
+async def start_upload(shop: Shop, new: NewUpload) -> bytes:
+    """Where a client may send a file itself, as JSON. Raises Unavailable."""
+    shop.caller.require(WRITE)
+    upload = ids.new_id()
+    key = paths.incoming(shop.tenant.id, upload)
+    media = shop.services.settings.media
+    url = await shop.services.objects.sign_put(key, UPLOAD_EXPIRES_S)
+    expires = int(time.time()) + UPLOAD_EXPIRES_S
+    if url is None:  # a folder: this server takes it, by the same means
+        url = f"/media/{key}?expires={expires}&signature={_signature(shop.services, key, expires)}"
+    view = UploadView(
+        id=upload,
+        method="PUT",
+        url=url,
+        headers={"Content-Type": new.content_type} if new.content_type else {},
+        max_size_bytes=media.max_upload_mb * 1024 * 1024,
+        expires_at=datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+    return msgspec.json.encode(UploadAnswer(view))
+
+
+def may_send(services: Services, key: str, expires: str, signature: str) -> bool:
+    """Whether an address that a folder's `start_upload` gave out holds still."""
+    if not (paths.is_incoming(key) and expires.isdecimal() and int(expires) > time.time()):
+        return False
+    return hmac.compare_digest(_signature(services, key, int(expires)), signature)
+
+
+def _signature(services: Services, key: str, expires: int) -> str:
+    secret = services.jwt_secret.encode()
+    return hmac.new(secret, f"upload:{key}:{expires}".encode(), sha256).hexdigest()
+
+
+async def complete_upload(shop: Shop, upload: UUID, filename: str) -> tuple[bytes, bool]:
+    """Looks at a file that a client has sent itself, and keeps it; as `add`. It may be asked again.
+
+    Raises NotFound where nothing was sent, TooLarge, Unprocessable.
+    """
+    shop.caller.require(WRITE)
+    objects, media = shop.services.objects, shop.services.settings.media
+    key = paths.incoming(shop.tenant.id, upload)
+    try:
+        reading = await objects.read(key)
+        async with received(reading.chunks, "", media.max_upload_mb) as file:
+            file.filename = filename
+            return await add(shop, file)
+    except Missing as error:
+        raise NotFound("nothing was sent for this upload, or it is over a day old") from error
+    except (TooLarge, Unprocessable):
+        await objects.delete(key)
+        raise
+
+
+async def remove_orphans(shop: Shop, found: list[Found], now: datetime) -> tuple[int, int]:
+    """Of some files of this shop, removes those that nobody knows of; returns how many, and their
+    size in bytes."""
+    old = [each for each in found if now - each.modified_at > ORPHAN_AGE]
+    files: dict[str, list[Found]] = defaultdict(list)
+    gone: list[Found] = []
+    for each in old:
+        name = paths.parsed(each.key)
+        if name is not None:
+            files[name.hash].append(each)
+        elif paths.is_incoming(each.key):
+            await shop.services.objects.delete(each.key)
+            gone.append(each)
+    async with shop.read() as conn:
+        known = await queries.known(conn, shop.tenant.id, [bytes.fromhex(one) for one in files])
+    for digest, its in files.items():
+        if bytes.fromhex(digest) not in known and await remove_files(shop, digest):
+            gone += its
+    return len(gone), sum(each.size_bytes for each in gone)

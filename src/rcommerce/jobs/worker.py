@@ -1,0 +1,222 @@
+"""Runs the jobs of one shard: Procrastinate's worker, on the shop's own connections.
+
+A worker lives as long as a session of PostgreSQL that holds a lock on its number. Where it is
+killed, the lock is gone with its connection and others take its jobs up at once; where it hangs,
+the lock stays, and nobody runs a job of its beside it. Where it loses the session, it lets go of
+its jobs: they may be another's by now.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, LiteralString
+
+import psycopg
+import structlog
+from procrastinate import App, exceptions
+from procrastinate.connector import BaseAsyncConnector
+from procrastinate.jobs import Job
+from procrastinate.manager import JobManager
+from procrastinate.retry import BaseRetryStrategy, RetryDecision
+from procrastinate.worker import Worker
+
+from rcommerce.database.shard import Shard
+from rcommerce.errors import RCommerceError
+
+Task = Callable[..., Awaitable[None]]
+LOCK = 7262  # the class of the advisory locks on workers' numbers
+ATTEMPTS = 20  # about half a day, before a job is given up and shown as failed
+LONGEST_WAIT_S = 3600
+RESTART_S = 2.0
+WATCH_EVERY_S = 1.0
+WATCH_TIMEOUT_S = 5.0
+RECOVER_EVERY_S = 3.0
+_NEVER_S = 10 * 365 * 86400.0  # heartbeats decide nothing here: the lock does
+log = structlog.get_logger()
+
+
+class _Connector(BaseAsyncConnector):
+    """Procrastinate's statements on a shard's own connections."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+
+    async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:
+        await self.execute_query_all_async(query, **arguments)
+
+    async def execute_query_one_async(
+        self, query: LiteralString, **arguments: Any
+    ) -> dict[str, Any]:
+        rows = await self.execute_query_all_async(query, **arguments)
+        if not rows:
+            raise exceptions.NoResult
+        return rows[0]
+
+    async def execute_query_all_async(
+        self, query: LiteralString, **arguments: Any
+    ) -> list[dict[str, Any]]:
+        try:
+            async with self._shard.write() as conn:
+                return await conn.dicts(query, arguments)
+        except (RCommerceError, psycopg.Error) as error:
+            raise exceptions.ConnectorException(str(error)) from error
+
+
+class _Manager(JobManager):
+    """Locks a worker's number as soon as there is one."""
+
+    def __init__(self, shard: Shard, lock: Callable[[int], Awaitable[None]]) -> None:
+        super().__init__(_Connector(shard))
+        self._lock = lock
+
+    async def register_worker(self) -> int:
+        number = await super().register_worker()
+        await self._lock(number)
+        return number
+
+
+class Retry(BaseRetryStrategy):
+    """Again after 1, 2, 4 … seconds, at most an hour, each stretched or shortened by up to a half;
+    at once where the worker was asked to stop."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
+        if isinstance(exception, asyncio.CancelledError | exceptions.JobAborted):
+            return RetryDecision(retry_in={"seconds": 0})
+        if job.attempts + 1 >= ATTEMPTS:
+            return None
+        stretch = random.uniform(0.5, 1.5)  # noqa: S311 - spreads the load
+        wait_s = min(LONGEST_WAIT_S, 2**job.attempts) * stretch
+        return RetryDecision(retry_in={"seconds": int(wait_s) + 1})
+
+
+async def run(
+    shard: Shard,
+    dsn: str,
+    tasks: Mapping[str, Task],
+    *,
+    concurrency: int,
+    poll_s: float,
+    drain_s: float,
+    stopping: asyncio.Event,
+) -> None:
+    """Works until `stopping` is set, then lets what runs finish for up to `drain_s`, and gives the
+    rest back. `dsn` leads to the primary itself, with no pooler between."""
+    logging.getLogger("procrastinate").setLevel(logging.CRITICAL)  # what matters is logged here
+    while not stopping.is_set():
+        try:
+            async with _session(dsn) as session:
+                await _work(shard, session, tasks, concurrency, poll_s, drain_s, stopping)
+        except (RCommerceError, psycopg.Error, exceptions.ProcrastinateException, OSError) as error:
+            log.warning("jobs_interrupted", shard=shard.name, error=str(error).strip())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), RESTART_S)
+
+
+@contextlib.asynccontextmanager
+async def _session(dsn: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    async with asyncio.timeout(WATCH_TIMEOUT_S):
+        session = await psycopg.AsyncConnection.connect(dsn, autocommit=True)
+    try:
+        yield session
+    finally:
+        await session.close()
+
+
+async def _work(
+    shard: Shard,
+    session: psycopg.AsyncConnection[Any],
+    tasks: Mapping[str, Task],
+    concurrency: int,
+    poll_s: float,
+    drain_s: float,
+    stopping: asyncio.Event,
+) -> None:
+    async def lock(number: int) -> None:
+        await session.execute("select pg_advisory_lock(%s, %s)", (LOCK, number))
+
+    app = App(connector=_Connector(shard))
+    app.job_manager = _Manager(shard, lock)
+    for name, task in tasks.items():
+        app.task(name=name, retry=Retry())(_logged(name, shard.name, task))
+    worker = Worker(
+        app,
+        concurrency=concurrency,
+        fetch_job_polling_interval=poll_s,
+        listen_notify=False,
+        delete_jobs="successful",
+        install_signal_handlers=False,
+        shutdown_graceful_timeout=drain_s,
+        stalled_worker_timeout=_NEVER_S,
+    )
+    running = asyncio.create_task(worker.run())  # type: ignore[no-untyped-call]
+    watching = asyncio.create_task(_watch(session))
+    recovering = asyncio.create_task(_recover(shard))
+    stop = asyncio.create_task(stopping.wait())
+    tasks_of_it: list[asyncio.Task[Any]] = [running, watching, recovering, stop]
+    try:
+        await asyncio.wait(tasks_of_it, return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.is_set():
+            worker.shutdown_graceful_timeout = 0
+        worker.stop()  # type: ignore[no-untyped-call]
+        await running
+        for each in (watching, recovering):
+            if each.done():
+                each.result()
+    finally:
+        for each in tasks_of_it:
+            each.cancel()
+        await asyncio.gather(*tasks_of_it, return_exceptions=True)
+
+
+async def _watch(session: psycopg.AsyncConnection[Any]) -> None:
+    """Raises psycopg.Error, TimeoutError once the session is lost."""
+    while True:
+        await asyncio.sleep(WATCH_EVERY_S)
+        async with asyncio.timeout(WATCH_TIMEOUT_S):
+            await session.execute("select 1")
+
+
+async def _recover(shard: Shard) -> None:
+    """Every few seconds gives back the jobs of workers that are dead. Raises RCommerceError."""
+    while True:
+        async with shard.write() as conn:
+            # One that has just registered holds its lock in a moment.
+            await conn.execute(
+                """
+                delete from procrastinate_workers
+                 where last_heartbeat < now() - interval '3 seconds'
+                   and pg_try_advisory_xact_lock(%(lock)s, id::int)
+                """,
+                {"lock": LOCK},
+            )
+            found = await conn.all(
+                """
+                update procrastinate_jobs
+                   set status = 'todo', attempts = attempts + 1, scheduled_at = null
+                 where status = 'doing' and worker_id is null
+                returning id, task_name
+                """
+            )
+        for number, name in found:
+            log.warning("job_recovered", shard=shard.name, job=number, task=name)
+        await asyncio.sleep(RECOVER_EVERY_S)
+
+
+def _logged(name: str, shard: str, task: Task) -> Task:
+    async def logged(**args: Any) -> None:
+        try:
+            await task(**args)
+        except asyncio.CancelledError:
+            log.info("job_given_back", task=name, shard=shard, **args)
+            raise
+        except RCommerceError as error:
+            log.warning("job_failed", task=name, shard=shard, error=str(error), **args)
+            raise
+        except Exception:
+            # The edge of the process: whatever it was, the job is tried again later.
+            log.exception("job_failed", task=name, shard=shard, **args)
+            raise
+
+    return logged

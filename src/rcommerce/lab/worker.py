@@ -1,0 +1,64 @@
+"""`rcommerce worker` as a process: started, asked to stop, killed, frozen."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Self
+
+from rcommerce.lab.server import Server
+
+STOP_TIMEOUT_S = 60
+
+
+class Worker:
+    """Runs the jobs of a server's shop; use it as a context manager."""
+
+    def __init__(self, server: Server, name: str = "worker") -> None:
+        self.log: Path = server.data_dir / f"{name}.log"
+        self._server = server
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    @property
+    def exit_code(self) -> int | None:
+        """How it ended; None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    def start(self) -> None:
+        """Starts it; the log says when it works."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "rcommerce", "worker"],
+                cwd=self._server.data_dir,
+                env=self._server.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal, where it lives."""
+        if self._process is not None and self._process.poll() is None:
+            os.kill(self._process.pid, number)
+
+    def stop(self) -> int:
+        """Asks it to end (SIGTERM) and waits; its exit code."""
+        self.send(signal.SIGTERM)
+        return 0 if self._process is None else self._process.wait(STOP_TIMEOUT_S)
+
+    def kill(self) -> None:
+        """Ends it at once (SIGKILL), as a crash would."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGCONT)
+                self._process.kill()
+            self._process.wait()

@@ -1,0 +1,1 @@
+"""Objects: a folder on this machine, or a bucket."""

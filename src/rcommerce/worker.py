@@ -1,0 +1,45 @@
+"""Runs the jobs of all shards, in a process of its own or beside a server on a laptop."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+from rcommerce.commerce.media.jobs import TASKS as MEDIA
+from rcommerce.commerce.shop import SCOPES, Caller, Services, Shop
+from rcommerce.jobs import worker
+from rcommerce.jobs.worker import Task
+from rcommerce.services import listeners
+
+Job = Callable[..., Awaitable[None]]
+JOBS: Mapping[str, Job] = {**MEDIA}
+
+
+async def run(services: Services, stopping: asyncio.Event) -> None:
+    """Works on every shard until `stopping` is set and what runs has come to an end."""
+    settings = services.settings
+    tasks = {name: _bound(services, name, job) for name, job in JOBS.items()}
+    await asyncio.gather(
+        *(
+            worker.run(
+                services.cluster.shard(name),
+                dsn,
+                tasks,
+                concurrency=settings.jobs.concurrency,
+                poll_s=settings.jobs.poll_interval_ms / 1000,
+                drain_s=settings.server.graceful_shutdown_timeout_secs,
+                stopping=stopping,
+            )
+            for name, dsn in listeners(settings).items()
+        )
+    )
+
+
+def _bound(services: Services, name: str, job: Job) -> Task:
+    """The job in its tenant's shop. Where the tenant has moved, its writes follow."""
+
+    async def task(tenant_id: str, **args: Any) -> None:
+        tenant = await services.tenants.by_id(UUID(tenant_id))
+        await job(Shop(services, tenant, Caller(process=f"job:{name}", scopes=SCOPES)), **args)
+
+    return task
