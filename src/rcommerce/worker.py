@@ -2,34 +2,40 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from rcommerce.commerce.media.jobs import PERIODIC as MEDIA_PERIODIC
 from rcommerce.commerce.media.jobs import TASKS as MEDIA
 from rcommerce.commerce.shop import SCOPES, Caller, Services, Shop
 from rcommerce.jobs import worker
-from rcommerce.jobs.worker import Task
+from rcommerce.jobs.worker import Task, Work
 from rcommerce.services import listeners
+from rcommerce.settings.load import MAIN
 
 Job = Callable[..., Awaitable[None]]
 JOBS: Mapping[str, Job] = {**MEDIA}
+# What nobody asks for: on the control database's queue alone.
+PERIODIC: Mapping[str, tuple[str, Callable[[Services], Awaitable[None]]]] = {**MEDIA_PERIODIC}
 
 
 async def run(services: Services, stopping: asyncio.Event) -> None:
     """Works on every shard until `stopping` is set and what runs has come to an end."""
     settings = services.settings
     tasks = {name: _bound(services, name, job) for name, job in JOBS.items()}
+    work = Work(
+        tasks,
+        concurrency=settings.jobs.concurrency,
+        poll_s=settings.jobs.poll_interval_ms / 1000,
+        drain_s=settings.server.graceful_shutdown_timeout_secs,
+    )
+    crontab = {name: when for name, (when, _) in PERIODIC.items()}
+    periodic = {name: _at_times(services, job) for name, (_, job) in PERIODIC.items()}
+    main = replace(work, tasks={**tasks, **periodic}, periodic=crontab)
     await asyncio.gather(
         *(
-            worker.run(
-                services.cluster.shard(name),
-                dsn,
-                tasks,
-                concurrency=settings.jobs.concurrency,
-                poll_s=settings.jobs.poll_interval_ms / 1000,
-                drain_s=settings.server.graceful_shutdown_timeout_secs,
-                stopping=stopping,
-            )
+            worker.run(services.cluster.shard(name), dsn, main if name == MAIN else work, stopping)
             for name, dsn in listeners(settings).items()
         )
     )
@@ -41,5 +47,12 @@ def _bound(services: Services, name: str, job: Job) -> Task:
     async def task(tenant_id: str, **args: Any) -> None:
         tenant = await services.tenants.by_id(UUID(tenant_id))
         await job(Shop(services, tenant, Caller(process=f"job:{name}", scopes=SCOPES)), **args)
+
+    return task
+
+
+def _at_times(services: Services, job: Callable[[Services], Awaitable[None]]) -> Task:
+    async def task(timestamp: int) -> None:
+        await job(services)
 
     return task

@@ -15,6 +15,7 @@ from rcommerce.cli import (
     demo,
     doctor,
     imports,
+    media,
     serve,
     shard,
     tenant,
@@ -59,6 +60,7 @@ app.add_typer(shard.app, name="shard")
 app.add_typer(accounts.keys, name="apikey")
 app.add_typer(accounts.staff, name="staff")
 app.add_typer(cache.app, name="cache")
+app.add_typer(media.app, name="media")
 app.add_typer(bench.app, name="bench")
 
 

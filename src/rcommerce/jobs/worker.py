@@ -11,6 +11,7 @@ import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, LiteralString
 
 import psycopg
@@ -22,6 +23,7 @@ from procrastinate.manager import JobManager
 from procrastinate.retry import BaseRetryStrategy, RetryDecision
 from procrastinate.worker import Worker
 
+from rcommerce.database import Jsonb
 from rcommerce.database.shard import Shard
 from rcommerce.errors import RCommerceError
 
@@ -35,6 +37,19 @@ WATCH_TIMEOUT_S = 5.0
 RECOVER_EVERY_S = 3.0
 _NEVER_S = 10 * 365 * 86400.0  # heartbeats decide nothing here: the lock does
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker does, and how. `periodic` has the crontab entry of each task that nobody puts
+    into the queue: in UTC, once for all workers of a shard. `drain_s` is how long what runs may go
+    on at the end."""
+
+    tasks: Mapping[str, Task]
+    concurrency: int
+    poll_s: float
+    drain_s: float
+    periodic: Mapping[str, str] = field(default_factory=dict)
 
 
 class _Connector(BaseAsyncConnector):
@@ -59,7 +74,13 @@ class _Connector(BaseAsyncConnector):
     ) -> list[dict[str, Any]]:
         try:
             async with self._shard.write() as conn:
-                return await conn.dicts(query, arguments)
+                return await conn.dicts(
+                    query,
+                    {
+                        name: Jsonb(value) if isinstance(value, dict) else value
+                        for name, value in arguments.items()
+                    },
+                )
         except (RCommerceError, psycopg.Error) as error:
             raise exceptions.ConnectorException(str(error)) from error
 
@@ -94,11 +115,7 @@ class Retry(BaseRetryStrategy):
 async def run(
     shard: Shard,
     dsn: str,
-    tasks: Mapping[str, Task],
-    *,
-    concurrency: int,
-    poll_s: float,
-    drain_s: float,
+    work: Work,
     stopping: asyncio.Event,
 ) -> None:
     """Works until `stopping` is set, then lets what runs finish for up to `drain_s`, and gives the
@@ -107,7 +124,7 @@ async def run(
     while not stopping.is_set():
         try:
             async with _session(dsn) as session:
-                await _work(shard, session, tasks, concurrency, poll_s, drain_s, stopping)
+                await _work(shard, session, work, stopping)
         except (RCommerceError, psycopg.Error, exceptions.ProcrastinateException, OSError) as error:
             log.warning("jobs_interrupted", shard=shard.name, error=str(error).strip())
             with contextlib.suppress(TimeoutError):
@@ -127,10 +144,7 @@ async def _session(dsn: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
 async def _work(
     shard: Shard,
     session: psycopg.AsyncConnection[Any],
-    tasks: Mapping[str, Task],
-    concurrency: int,
-    poll_s: float,
-    drain_s: float,
+    work: Work,
     stopping: asyncio.Event,
 ) -> None:
     async def lock(number: int) -> None:
@@ -138,16 +152,18 @@ async def _work(
 
     app = App(connector=_Connector(shard))
     app.job_manager = _Manager(shard, lock)
-    for name, task in tasks.items():
-        app.task(name=name, retry=Retry())(_logged(name, shard.name, task))
+    for name, task in work.tasks.items():
+        made = app.task(name=name, retry=Retry())(_logged(name, shard.name, task))
+        if name in work.periodic:
+            app.periodic(cron=work.periodic[name])(made)
     worker = Worker(
         app,
-        concurrency=concurrency,
-        fetch_job_polling_interval=poll_s,
+        concurrency=work.concurrency,
+        fetch_job_polling_interval=work.poll_s,
         listen_notify=False,
         delete_jobs="successful",
         install_signal_handlers=False,
-        shutdown_graceful_timeout=drain_s,
+        shutdown_graceful_timeout=work.drain_s,
         stalled_worker_timeout=_NEVER_S,
     )
     running = asyncio.create_task(worker.run())  # type: ignore[no-untyped-call]

@@ -32,7 +32,7 @@ class SeaweedFS(Part):
 
     def __init__(self, folder: Path, *, bucket: str = "rcommerce-uploads") -> None:
         self.bucket = bucket
-        self._folder = folder
+        self.folder = folder
         self._ports = {part: free_port() for part in PARTS}
         port = self._ports["s3"] = free_port()
         ports = [f"-{part}.port={number}" for part, number in self._ports.items()]
@@ -68,15 +68,15 @@ class SeaweedFS(Part):
 
     def start(self) -> None:
         """Starts it, and makes the bucket where there is none. Raises StartError."""
-        (self._folder / "data").mkdir(parents=True, exist_ok=True)
+        (self.folder / "data").mkdir(parents=True, exist_ok=True)
         keys = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
         grants = ["Admin", "Read", "Write", "List", "Tagging"]
         identity = {"name": "rcommerce", "credentials": keys, "actions": grants}
-        file = self._folder / "s3.json"
+        file = self.folder / "s3.json"
         file.write_text(json.dumps({"identities": [identity]}))
-        binaries.let_in(self._folder)
+        binaries.let_in(self.folder)
         binaries.let_in(program())
-        for path in (self._folder, self._folder / "data", file):
+        for path in (self.folder, self.folder / "data", file):
             binaries.give(path)
         self.process.start()
         self.process.await_port(self.port)

@@ -22,6 +22,7 @@ from rcommerce.settings.schema import (
     SECRETS,
     UNBUILT,
     DatabaseSettings,
+    Media,
     Node,
     Section,
     Settings,
@@ -231,7 +232,7 @@ def _contradictions(loaded: Loaded) -> None:
         _cache_faults,
         _cdn_faults,
         _database_faults,
-        _media_faults,
+        lambda settings: _media_faults(settings.media),
         _shop_faults,
     ):
         for key, message in check(s):
@@ -358,8 +359,13 @@ def _node_faults(node: Node, prefix: str, *, is_host_set: bool) -> Faults:
         )
 
 
-def _media_faults(s: Settings) -> Faults:
-    media = s.media
+def require_complete(media: Media) -> None:
+    """Raises SettingsError where the store of a section lacks a key."""
+    for key, message in _media_faults(media):
+        raise SettingsError(f"{key}: {message}")
+
+
+def _media_faults(media: Media) -> Faults:
     needed = {
         "Local": (),
         "S3": ("s3_bucket",),

@@ -8,9 +8,9 @@ import structlog
 
 from rcommerce.commerce.media import paths, queries, renditions
 from rcommerce.commerce.media.renditions import CONTENT_TYPES, Rendition
-from rcommerce.commerce.media.service import RENDER, remove_files
+from rcommerce.commerce.media.service import RENDER, all_orphans, remove_files, remove_orphan
 from rcommerce.commerce.media.uploads import received
-from rcommerce.commerce.shop import Shop
+from rcommerce.commerce.shop import Services, Shop
 from rcommerce.errors import Unprocessable
 
 log = structlog.get_logger()
@@ -54,4 +54,15 @@ def _noted(one: Rendition, path: str) -> dict[str, Any]:
     }
 
 
+async def sweep(services: Services) -> None:
+    """Removes the files of which no shop knows. Raises Unavailable."""
+    gone = size_bytes = 0
+    async for shop, orphans in all_orphans(services):
+        for each in orphans:
+            await remove_orphan(shop, each)
+            gone, size_bytes = gone + 1, size_bytes + each.size_bytes
+    log.info("media_swept", files=gone, size_bytes=size_bytes)
+
+
 TASKS = {RENDER: render}
+PERIODIC = {"media.sweep": ("23 3 * * *", sweep)}

@@ -36,6 +36,12 @@ def parsed(key: str) -> Name | None:
     return Name(UUID(found["tenant"]), found["hash"], found["extension"], f'"{own}"')
 
 
+def tenant_of(key: str) -> UUID | None:
+    """Whose file it is; None for what is no file of a shop."""
+    found = _NAME.fullmatch(key) or _INCOMING.fullmatch(key)
+    return UUID(found["tenant"]) if found else None
+
+
 def incoming(tenant: UUID, upload: UUID) -> str:
     """Where a client sends a file itself."""
     return f"{tenant}/incoming/{upload}"

@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import time
 from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from uuid import UUID
@@ -18,15 +19,16 @@ from rcommerce.commerce.media.files import Kind, inspect
 from rcommerce.commerce.media.queries import Stored
 from rcommerce.commerce.media.schema import NewUpload, UploadAnswer, UploadView
 from rcommerce.commerce.media.uploads import Upload, received
-from rcommerce.commerce.shop import Services, Shop
+from rcommerce.commerce.shop import Caller, Services, Shop
 from rcommerce.database import Connection
-from rcommerce.errors import Conflict, NotFound, TooLarge, Unprocessable
+from rcommerce.errors import Conflict, Forbidden, NotFound, TooLarge, Unprocessable
 from rcommerce.jobs import queue
 from rcommerce.storage.objects import Found, Missing
 
 READ = "media:read"
 WRITE = "media:write"
 RENDER = "media.render"
+SWEEP = Caller(process="sweep")
 UPLOAD_EXPIRES_S = 3600
 # An upload puts the file and then notes it: what nobody has noted in this time, nobody will.
 ORPHAN_AGE = timedelta(hours=24)
@@ -197,22 +199,43 @@ async def complete_upload(shop: Shop, upload: UUID, filename: str) -> tuple[byte
         raise
 
 
-async def remove_orphans(shop: Shop, found: list[Found], now: datetime) -> tuple[int, int]:
-    """Of some files of this shop, removes those that nobody knows of; returns how many, and their
-    size in bytes."""
-    old = [each for each in found if now - each.modified_at > ORPHAN_AGE]
-    files: dict[str, list[Found]] = defaultdict(list)
-    gone: list[Found] = []
-    for each in old:
-        name = paths.parsed(each.key)
-        if name is not None:
-            files[name.hash].append(each)
-        elif paths.is_incoming(each.key):
-            await shop.services.objects.delete(each.key)
-            gone.append(each)
+async def orphans(shop: Shop, found: Sequence[Found], now: datetime) -> list[Found]:
+    """Those of a shop's files that are a day old, and of which the shop knows nothing."""
+    names = [
+        (each, paths.parsed(each.key)) for each in found if now - each.modified_at > ORPHAN_AGE
+    ]
+    digests = {bytes.fromhex(name.hash) for _, name in names if name is not None}
     async with shop.read() as conn:
-        known = await queries.known(conn, shop.tenant.id, [bytes.fromhex(one) for one in files])
-    for digest, its in files.items():
-        if bytes.fromhex(digest) not in known and await remove_files(shop, digest):
-            gone += its
-    return len(gone), sum(each.size_bytes for each in gone)
+        known = await queries.known(conn, shop.tenant.id, list(digests))
+    return [
+        each
+        for each, name in names
+        if (bytes.fromhex(name.hash) not in known if name else paths.is_incoming(each.key))
+    ]
+
+
+async def remove_orphan(shop: Shop, orphan: Found) -> None:
+    """Removes such a file, with the others of its upload: unless it has just become known."""
+    name = paths.parsed(orphan.key)
+    if name is None:
+        await shop.services.objects.delete(orphan.key)
+    else:
+        await remove_files(shop, name.hash)
+
+
+async def all_orphans(services: Services) -> AsyncIterator[tuple[Shop, list[Found]]]:
+    """The orphans of every shop, a few at a time. Raises Unavailable."""
+    now = datetime.now(UTC)
+    async for found in services.objects.list():
+        of_tenants: dict[UUID, list[Found]] = defaultdict(list)
+        for each in found:
+            if (owner := paths.tenant_of(each.key)) is not None:
+                of_tenants[owner].append(each)
+        for tenant_id, its in of_tenants.items():
+            try:
+                tenant = await services.tenants.by_id(tenant_id)
+            except (NotFound, Forbidden):  # not of this installation, or not to be touched now
+                continue
+            shop = Shop(services, tenant, SWEEP)
+            if left := await orphans(shop, its, now):
+                yield shop, left
