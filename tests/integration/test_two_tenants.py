@@ -11,7 +11,7 @@ import httpx
 import psycopg
 import pytest
 
-from conftest import Api, Running, api_key, completion, picture
+from conftest import Api, Running, api_key, completion, eventually, picture
 from rcommerce.database.moves import tables
 
 METHODS = ("get", "put", "patch", "post", "delete")
@@ -70,6 +70,7 @@ class Furnished:
         media = httpx.post(
             f"{self.staff.url}/api/v1/media", content=picture(), headers=self.staff.headers
         ).json()["media"]
+        eventually(lambda: self.staff.get(f"/media/{media['id']}")["media"]["is_processed"], 60)
         upload = self.staff.post("/media/uploads", {})["upload"]
         reserved = self.staff.post(
             "/inventory/reserve", {"variant_id": line["variant_id"], "quantity": 1}

@@ -13,7 +13,9 @@ from rcommerce.cli.session import ConfigFile, Json, out
 from rcommerce.cli.session import settings as read_settings
 from rcommerce.database.doctor import Finding, examine
 from rcommerce.services import worker_count
+from rcommerce.settings import Settings
 from rcommerce.settings.schema import Cache
+from rcommerce.storage.opening import open_objects
 
 OLDEST_REDIS = (6, 2)  # GETEX; Valkey says that it is Redis 7.2
 SIGNS = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "fault": "[red]✗[/red]"}
@@ -44,6 +46,7 @@ def doctor(
         found = list(examine(settings.database, worker_count(settings), instances))
     if settings.cache.cache_type == "Redis":
         found += asyncio.run(_redis(settings.cache))
+    found += asyncio.run(_media(settings, instances))
     if as_json:
         print(json.dumps({"findings": [asdict(each) for each in found]}))
     else:
@@ -54,6 +57,27 @@ def doctor(
         out.print(table)
     if any(each.state == "fault" for each in found):
         raise typer.Exit(1)
+
+
+async def _media(settings: Settings, instances: int) -> list[Finding]:
+    """Whether the store of uploads answers, and is the same for all instances."""
+    media = settings.media
+    objects = open_objects(media)
+    await objects.probe()
+    if objects.breaker.is_in_doubt:
+        advice = "the shop works without: uploads are refused, and images are not shown"
+        what = f"does not answer: {objects.breaker.cause}"
+        return [Finding("fault", f"media {objects.name}", what, advice)]
+    if media.storage_type == "Local" and (instances > 1 or settings.database.db_type != "Embedded"):
+        return [
+            Finding(
+                "warning",
+                f"media {objects.name}",
+                "is a folder of this machine: no other instance sees what is uploaded here",
+                'set media.storage_type = "S3", and run: rcommerce media sync --to s3',
+            )
+        ]
+    return [Finding("ok", f"media {objects.name}", "answers")]
 
 
 async def _redis(settings: Cache) -> list[Finding]:

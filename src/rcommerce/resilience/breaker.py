@@ -21,7 +21,7 @@ class State(StrEnum):
 
 
 class Breaker:
-    """One dependency's. `cause` is why it opened last; `opened` counts how often it did."""
+    """One dependency's. `cause` is why it failed last; `opened` counts how often it did."""
 
     __slots__ = ("_failures", "cause", "name", "opened", "since", "state")
 
@@ -52,8 +52,8 @@ class Breaker:
     def failed(self, cause: str, *, surely: bool = False) -> None:
         """It has not, or not in time; `surely` where to ask again would not help."""
         self._failures += FAILURES if surely else 1
+        self.cause = cause
         if self.state is State.CLOSED and self._failures >= FAILURES:
-            self.cause = cause
             self.opened += 1
             self._turn(State.OPEN)
 
