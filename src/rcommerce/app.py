@@ -35,6 +35,7 @@ from rcommerce.database.invalidation import Invalidations
 from rcommerce.database.shard import Shard
 from rcommerce.errors import RCommerceError
 from rcommerce.http import body, idempotency, media, metrics, openapi, operations, pages
+from rcommerce.http.drain import Drain
 from rcommerce.http.entry import Entry
 from rcommerce.http.page_cache import PageCache
 from rcommerce.http.problems import HANDLERS
@@ -66,6 +67,7 @@ def build(settings: Settings) -> ASGIApp:
     memory = Memory(settings.cache.max_size_mb * 1024 * 1024, settings.cache.product_cache_ttl)
     services = make_services(settings, memory=memory if settings.cache.enabled else None)
     rates = RateLimiting(settings, services.limits)
+    drain = Drain()
     middleware = ShopMiddleware(services, rates)
     api = Router(
         "/api/v1",
@@ -94,6 +96,7 @@ def build(settings: Settings) -> ASGIApp:
             Router("/api/v1", route_handlers=[openapi.openapi]),
             operations.front,
             operations.health,
+            operations.live,
             operations.ready,
             metrics.metrics,
             media.file,
@@ -102,17 +105,21 @@ def build(settings: Settings) -> ASGIApp:
             pages.asset,
         ],
         cors_config=cors,
-        dependencies={"services": Provide(lambda: services, sync_to_thread=False)},
+        dependencies={
+            "services": Provide(lambda: services, sync_to_thread=False),
+            "drain": Provide(lambda: drain, sync_to_thread=False),
+        },
         exception_handlers=HANDLERS,
-        lifespan=[lambda _: _lifespan(services, front)],
+        lifespan=[lambda _: _lifespan(services, front, drain)],
         openapi_config=openapi.config(),
         request_max_body_size=settings.server.limits.max_request_size_mb * 1024 * 1024,
         request_class=body.StrictRequest,
         logging_config=None,
     )
     _prepare(app)
-    front = PageCache(Entry(app), services, memory, cors, rates)
-    return front if settings.cache.enabled else Entry(app)
+    entry = Entry(app, drain)
+    front = PageCache(entry, services, memory, cors, rates, drain)
+    return front if settings.cache.enabled else entry
 
 
 def cors_config(settings: Settings) -> CORSConfig | None:
@@ -131,7 +138,8 @@ def cors_config(settings: Settings) -> CORSConfig | None:
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(services: Services, front: PageCache) -> AsyncIterator[None]:
+async def _lifespan(services: Services, front: PageCache, drain: Drain) -> AsyncIterator[None]:
+    drain.listen()
     await services.cluster.open()
     work = [_sweep(services), _listen(services, front)]
     if services.settings.cache.enabled:
@@ -155,17 +163,16 @@ async def _lifespan(services: Services, front: PageCache) -> AsyncIterator[None]
         work.append(_count(metrics.of_databases(services.cluster)))
         work.append(_count(metrics.of_cache(front.memory, front.shelves, services, purgers)))
     tasks = [asyncio.create_task(each) for each in work]
-    stopping = asyncio.Event()
     if runs_jobs(services.settings):
         from rcommerce import worker  # and with it a library that a server of a fleet never needs
 
-        jobs = asyncio.create_task(worker.run(services, stopping))
+        jobs = asyncio.create_task(worker.run(services, drain.begun))
     else:
         jobs = asyncio.create_task(asyncio.sleep(0))
     try:
         yield
     finally:
-        stopping.set()
+        drain.begin()
         await asyncio.gather(jobs, return_exceptions=True)
         for task in tasks:
             task.cancel()

@@ -21,14 +21,15 @@ PERIODIC: Mapping[str, tuple[str, Callable[[Services], Awaitable[None]]]] = {**M
 
 
 async def run(services: Services, stopping: asyncio.Event) -> None:
-    """Works on every shard until `stopping` is set and what runs has come to an end."""
+    """Works on every shard until `stopping` is set, and what runs has come to an end: that may take
+    half of the time that the process has for it."""
     settings = services.settings
     tasks = {name: _bound(services, name, job) for name, job in JOBS.items()}
     work = Work(
         tasks,
         concurrency=settings.jobs.concurrency,
         poll_s=settings.jobs.poll_interval_ms / 1000,
-        drain_s=settings.server.graceful_shutdown_timeout_secs,
+        drain_s=settings.server.graceful_shutdown_timeout_secs / 2,
     )
     crontab = {name: when for name, (when, _) in PERIODIC.items()}
     periodic = {name: _at_times(services, job) for name, (_, job) in PERIODIC.items()}

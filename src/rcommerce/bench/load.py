@@ -44,7 +44,7 @@ class Connection:
         """Sends a request; its status and body."""
         self._writer.write(request)
         head = await self._reader.readuntil(b"\r\n\r\n")
-        at = head.find(b"content-length: ")
+        at = head.lower().find(b"content-length: ")
         if at < 0:
             raise LoadError(f"an answer without content-length: {head[:200]!r}")
         length = int(head[at + 16 : head.index(b"\r", at)])

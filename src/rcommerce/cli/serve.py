@@ -78,12 +78,14 @@ def _run(settings: Settings) -> None:
 
 
 def _serve(settings: Settings) -> None:
-    from granian import Granian
     from granian.constants import Interfaces, Loops
     from granian.log import LogLevels
 
-    Granian(
+    from rcommerce.cli.lifecycle import Instance
+
+    instance = Instance(
         "rcommerce.app:worker",
+        drain_delay_s=settings.server.drain_delay_secs,
         factory=True,
         interface=Interfaces.ASGI,
         loop=Loops.uvloop,
@@ -96,7 +98,10 @@ def _serve(settings: Settings) -> None:
         workers_kill_timeout=settings.server.graceful_shutdown_timeout_secs or None,
         log_level=LogLevels.warning,
         websockets=False,
-    ).serve()
+    )
+    instance.serve()
+    if instance.was_impatient:
+        raise typer.Exit(1)
 
 
 def _require_free_port(settings: Settings) -> None:

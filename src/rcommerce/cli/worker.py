@@ -28,8 +28,8 @@ def worker(
     """Run jobs: renditions of images, and what else happens later.
 
     With the embedded database the server does this itself. SIGTERM: what runs may finish for
-    server.graceful_shutdown_timeout_secs, the rest is given back. A second one ends it at once;
-    others take up its jobs then.
+    half of server.graceful_shutdown_timeout_secs, the rest is given back. A second one ends it at
+    once; others take up its jobs then.
 
     Examples:
 

@@ -10,6 +10,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from rcommerce import ids
 from rcommerce.errors import Invalid
 from rcommerce.http import problems
+from rcommerce.http.drain import Drain
 
 HEAD = "rcommerce.is_head"  # in the scope of a HEAD, for whom its answer is much work
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{8,128}")
@@ -33,10 +34,11 @@ class Entry:
     A request keeps the X-Request-ID that it came with, where that is sane.
     """
 
-    __slots__ = ("app",)
+    __slots__ = ("_drain", "app")
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, drain: Drain) -> None:
         self.app = app
+        self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -51,7 +53,7 @@ class Entry:
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = [*message["headers"], (b"x-request-id", its_id)]
+                headers = [*message["headers"], (b"x-request-id", its_id), *self._drain.headers]
                 if not any(name == b"cache-control" for name, _ in headers):
                     headers.append(
                         (b"cache-control", b"no-store")

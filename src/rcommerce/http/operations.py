@@ -11,6 +11,7 @@ from rcommerce import __version__
 from rcommerce.commerce.shop import Services
 from rcommerce.database.server import Server
 from rcommerce.database.shard import Shard
+from rcommerce.http.drain import Drain
 from rcommerce.http.pages import FRONT_PAGE, unchanging
 from rcommerce.resilience.breaker import Breaker
 from rcommerce.settings.load import MAIN
@@ -44,17 +45,26 @@ async def front(request: Request[None, None, State]) -> ASGIResponse:
     return unchanging(body, "application/json", named, vary="Accept")
 
 
-@get(["/health", "/health/live"], tags=["Operations"], summary="Is it alive")
-async def health() -> ASGIResponse:
-    """200 when this instance should get traffic."""
+@get("/health", tags=["Operations"], summary="Does it want traffic")
+async def health(drain: Drain) -> ASGIResponse:
+    """200 when this instance should get traffic; 503 once it is about to end."""
+    if drain.is_on:
+        return _json({"status": "draining"}, 503)
+    return _json({"status": "ok"})
+
+
+@get("/health/live", tags=["Operations"], summary="Is it alive")
+async def live() -> ASGIResponse:
+    """200 as long as the process works: to start it anew would not help."""
     return _json({"status": "ok"})
 
 
 @get("/health/ready", tags=["Operations"], summary="Can it work")
-async def ready(services: Services) -> ASGIResponse:
+async def ready(services: Services, drain: Drain) -> ASGIResponse:
     """Each dependency with its state and latency, as of the last probe.
 
-    `ok`, or `degraded` where some are away, both with 200; 503 where nothing can be read.
+    `ok`, or `degraded` where some are away, both with 200; 503 where nothing can be read, and once
+    the instance is about to end: `draining`.
     """
     dependencies: dict[str, dict[str, Any]] = {}
     for shard in services.cluster:
@@ -66,6 +76,8 @@ async def ready(services: Services) -> ASGIResponse:
     dependencies[f"media {objects.name}"] = _breaker(objects.breaker)
     states = {each["state"] for each in dependencies.values()}
     control = services.cluster.control
+    if drain.is_on:
+        return _json({"status": "draining", "dependencies": dependencies}, 503)
     if not any(server.is_up for server in control.servers):
         return _json({"status": "unavailable", "dependencies": dependencies}, 503)
     status = "ok" if states == {"up"} else "degraded"

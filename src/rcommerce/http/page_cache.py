@@ -19,6 +19,7 @@ from rcommerce.database.consistency import COOKIE, Tokens
 from rcommerce.errors import Problem
 from rcommerce.http import consistency, problems
 from rcommerce.http.clients import client
+from rcommerce.http.drain import Drain
 from rcommerce.http.entry import request_id
 from rcommerce.http.identity import SAFE, by_host
 from rcommerce.http.page_fill import Fill, Place, now
@@ -48,8 +49,10 @@ class PageCache:
         memory: Memory,
         cors: CORSConfig | None,
         rates: RateLimiting,
+        drain: Drain,
     ) -> None:
         self._app = app
+        self._drain = drain
         self._rates = rates
         self._blocks = rates.blocks
         self._trusted = networks(services.settings.server.trusted_proxies)
@@ -124,7 +127,8 @@ class PageCache:
             code, told = 200, form.whole
             body = form.body if method == "GET" else b""
         given = asked.get(_ID)
-        told = [*told, status, (_ID, ids.new_name() if given is None else request_id(given))]
+        its_id = (_ID, ids.new_name() if given is None else request_id(given))
+        told = [*told, status, its_id, *self._drain.headers]
         if not self._open and b"origin" in asked:
             told += self._cross_origin(asked)
         await send({"type": "http.response.start", "status": code, "headers": told})

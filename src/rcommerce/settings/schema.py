@@ -373,7 +373,6 @@ SECRETS = frozenset(
 # Understood, and refused by every command that would need them, until the part behind is built:
 # a setting away from its default must never be silently something else.
 UNBUILT = (
-    "server.drain_delay_secs",
     "payment.stripe",
     "shipping.origin",
     "tax",

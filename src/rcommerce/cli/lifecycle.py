@@ -1,0 +1,61 @@
+"""The main process of a server: it starts the workers, replaces them, and sees them off."""
+
+import contextlib
+import os
+import signal
+import threading
+from typing import Any
+
+import structlog
+from granian.server.mp import MPServer
+
+from rcommerce.errors import SettingsError
+from rcommerce.http.drain import BEGIN
+from rcommerce.settings import load
+
+log = structlog.get_logger()
+
+
+class Instance(MPServer):
+    """SIGTERM: /health says 503 at once, and for `drain_delay_s` everything is still answered while
+    balancers take notice; then the workers finish what they have and end. A second one ends them
+    at once. SIGHUP: new workers with the settings as they are then, one after the other.
+    """
+
+    def __init__(self, target: str, *, drain_delay_s: float, **more: Any) -> None:
+        super().__init__(target, **more)
+        self.was_impatient = False
+        self._drain_delay_s = drain_delay_s
+        self._is_draining = False
+        # For a worker that is told before it listens: it is young, and has nothing to see off.
+        signal.signal(BEGIN, signal.SIG_IGN)
+
+    def signal_handler_interrupt(self, number: int = signal.SIGTERM, *rest: Any) -> None:
+        if self._is_draining:
+            log.warning("server_killed", why="asked twice to stop")
+            self.was_impatient = True
+            for worker in self.wrks:
+                worker.kill()  # type: ignore[no-untyped-call]
+            super().signal_handler_interrupt()  # type: ignore[no-untyped-call]
+            return
+        self._is_draining = True
+        delay_s = 0 if number == signal.SIGINT else self._drain_delay_s
+        log.info("server_stopping", drain_delay_s=delay_s)
+        for worker in self.wrks:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.inner.pid, BEGIN)
+        if delay_s:
+            end = threading.Timer(delay_s, super().signal_handler_interrupt)
+            end.daemon = True
+            end.start()
+        else:
+            super().signal_handler_interrupt()  # type: ignore[no-untyped-call]
+
+    def signal_handler_reload(self, *rest: Any) -> None:
+        try:
+            load()
+        except SettingsError as error:
+            log.error("settings_not_reloaded", error=str(error))  # noqa: TRY400 - it says all
+            return
+        log.info("settings_reloaded")
+        super().signal_handler_reload()  # type: ignore[no-untyped-call]
