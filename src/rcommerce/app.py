@@ -44,7 +44,7 @@ from rcommerce.http.shop import ShopMiddleware, provide_cart_token, provide_shop
 from rcommerce.services import listeners, make_services, runs_jobs
 from rcommerce.settings import Settings, load
 
-LISTEN_EVERY_S = COUNT_EVERY_S = 1.0
+LISTEN_EVERY_S = COUNT_EVERY_S = JOBS_AFTER_S = 1.0
 log = structlog.get_logger()
 
 
@@ -163,23 +163,28 @@ async def _lifespan(services: Services, front: PageCache, drain: Drain) -> Async
         work.append(_count(metrics.of_databases(services.cluster)))
         work.append(_count(metrics.of_cache(front.memory, front.shelves, services, purgers)))
     tasks = [asyncio.create_task(each) for each in work]
-    if runs_jobs(services.settings):
-        from rcommerce import worker  # and with it a library that a server of a fleet never needs
-
-        jobs = asyncio.create_task(worker.run(services, drain.begun))
-    else:
-        jobs = asyncio.create_task(asyncio.sleep(0))
+    jobs = [asyncio.create_task(_jobs(services, drain))] if runs_jobs(services.settings) else []
     try:
         yield
     finally:
         drain.begin()
-        await asyncio.gather(jobs, return_exceptions=True)
+        await asyncio.gather(*jobs, return_exceptions=True)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await services.cluster.close()
         if services.redis is not None:
             await services.redis.close()
+
+
+async def _jobs(services: Services, drain: Drain) -> None:
+    """Runs jobs beside the requests, until the process is about to end. The first answers come
+    first: no server of a fleet needs the library behind."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(drain.begun.wait(), JOBS_AFTER_S)
+    from rcommerce import worker
+
+    await worker.run(services, drain.begun)
 
 
 async def _listen(services: Services, front: PageCache) -> None:
