@@ -47,6 +47,8 @@ SETTINGS = {
     "RCOMMERCE_LOGGING__FORMAT": "Json",
     "RCOMMERCE_DATABASE__DB_TYPE": "Embedded",
     "RCOMMERCE_DATABASE__POOL_SIZE": "40",
+    "RCOMMERCE_WEBHOOKS__ALLOW_HTTP": "true",
+    "RCOMMERCE_WEBHOOKS__ALLOWED_NETWORKS": "127.0.0.1/32",
     # All tests come from one address.
     "RCOMMERCE_RATE_LIMITING__LOGINS_PER_ADDRESS_PER_MINUTE": "100000",
     "RCOMMERCE_RATE_LIMITING__PASSWORD_RESETS_PER_ADDRESS_PER_HOUR": "100000",
@@ -248,8 +250,13 @@ def shop(request: pytest.FixtureRequest) -> Running:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What looks back at everything that the tests have sent comes last."""
+    """Two processes share the tests (`make test`): those on the session's servers are one's, file
+    after file of the others the other's. What looks back at everything that was sent comes last."""
     items.sort(key=lambda item: "test_statements" in item.nodeid)
+    for item in items:
+        kind = item.path.parent.name
+        group = item.path.stem if kind == "topology" else kind
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def start_fleet(folder: Path, stack: contextlib.ExitStack) -> Fleet:

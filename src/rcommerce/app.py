@@ -30,6 +30,7 @@ from rcommerce.commerce.orders.routes import router as orders
 from rcommerce.commerce.payments.routes import router as payments
 from rcommerce.commerce.shop import Services, Shop
 from rcommerce.commerce.taxonomy.routes import router as taxonomy
+from rcommerce.commerce.webhooks.routes import router as webhooks
 from rcommerce.database.consistency import HEADER
 from rcommerce.database.invalidation import Invalidations
 from rcommerce.database.shard import Shard
@@ -82,6 +83,7 @@ def build(settings: Settings) -> ASGIApp:
             auth,
             inventory,
             media_routes,
+            webhooks,
         ],
         middleware=[middleware],
         dependencies={

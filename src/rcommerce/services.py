@@ -20,6 +20,7 @@ from rcommerce.database.cluster import direct
 from rcommerce.database.embedded import EmbeddedPostgres
 from rcommerce.errors import SettingsError
 from rcommerce.rate_limits import Limits
+from rcommerce.resilience.outgoing import Outgoing
 from rcommerce.settings import Settings
 from rcommerce.settings.load import MAIN
 from rcommerce.settings.schema import Node
@@ -56,6 +57,7 @@ def make_services(
         sessions=RedisSessions(redis, session_ttl) if redis else DatabaseSessions(session_ttl),
         limits=Limits(settings, redis),
         objects=open_objects(settings.media),
+        outgoing=Outgoing(settings.webhooks.allowed_networks, settings.webhooks.timeout_secs),
         redis=redis,
         shared=Shared(redis) if redis and settings.cache.enabled else None,
     )

@@ -9,15 +9,20 @@ from uuid import UUID
 from rcommerce.commerce.media.jobs import PERIODIC as MEDIA_PERIODIC
 from rcommerce.commerce.media.jobs import TASKS as MEDIA
 from rcommerce.commerce.shop import SCOPES, Caller, Services, Shop
+from rcommerce.commerce.webhooks.jobs import PERIODIC as WEBHOOKS_PERIODIC
+from rcommerce.commerce.webhooks.jobs import TASKS as WEBHOOKS
 from rcommerce.jobs import worker
 from rcommerce.jobs.worker import Task, Work
 from rcommerce.services import listeners
 from rcommerce.settings.load import MAIN
 
 Job = Callable[..., Awaitable[None]]
-JOBS: Mapping[str, Job] = {**MEDIA}
+JOBS: Mapping[str, Job] = {**MEDIA, **WEBHOOKS}
 # What nobody asks for: on the control database's queue alone.
-PERIODIC: Mapping[str, tuple[str, Callable[[Services], Awaitable[None]]]] = {**MEDIA_PERIODIC}
+PERIODIC: Mapping[str, tuple[str, Callable[[Services], Awaitable[None]]]] = {
+    **MEDIA_PERIODIC,
+    **WEBHOOKS_PERIODIC,
+}
 
 
 async def run(services: Services, stopping: asyncio.Event) -> None:

@@ -72,6 +72,14 @@ class Furnished:
         ).json()["media"]
         eventually(lambda: self.staff.get(f"/media/{media['id']}")["media"]["is_processed"], 60)
         upload = self.staff.post("/media/uploads", {})["upload"]
+        wanted = {"url": "https://127.0.0.1:1/", "events": ["order.paid"]}
+        subscription = self.staff.post("/webhooks/subscriptions", wanted)["subscription"]
+        hooks = f"/webhooks/subscriptions/{subscription['id']}"
+        delivery = self.staff.post(f"{hooks}/test")["delivery"]
+        self.staff("PATCH", hooks, {"is_active": False}, 200)  # so that nothing changes by itself
+        eventually(
+            lambda: self.staff.get(f"{hooks}/deliveries?status=dead")["meta"]["total"] == 1, 60
+        )
         reserved = self.staff.post(
             "/inventory/reserve", {"variant_id": line["variant_id"], "quantity": 1}
         )
@@ -95,6 +103,8 @@ class Furnished:
             "reservation_id": reserved["reservation_id"],
             "gateway_id": "test",
             "media_id": media["id"],
+            "subscription_id": subscription["id"],
+            "delivery_id": delivery["id"],
             "upload_id": upload["id"],
             "key": product["id"],
             "session_id": self.customer.get("/auth/sessions")["sessions"][0]["id"],

@@ -15,6 +15,7 @@ from rcommerce.cli import (
     demo,
     doctor,
     imports,
+    jobs,
     media,
     serve,
     shard,
@@ -61,6 +62,7 @@ app.add_typer(accounts.keys, name="apikey")
 app.add_typer(accounts.staff, name="staff")
 app.add_typer(cache.app, name="cache")
 app.add_typer(media.app, name="media")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(bench.app, name="bench")
 
 

@@ -25,6 +25,7 @@ from rcommerce.database.shard import Reading
 from rcommerce.database.writing import Writing
 from rcommerce.errors import Forbidden, Unauthenticated, Unavailable
 from rcommerce.rate_limits import Limits
+from rcommerce.resilience.outgoing import Outgoing
 from rcommerce.settings import Settings
 from rcommerce.storage.objects import Objects
 
@@ -171,6 +172,7 @@ class Services:
     sessions: Sessions
     limits: Limits
     objects: Objects
+    outgoing: Outgoing
     shelves: Mapping[str, Shelf] = field(default_factory=dict)
     redis: Redis | None = None
     shared: Shared | None = None

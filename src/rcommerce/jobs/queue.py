@@ -9,8 +9,18 @@ from typing import Any
 from uuid import UUID
 
 from rcommerce.database import Connection, Jsonb
+from rcommerce.errors import RCommerceError
 
 QUEUE = "default"
+QUEUES = (QUEUE, "webhooks")  # each with workers of its own: slow receivers keep no image waiting
+
+
+class Postponed(RCommerceError):
+    """A job cannot be done now, and that is no failure of its own: it is not counted."""
+
+    def __init__(self, why: str, *, after_s: float) -> None:
+        super().__init__(why)
+        self.after_s = after_s
 
 
 async def defer(
@@ -44,4 +54,30 @@ async def defer(
             "args": Jsonb({"tenant_id": str(tenant), **args}),
             "after_s": float(after_s),
         },
+    )
+
+
+async def listed(conn: Connection, most: int, *, only_failed: bool) -> list[dict[str, Any]]:
+    """The jobs of a shard, the oldest first."""
+    return await conn.dicts(
+        """
+        select id, task_name as task, status::text as state, attempts, args,
+               rfc3339(scheduled_at) as due
+          from procrastinate_jobs
+         where status = 'failed' or (not %(only_failed)s and status in ('todo', 'doing'))
+         order by id limit %(most)s
+        """,
+        {"most": most, "only_failed": only_failed},
+    )
+
+
+async def retry_failed(conn: Connection, job: int | None) -> int:
+    """Puts a job that was given up into the queue again, or all; returns how many."""
+    return await conn.execute(
+        """
+        update procrastinate_jobs
+           set status = 'todo', attempts = 0, scheduled_at = null, worker_id = null
+         where status = 'failed' and (%(job)s::bigint is null or id = %(job)s::bigint)
+        """,
+        {"job": job},
     )

@@ -26,10 +26,11 @@ from procrastinate.worker import Worker
 from rcommerce.database import Jsonb
 from rcommerce.database.shard import Shard
 from rcommerce.errors import RCommerceError
+from rcommerce.jobs.queue import QUEUES, Postponed
 
 Task = Callable[..., Awaitable[None]]
 LOCK = 7262  # the class of the advisory locks on workers' numbers
-ATTEMPTS = 20  # about half a day, before a job is given up and shown as failed
+ATTEMPTS = 30  # the best part of a day, before a job is given up and shown as failed
 LONGEST_WAIT_S = 3600
 RESTART_S = 2.0
 WATCH_EVERY_S = 1.0
@@ -105,9 +106,11 @@ class Retry(BaseRetryStrategy):
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
         if isinstance(exception, asyncio.CancelledError | exceptions.JobAborted):
             return RetryDecision(retry_in={"seconds": 0})
+        stretch = random.uniform(0.5, 1.5)  # noqa: S311 - spreads the load
+        if isinstance(exception, Postponed):
+            return RetryDecision(retry_in={"seconds": int(exception.after_s * stretch) + 1})
         if job.attempts + 1 >= ATTEMPTS:
             return None
-        stretch = random.uniform(0.5, 1.5)  # noqa: S311 - spreads the load
         wait_s = min(LONGEST_WAIT_S, 2**job.attempts) * stretch
         return RetryDecision(retry_in={"seconds": int(wait_s) + 1})
 
@@ -147,8 +150,11 @@ async def _work(
     work: Work,
     stopping: asyncio.Event,
 ) -> None:
+    locking = asyncio.Lock()
+
     async def lock(number: int) -> None:
-        await session.execute("select pg_advisory_lock(%s, %s)", (LOCK, number))
+        async with locking:
+            await session.execute("select pg_advisory_lock(%s, %s)", (LOCK, number))
 
     app = App(connector=_Connector(shard))
     app.job_manager = _Manager(shard, lock)
@@ -156,27 +162,32 @@ async def _work(
         made = app.task(name=name, retry=Retry())(_logged(name, shard.name, task))
         if name in work.periodic:
             app.periodic(cron=work.periodic[name])(made)
-    worker = Worker(
-        app,
-        concurrency=work.concurrency,
-        fetch_job_polling_interval=work.poll_s,
-        listen_notify=False,
-        delete_jobs="successful",
-        install_signal_handlers=False,
-        shutdown_graceful_timeout=work.drain_s,
-        stalled_worker_timeout=_NEVER_S,
-    )
-    running = asyncio.create_task(worker.run())  # type: ignore[no-untyped-call]
+    workers = [
+        Worker(
+            app,
+            queues=[queue],
+            concurrency=work.concurrency,
+            fetch_job_polling_interval=work.poll_s,
+            listen_notify=False,
+            delete_jobs="successful",
+            install_signal_handlers=False,
+            shutdown_graceful_timeout=work.drain_s,
+            stalled_worker_timeout=_NEVER_S,
+        )
+        for queue in QUEUES
+    ]
+    running = [asyncio.create_task(each.run()) for each in workers]  # type: ignore[no-untyped-call]
     watching = asyncio.create_task(_watch(session))
     recovering = asyncio.create_task(_recover(shard))
     stop = asyncio.create_task(stopping.wait())
-    tasks_of_it: list[asyncio.Task[Any]] = [running, watching, recovering, stop]
+    tasks_of_it: list[asyncio.Task[Any]] = [*running, watching, recovering, stop]
     try:
         await asyncio.wait(tasks_of_it, return_when=asyncio.FIRST_COMPLETED)
-        if not stopping.is_set():
-            worker.shutdown_graceful_timeout = 0
-        worker.stop()  # type: ignore[no-untyped-call]
-        await running
+        for worker in workers:
+            if not stopping.is_set():
+                worker.shutdown_graceful_timeout = 0
+            worker.stop()  # type: ignore[no-untyped-call]
+        await asyncio.gather(*running)
         for each in (watching, recovering):
             if each.done():
                 each.result()
@@ -226,6 +237,9 @@ def _logged(name: str, shard: str, task: Task) -> Task:
             await task(**args)
         except asyncio.CancelledError:
             log.info("job_given_back", task=name, shard=shard, **args)
+            raise
+        except Postponed as error:
+            log.info("job_postponed", task=name, shard=shard, why=str(error), **args)
             raise
         except RCommerceError as error:
             log.warning("job_failed", task=name, shard=shard, error=str(error), **args)

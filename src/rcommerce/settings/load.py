@@ -253,6 +253,7 @@ def _server_faults(s: Settings) -> Faults:
         ("server.trusted_proxies", s.server.trusted_proxies),
         ("rate_limiting.allowlist", s.rate_limiting.allowlist),
         ("rate_limiting.blocklist", s.rate_limiting.blocklist),
+        ("webhooks.allowed_networks", s.webhooks.allowed_networks),
     ):
         for text in texts:
             if not _is_network(text):

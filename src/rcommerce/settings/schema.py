@@ -182,12 +182,20 @@ class Media(Section):
 
 
 class Jobs(Section):
-    """What happens later. `in_server`: the server's processes run jobs themselves; without it, they
-    do with the embedded database."""
+    """What happens later. `concurrency` is of each shard and queue. `in_server`: the server's
+    processes run jobs themselves; without it, they do with the embedded database."""
 
     in_server: bool | None = None
     concurrency: Positive = 4
     poll_interval_ms: Annotated[int, Meta(ge=50, le=60_000)] = 500
+
+
+class Webhooks(Section):
+    """Messages to other servers. `allowed_networks`: private networks in which receivers may be."""
+
+    timeout_secs: Positive = 10
+    allow_http: bool = False
+    allowed_networks: list[str] = field(default_factory=list)
 
 
 class Jwt(Section):
@@ -342,6 +350,7 @@ class Settings(Section):
     cdn: Cdn = field(default_factory=Cdn)
     media: Media = field(default_factory=Media)
     jobs: Jobs = field(default_factory=Jobs)
+    webhooks: Webhooks = field(default_factory=Webhooks)
     security: Security = field(default_factory=Security)
     rate_limiting: RateLimiting = field(default_factory=RateLimiting)
     logging: Logging = field(default_factory=Logging)

@@ -1,0 +1,102 @@
+"""rcommerce jobs: what waits to be done, and what was given up."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from rcommerce.cli.session import ConfigFile, Json, out, with_services
+from rcommerce.commerce.shop import Services
+from rcommerce.database import Freshness
+from rcommerce.errors import NotFound
+from rcommerce.jobs import queue
+
+app = typer.Typer(help="What waits to be done, and what was given up.", no_args_is_help=True)
+MOST = 200
+
+
+@app.command("list")
+def list_(
+    failed: Annotated[bool, typer.Option("--failed", help="Only what was given up.")] = False,
+    config: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """The jobs of every shard, the oldest first: at most 200 of each.
+
+    Examples:
+
+      rcommerce jobs list
+
+      rcommerce jobs list --failed --json
+    """
+
+    async def work(services: Services) -> list[dict[str, Any]]:
+        found = []
+        for shard in services.cluster:
+            async with shard.read(Freshness.FRESH) as conn:
+                rows = await queue.listed(conn, MOST, only_failed=failed)
+            found += [{"shard": shard.name, **row} for row in rows]
+        return found
+
+    found = with_services(config, work)
+    if as_json:
+        print(json.dumps({"jobs": found}))
+        return
+    if not found:
+        out.print("no job was given up" if failed else "no job waits")
+        return
+    names = ("shard", "id", "task", "state", "attempts", "due", "args")
+    table = Table(*(name.capitalize() for name in names), header_style="bold", box=None)
+    for row in found:
+        table.add_row(*(str(row[name] if row[name] is not None else "") for name in names))
+    out.print(table)
+
+
+@app.command()
+def retry(
+    job: Annotated[int | None, typer.Argument(help="Its number; all that failed, without.")] = None,
+    shard: Annotated[str, typer.Option(help="The shard whose queue has it.")] = "main",
+    config: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Put failed jobs into the queue again.
+
+    Examples:
+
+      rcommerce jobs retry
+
+      rcommerce jobs retry 4711 --shard shard-2
+    """
+
+    async def work(services: Services) -> int:
+        if job is None:
+            count = 0
+            for each in services.cluster:
+                async with each.write() as conn:
+                    count += await queue.retry_failed(conn, None)
+            return count
+        async with services.cluster.shard(shard).write() as conn:
+            if not await queue.retry_failed(conn, job):
+                raise NotFound(f"{shard} has no failed job {job}")
+        return 1
+
+    count = with_services(config, work)
+    print(json.dumps({"retried": count})) if as_json else out.print(f"{count} jobs wait again")
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(help="media.sweep or webhooks.sweep.")],
+    config: ConfigFile = None,
+) -> None:
+    """Do now what workers do every hour or night.
+
+    Example: rcommerce jobs run media.sweep
+    """
+    from rcommerce.worker import PERIODIC
+
+    if name not in PERIODIC:
+        raise typer.BadParameter(f"there are {', '.join(PERIODIC)}", param_hint="NAME")
+    with_services(config, PERIODIC[name][1])
+    out.print(f"{name} is done")

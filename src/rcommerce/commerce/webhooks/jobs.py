@@ -1,0 +1,35 @@
+"""What sends the messages, and clears up."""
+
+from uuid import UUID
+
+from rcommerce.commerce.shop import Caller, Services, Shop
+from rcommerce.commerce.webhooks import queries, service
+from rcommerce.database import Freshness
+from rcommerce.jobs.queue import Postponed
+from rcommerce.resilience.outgoing import REST_S, HostRests
+
+SWEEP = Caller(process="sweep")
+
+
+async def deliver(shop: Shop, delivery_id: str) -> None:
+    """Sends one. Raises Undelivered, and Postponed while its host rests."""
+    try:
+        await service.deliver(shop, UUID(delivery_id))
+    except HostRests as resting:
+        raise Postponed(str(resting), after_s=REST_S) from resting
+
+
+async def sweep(services: Services) -> None:
+    """Finds messages whose job is gone, and forgets what has long been over."""
+    for shard in services.cluster:
+        async with shard.read(Freshness.FRESH) as conn:
+            found = await queries.with_messages(conn)
+        for tenant_id in found:
+            shop = Shop(services, await services.tenants.by_id(tenant_id), SWEEP)
+            async with shop.write() as tx:
+                await queries.requeue(tx, tenant_id)
+                await queries.forget_old(tx, tenant_id, service.KEPT_DAYS)
+
+
+TASKS = {"webhooks.deliver": deliver}
+PERIODIC = {"webhooks.sweep": ("11 * * * *", sweep)}

@@ -1,0 +1,157 @@
+"""/webhooks over HTTP."""
+
+from uuid import UUID
+
+import msgspec
+from litestar import Router, delete, get, post, route
+from litestar.enums import HttpMethod
+from litestar.response.base import ASGIResponse
+
+from rcommerce.commerce import answers
+from rcommerce.commerce.parameters import Cursor, IdempotencyKey, Page, PerPage
+from rcommerce.commerce.shop import Shop
+from rcommerce.commerce.webhooks import service
+from rcommerce.commerce.webhooks.schema import (
+    DeliveriesAnswer,
+    DeliveryAnswer,
+    NewSubscription,
+    ReplayAnswer,
+    State,
+    SubscriptionAnswer,
+    SubscriptionChange,
+    SubscriptionsAnswer,
+)
+
+
+@get("/", summary="List subscriptions", responses=answers.documented(SubscriptionsAnswer))
+async def list_subscriptions(shop: Shop) -> ASGIResponse:
+    """All of the shop, without their secrets. Scope webhooks:read."""
+    return answers.json(await service.everyone(shop))
+
+
+@get(
+    "/{subscription_id:uuid}",
+    summary="One subscription",
+    responses=answers.documented(SubscriptionAnswer),
+)
+async def get_subscription(shop: Shop, subscription_id: UUID) -> ASGIResponse:
+    """Without its secret. Scope webhooks:read."""
+    return answers.json(await service.one(shop, subscription_id))
+
+
+@post("/", summary="Subscribe to events", responses=answers.documented(SubscriptionAnswer, 201))
+async def create_subscription(
+    shop: Shop, data: NewSubscription, idempotency_key: IdempotencyKey = None
+) -> ASGIResponse:
+    """The secret is shown here, and never again: verify with it what you receive, by Standard
+    Webhooks. Scope webhooks:write."""
+    return answers.json(await service.create(shop, data), 201)
+
+
+@route(
+    "/{subscription_id:uuid}",
+    http_method=[HttpMethod.PUT, HttpMethod.PATCH],
+    summary="Change a subscription",
+    responses=answers.documented(SubscriptionAnswer),
+)
+async def change_subscription(
+    shop: Shop, subscription_id: UUID, data: SubscriptionChange
+) -> ASGIResponse:
+    """Fields that are left out stay. Scope webhooks:write."""
+    return answers.json(await service.change(shop, subscription_id, data))
+
+
+@delete("/{subscription_id:uuid}", summary="End a subscription")
+async def delete_subscription(shop: Shop, subscription_id: UUID) -> None:
+    """With its deliveries. Scope webhooks:write."""
+    await service.delete(shop, subscription_id)
+
+
+@post(
+    "/{subscription_id:uuid}/rotate",
+    status_code=200,
+    summary="A new secret",
+    responses=answers.documented(SubscriptionAnswer),
+)
+async def rotate_secret(
+    shop: Shop, subscription_id: UUID, idempotency_key: IdempotencyKey = None
+) -> ASGIResponse:
+    """What is sent from now on is signed with it. Scope webhooks:write."""
+    return answers.json(await service.rotate(shop, subscription_id))
+
+
+@post(
+    "/{subscription_id:uuid}/test",
+    summary="Send a message to try it",
+    responses=answers.documented(DeliveryAnswer, 201),
+)
+async def send_test(
+    shop: Shop, subscription_id: UUID, idempotency_key: IdempotencyKey = None
+) -> ASGIResponse:
+    """An event webhook.test, to this subscription alone. Scope webhooks:write."""
+    return answers.json(await service.send_test(shop, subscription_id), 201)
+
+
+@get(
+    "/{subscription_id:uuid}/deliveries",
+    summary="What was sent",
+    responses=answers.documented(DeliveriesAnswer),
+)
+async def list_deliveries(
+    shop: Shop,
+    subscription_id: UUID,
+    status: State | None = None,
+    page: Page = None,
+    per_page: PerPage = 20,
+    cursor: Cursor = None,
+) -> ASGIResponse:
+    """The newest first; what is over is kept for 30 days. Scope webhooks:read."""
+    return answers.json(
+        await service.deliveries(shop, subscription_id, status, page, per_page, cursor)
+    )
+
+
+@post(
+    "/{subscription_id:uuid}/replay",
+    status_code=200,
+    summary="Send again what was given up",
+    responses=answers.documented(ReplayAnswer),
+)
+async def replay_dead(
+    shop: Shop, subscription_id: UUID, idempotency_key: IdempotencyKey = None
+) -> ASGIResponse:
+    """All dead messages, in their order. Scope webhooks:write."""
+    count = await service.replay(shop, subscription_id)
+    return answers.json(msgspec.json.encode(ReplayAnswer(count)))
+
+
+@post(
+    "/{subscription_id:uuid}/deliveries/{delivery_id:uuid}/replay",
+    status_code=200,
+    summary="Send one again",
+    responses=answers.documented(ReplayAnswer),
+)
+async def replay_one(
+    shop: Shop, subscription_id: UUID, delivery_id: UUID, idempotency_key: IdempotencyKey = None
+) -> ASGIResponse:
+    """Whatever became of it. Scope webhooks:write."""
+    count = await service.replay(shop, subscription_id, delivery_id)
+    return answers.json(msgspec.json.encode(ReplayAnswer(count)))
+
+
+router = Router(
+    "/webhooks/subscriptions",
+    tags=["Webhooks"],
+    route_handlers=[
+        list_subscriptions,
+        get_subscription,
+        create_subscription,
+        change_subscription,
+        delete_subscription,
+        rotate_secret,
+        send_test,
+        list_deliveries,
+        replay_dead,
+        replay_one,
+    ],
+)
