@@ -249,6 +249,7 @@ def shop(request: pytest.FixtureRequest) -> Running:
     return found.shop if isinstance(found, Fleet) else cast(Running, found)
 
 
+@pytest.hookimpl(tryfirst=True)  # the groups are read by another hook of this name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Two processes share the tests (`make test`): those on the session's servers are one's, file
     after file of the others the other's. What looks back at everything that was sent comes last."""

@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import structlog
 from litestar import Litestar, Router
@@ -36,7 +38,7 @@ from rcommerce.database.invalidation import Invalidations
 from rcommerce.database.shard import Shard
 from rcommerce.errors import RCommerceError
 from rcommerce.http import body, idempotency, media, metrics, openapi, operations, pages
-from rcommerce.http.drain import Drain
+from rcommerce.http.drain import Drain, say_ready
 from rcommerce.http.entry import Entry
 from rcommerce.http.page_cache import PageCache
 from rcommerce.http.problems import HANDLERS
@@ -165,6 +167,8 @@ async def _lifespan(services: Services, front: PageCache, drain: Drain) -> Async
         work.append(_count(metrics.of_databases(services.cluster)))
         work.append(_count(metrics.of_cache(front.memory, front.shelves, services, purgers)))
     tasks = [asyncio.create_task(each) for each in work]
+    if folder := os.environ.get(metrics.FOLDER):
+        say_ready(Path(folder))
     jobs = [asyncio.create_task(_jobs(services, drain))] if runs_jobs(services.settings) else []
     try:
         yield
@@ -175,6 +179,7 @@ async def _lifespan(services: Services, front: PageCache, drain: Drain) -> Async
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await services.cluster.close()
+        await services.outgoing.close()
         if services.redis is not None:
             await services.redis.close()
 

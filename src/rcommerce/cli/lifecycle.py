@@ -4,26 +4,32 @@ import contextlib
 import os
 import signal
 import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import structlog
 from granian.server.mp import MPServer
 
 from rcommerce.errors import SettingsError
-from rcommerce.http.drain import BEGIN
+from rcommerce.http.drain import BEGIN, is_ready
 from rcommerce.settings import load
 
+READY_TIMEOUT_S = 30.0
 log = structlog.get_logger()
 
 
 class Instance(MPServer):
     """SIGTERM: /health says 503 at once, and for `drain_delay_s` everything is still answered while
     balancers take notice; then the workers finish what they have and end. A second one ends them
-    at once. SIGHUP: new workers with the settings as they are then, one after the other.
+    at once. SIGHUP: new workers with the settings as they are then, one after the other, each
+    before the one that it replaces goes. In `folder` workers say that they are ready.
     """
 
-    def __init__(self, target: str, *, drain_delay_s: float, **more: Any) -> None:
+    def __init__(self, target: str, *, folder: Path, drain_delay_s: float, **more: Any) -> None:
         super().__init__(target, **more)
+        self._folder = folder
+        self._is_replacing = False
         self.was_impatient = False
         self._drain_delay_s = drain_delay_s
         self._is_draining = False
@@ -59,3 +65,31 @@ class Instance(MPServer):
             return
         log.info("settings_reloaded")
         super().signal_handler_reload()  # type: ignore[no-untyped-call]
+
+    def _reload(self, *rest: Any) -> None:
+        self._is_replacing = True
+        try:
+            super()._reload(*rest)  # type: ignore[no-untyped-call]
+        finally:
+            self._is_replacing = False
+
+    def _spawn_worker(self, *rest: Any, **more: Any) -> Any:
+        worker = super()._spawn_worker(*rest, **more)
+        if self._is_replacing:
+            start = worker.start
+
+            def start_and_wait() -> None:
+                start()  # type: ignore[no-untyped-call]
+                self._await(worker.inner.pid)
+
+            worker.start = start_and_wait  # type: ignore[method-assign]
+        return worker
+
+    def _await(self, pid: int) -> None:
+        """Until a worker is ready, or will never be; the server's own delay comes after it."""
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not is_ready(self._folder, pid) and not self.interrupt_signal:
+            if time.monotonic() > deadline or not Path("/proc", str(pid)).exists():
+                log.error("worker_not_ready", pid=pid)
+                return
+            time.sleep(0.05)

@@ -74,10 +74,10 @@ def _run(settings: Settings) -> None:
             shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{METRICS}{os.getpid()}-") as folder:
         os.environ[metrics.FOLDER] = folder  # where the workers put their figures together
-        _serve(settings)
+        _serve(settings, Path(folder))
 
 
-def _serve(settings: Settings) -> None:
+def _serve(settings: Settings, folder: Path) -> None:
     from granian.constants import Interfaces, Loops
     from granian.log import LogLevels
 
@@ -85,6 +85,7 @@ def _serve(settings: Settings) -> None:
 
     instance = Instance(
         "rcommerce.app:worker",
+        folder=folder,
         drain_delay_s=settings.server.drain_delay_secs,
         factory=True,
         interface=Interfaces.ASGI,

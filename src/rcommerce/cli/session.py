@@ -107,6 +107,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
         yield services
     finally:
         await services.cluster.close()
+        await services.outgoing.close()
 
 
 @asynccontextmanager

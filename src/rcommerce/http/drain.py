@@ -2,7 +2,9 @@
 another connection, while all that still comes is answered."""
 
 import asyncio
+import os
 import signal
+from pathlib import Path
 
 import structlog
 
@@ -36,3 +38,13 @@ class Drain:
     def listen(self) -> None:
         """Begins when the main process says so."""
         asyncio.get_running_loop().add_signal_handler(BEGIN, self.begin)
+
+
+def is_ready(folder: Path, pid: int) -> bool:
+    """Whether a worker has said that it is."""
+    return (folder / f"ready-{pid}").exists()
+
+
+def say_ready(folder: Path) -> None:
+    """Tells the main process that this worker is about to answer: the one before it may go."""
+    (folder / f"ready-{os.getpid()}").touch()
