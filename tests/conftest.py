@@ -19,6 +19,7 @@ import httpx
 import psycopg
 import pytest
 from PIL import Image
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from rcommerce.database.embedded import EmbeddedPostgres
 from rcommerce.errors import StartError
@@ -249,15 +250,23 @@ def shop(request: pytest.FixtureRequest) -> Running:
     return found.shop if isinstance(found, Fleet) else cast(Running, found)
 
 
-@pytest.hookimpl(tryfirst=True)  # the groups are read by another hook of this name
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the tests (`make test`): those on the session's servers are one's, file
-    after file of the others the other's. What looks back at everything that was sent comes last."""
+    """What looks back at everything that the tests have sent comes last."""
     items.sort(key=lambda item: "test_statements" in item.nodeid)
-    for item in items:
-        kind = item.path.parent.name
-        group = item.path.stem if kind == "topology" else kind
-        item.add_marker(pytest.mark.xdist_group(group))
+
+
+class Shares(LoadScopeScheduling):  # type: ignore[misc] # untyped
+    """Two processes share the tests (`make test`): those on the session's servers are one's, file
+    after file of the others the other's."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if "/topology/" in file else "session"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:
+    """As the plugin asks, where the tests are shared out at all."""
+    return Shares(config, log)
 
 
 def start_fleet(folder: Path, stack: contextlib.ExitStack) -> Fleet:

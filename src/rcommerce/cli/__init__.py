@@ -1,5 +1,8 @@
 """The command `rcommerce`: one file a command."""
 
+import atexit
+import contextlib
+import os
 import sys
 
 import typer
@@ -71,13 +74,27 @@ def main() -> None:
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         app()
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except SettingsError as error:
         errors.print("[red]Settings:[/red]", end=" ")
         errors.print(str(error), markup=False)
-        sys.exit(2)
+        code = 2
     except RCommerceError as error:
         errors.print("[red]Error:[/red]", end=" ")
         errors.print(str(error), markup=False)
-        sys.exit(1)
+        code = 1
     except KeyboardInterrupt:
-        sys.exit(130)
+        code = 130
+    _leave(code)
+
+
+def _leave(code: int) -> None:
+    """Ends the process without taking the interpreter apart: a thread of the object store's library
+    that wakes up meanwhile would abort it (PyO3 on Python before 3.14)."""
+    atexit._run_exitfuncs()  # noqa: SLF001 - what was to be done at the end is done
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
