@@ -130,8 +130,11 @@ async def run(
                 await _work(shard, session, work, stopping)
         except (RCommerceError, psycopg.Error, exceptions.ProcrastinateException, OSError) as error:
             log.warning("jobs_interrupted", shard=shard.name, error=str(error).strip())
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), RESTART_S)
+        except Exception:
+            # The edge of the process: a fault of ours must not end the jobs of a shard for good.
+            log.exception("jobs_interrupted", shard=shard.name)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), RESTART_S)
 
 
 @contextlib.asynccontextmanager
