@@ -53,7 +53,7 @@ def kept(shop: Running, content: bytes | None = None) -> dict[str, Any]:
 
 def state(stored: Stored) -> Any:
     ready = httpx.get(f"{stored.shop.server.url}/health/ready").json()
-    return ready["dependencies"][f"media s3://{stored.s3.bucket}"]["state"]
+    return ready["dependencies"]["media"]["state"]
 
 
 def test_without_its_store_only_media_fail_and_at_once(stored: Stored) -> None:

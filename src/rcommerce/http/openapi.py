@@ -129,6 +129,8 @@ TAGS = {
     "Customers": "Who buys, and where they live",
     "Auth": "Registration, login and tokens",
     "Inventory": "Stock by location, with its movements",
+    "Media": "Uploads, and where to send them",
+    "Webhooks": "Who hears of what happens, and what was sent",
     "Operations": "Health",
 }
 

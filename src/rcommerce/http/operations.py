@@ -73,7 +73,7 @@ async def ready(services: Services, drain: Drain) -> ASGIResponse:
     for name, breaker in services.redis.breakers.items() if services.redis else ():
         dependencies[f"redis {name}"] = _breaker(breaker)
     objects = services.objects
-    dependencies[f"media {objects.name}"] = _breaker(objects.breaker)
+    dependencies["media"] = _breaker(objects.breaker)
     states = {each["state"] for each in dependencies.values()}
     control = services.cluster.control
     if drain.is_on:
