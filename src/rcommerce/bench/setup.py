@@ -32,8 +32,10 @@ class Bench:
     tell: Callable[[str], None]
 
     def server(self, settings: Mapping[str, str] | None = None) -> Server:
-        """The server with one worker, on the measured processor."""
-        return Server(self.folder, settings=settings, cpus=self.measured_cpus)
+        """The server with one worker, on the measured processor. As an instance of a fleet it runs
+        no jobs."""
+        given = {"RCOMMERCE_JOBS__IN_SERVER": "false", **(settings or {})}
+        return Server(self.folder, settings=given, cpus=self.measured_cpus)
 
     def query(self, sql: str) -> list[tuple[object, ...]]:
         """Rows from the shop's database."""
