@@ -5,6 +5,7 @@ import contextlib
 import os
 import sys
 
+import structlog
 import typer
 from rich.console import Console
 
@@ -71,6 +72,8 @@ app.add_typer(bench.app, name="bench")
 
 def main() -> None:
     """Runs a command. Exit codes: 0 done, 1 it failed, 2 it was called or set wrongly."""
+    # What a command prints is for its reader, who may be a machine: the log is apart.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         app()
