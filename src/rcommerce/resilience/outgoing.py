@@ -5,6 +5,7 @@ to: a name that resolves to another address afterwards (DNS rebinding) gains not
 """
 
 import asyncio
+import functools
 import ipaddress
 import socket
 import ssl
@@ -104,16 +105,20 @@ class Outgoing:
     """Sends to hosts that others have named. Redirects are not followed."""
 
     def __init__(self, allowed: Sequence[str], timeout_s: float) -> None:
-        networks = [ipaddress.ip_network(each, strict=False) for each in allowed]
-        self._pool = httpcore.AsyncConnectionPool(
+        self._allowed = [ipaddress.ip_network(each, strict=False) for each in allowed]
+        self._timeout_s = timeout_s
+        self.breakers: OrderedDict[str, Breaker] = OrderedDict()
+
+    @functools.cached_property
+    def _pool(self) -> httpcore.AsyncConnectionPool:
+        """Made with the first call: to read all authorities takes 30 ms, and few processes call."""
+        return httpcore.AsyncConnectionPool(
             ssl_context=ssl.create_default_context(),
             max_connections=50,
             max_keepalive_connections=10,
             keepalive_expiry=10,
-            network_backend=_PublicOnly(networks),
+            network_backend=_PublicOnly(self._allowed),
         )
-        self._timeout_s = timeout_s
-        self.breakers: OrderedDict[str, Breaker] = OrderedDict()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Raises CallFailed without an answer, HostRests where it was not asked."""
@@ -167,4 +172,5 @@ class Outgoing:
 
     async def close(self) -> None:
         """Hangs up."""
-        await self._pool.aclose()
+        if "_pool" in self.__dict__:
+            await self._pool.aclose()

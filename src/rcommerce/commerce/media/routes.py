@@ -19,6 +19,10 @@ from rcommerce.commerce.media.uploads import received
 from rcommerce.commerce.parameters import Cursor, IdempotencyKey, Page, PerPage
 from rcommerce.commerce.shop import Shop
 
+# A file's bytes are its identity: the same again is the same upload, without a key. And no
+# transaction is open while a file comes or goes.
+BY_CONTENT = {"idempotency": "by_content"}
+
 
 @get("/", summary="List uploads", responses=answers.documented(MediaListAnswer))
 async def list_media(
@@ -38,8 +42,7 @@ async def get_media(shop: Shop, media_id: UUID) -> ASGIResponse:
     "/",
     summary="Upload a file",
     responses=answers.documented(MediaAnswer, 201),
-    # Its bytes are its identity: the same file again is the same upload, without a key.
-    opt={"idempotency": "by_content"},
+    opt=BY_CONTENT,
     request_max_body_size=None,
 )
 async def upload(shop: Shop, request: Request[Any, Any, Any]) -> ASGIResponse:
@@ -76,6 +79,7 @@ async def start_upload(
     "/uploads/{upload_id:uuid}/complete",
     summary="Finish a direct upload",
     responses=answers.documented(MediaAnswer, 201),
+    opt=BY_CONTENT,
 )
 async def complete_upload(shop: Shop, upload_id: UUID, data: Complete) -> ASGIResponse:
     """Once the file was sent: it is looked at and kept. Scope media:write."""

@@ -1,6 +1,7 @@
 """The rules of media."""
 
 import asyncio
+import contextlib
 import hmac
 import time
 from collections import defaultdict
@@ -21,7 +22,7 @@ from rcommerce.commerce.media.schema import NewUpload, UploadAnswer, UploadView
 from rcommerce.commerce.media.uploads import Upload, received
 from rcommerce.commerce.shop import Caller, Services, Shop
 from rcommerce.database import Connection
-from rcommerce.errors import Conflict, Forbidden, NotFound, TooLarge, Unprocessable
+from rcommerce.errors import Conflict, Forbidden, NotFound, TooLarge, Unavailable, Unprocessable
 from rcommerce.jobs import queue
 from rcommerce.storage.objects import Found, Missing
 
@@ -128,12 +129,14 @@ async def delete(shop: Shop, media: UUID) -> None:
         ) from error
     if digest is None:
         raise _none_such()
-    await remove_files(shop, digest.hex())
+    # Without its store the upload is gone all the same: its files are orphans then.
+    with contextlib.suppress(Unavailable):
+        await remove_files(shop, digest.hex())
 
 
 async def remove_files(shop: Shop, digest: str) -> int:
-    """Removes the files of an upload that is no more; returns how many. What fails here is an
-    orphan, and cleared away later."""
+    """Removes the files of an upload that is no more; returns how many. Raises Unavailable: what
+    is left then is an orphan, and cleared away later."""
     objects, gone = shop.services.objects, 0
     async with shop.write() as tx:
         await queries.lock_file(tx, shop.tenant.id, digest)

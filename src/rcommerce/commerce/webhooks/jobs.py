@@ -5,6 +5,7 @@ from uuid import UUID
 from rcommerce.commerce.shop import Caller, Services, Shop
 from rcommerce.commerce.webhooks import queries, service
 from rcommerce.database import Freshness
+from rcommerce.errors import Forbidden, NotFound
 from rcommerce.jobs.queue import Postponed
 from rcommerce.resilience.outgoing import REST_S, HostRests
 
@@ -25,7 +26,10 @@ async def sweep(services: Services) -> None:
         async with shard.read(Freshness.FRESH) as conn:
             found = await queries.with_messages(conn)
         for tenant_id in found:
-            shop = Shop(services, await services.tenants.by_id(tenant_id), SWEEP)
+            try:
+                shop = Shop(services, await services.tenants.by_id(tenant_id), SWEEP)
+            except (NotFound, Forbidden):  # a shop that is suspended keeps no other waiting
+                continue
             async with shop.write() as tx:
                 await queries.requeue(tx, tenant_id)
                 await queries.forget_old(tx, tenant_id, service.KEPT_DAYS)
