@@ -7,8 +7,9 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 from litestar import Litestar, Router
@@ -46,6 +47,12 @@ from rcommerce.http.rate_limiting import RateLimiting
 from rcommerce.http.shop import ShopMiddleware, provide_cart_token, provide_shop
 from rcommerce.services import listeners, make_services, runs_jobs
 from rcommerce.settings import Settings, load
+from rcommerce.telemetry import prometheus
+from rcommerce.telemetry.breakers import of_breakers
+from rcommerce.telemetry.caches import of_caches
+from rcommerce.telemetry.databases import Within, of_databases
+from rcommerce.telemetry.orders import of_orders
+from rcommerce.telemetry.requests import Requests, of_requests
 
 LISTEN_EVERY_S = COUNT_EVERY_S = JOBS_AFTER_S = 1.0
 log = structlog.get_logger()
@@ -121,8 +128,9 @@ def build(settings: Settings) -> ASGIApp:
         logging_config=None,
     )
     _prepare(app)
-    entry = Entry(app, drain)
-    front = PageCache(entry, services, memory, cors, rates, drain)
+    requests = Requests()
+    entry = Entry(app, drain, requests, settings.logging)
+    front = PageCache(entry, services, memory, cors, rates, drain, requests)
     return front if settings.cache.enabled else entry
 
 
@@ -163,11 +171,9 @@ async def _lifespan(services: Services, front: PageCache, drain: Drain) -> Async
     ]
     work += [each.run() for each in purgers]
     if services.settings.features.metrics:
-        metrics.forget_the_dead()
-        work.append(_count(metrics.of_databases(services.cluster)))
-        work.append(_count(metrics.of_cache(front.memory, front.shelves, services, purgers)))
+        work += _figures(services, front, purgers)
     tasks = [asyncio.create_task(each) for each in work]
-    if folder := os.environ.get(metrics.FOLDER):
+    if folder := os.environ.get(prometheus.FOLDER):
         say_ready(Path(folder))
     jobs = [asyncio.create_task(_jobs(services, drain))] if runs_jobs(services.settings) else []
     try:
@@ -182,6 +188,22 @@ async def _lifespan(services: Services, front: PageCache, drain: Drain) -> Async
         await services.outgoing.close()
         if services.redis is not None:
             await services.redis.close()
+
+
+def _figures(
+    services: Services, front: PageCache, purgers: Sequence[Purger]
+) -> list[Coroutine[Any, Any, None]]:
+    """What keeps the figures for Prometheus up to date."""
+    prometheus.forget_the_dead()
+    requests = front.requests
+    updates = [
+        of_requests(requests),
+        of_orders(services.order_events, requests.refused),
+        of_databases(services.cluster),
+        of_caches(front.memory, front.shelves, services, purgers),
+        of_breakers(lambda: services.breakers, services.outgoing.breakers.values),
+    ]
+    return [_count(prometheus.together(updates)), Within(services.cluster).run()]
 
 
 async def _jobs(services: Services, drain: Drain) -> None:

@@ -10,6 +10,7 @@ from rcommerce.cache.redis import Redis
 from rcommerce.cache.shared import Shared
 from rcommerce.commerce.customers.mail import LogMailer, SmtpMailer
 from rcommerce.commerce.customers.sessions import DatabaseSessions, RedisSessions
+from rcommerce.commerce.guarded import GuardedGateway
 from rcommerce.commerce.payments.gateways import Manual, Test
 from rcommerce.commerce.shipping.service import FlatRates
 from rcommerce.commerce.shop import Services
@@ -48,7 +49,10 @@ def make_services(
         tenants=Directory(cluster),
         settings=settings,
         jwt_secret=jwt_secret(settings),
-        gateways={gateway.id: gateway for gateway in gateways},
+        gateways={
+            each.id: GuardedGateway(each, settings.payment.gateway_timeout_secs)
+            for each in gateways
+        },
         shipping=FlatRates(settings.shipping.flat_rates),
         mailer=SmtpMailer(email) if email.smtp_host else LogMailer(),
         shelves={}

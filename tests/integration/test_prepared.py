@@ -16,7 +16,9 @@ def test_writes_that_are_rolled_back_or_cancelled_leave_every_connection_usable(
     random.seed(4)
 
     async def run() -> None:
-        server = Server("test", embedded_shop.dsn, size=2, limits=DatabaseSettings())
+        server = Server(
+            "test", embedded_shop.dsn, dependency="test", size=2, limits=DatabaseSettings()
+        )
 
         async def commits(number: int) -> None:
             cursor, _ = await once(

@@ -8,7 +8,7 @@ from rcommerce.cache import shared
 from rcommerce.cache.redis import Redis, addresses
 from rcommerce.cache.shared import Entry, Shared
 from rcommerce.errors import SettingsError
-from rcommerce.resilience.breaker import FAILURES, Breaker
+from rcommerce.resilience.breaker import FAILURES, Breaker, State
 from rcommerce.settings.schema import Cache
 
 
@@ -22,7 +22,7 @@ def test_a_breaker_opens_after_failures_in_a_row_and_closes_at_the_first_answer(
     assert not breaker.is_open
     breaker.failed("no answer within 500 ms")
     assert breaker.is_open
-    assert (breaker.cause, breaker.opened) == ("no answer within 500 ms", 1)
+    assert (breaker.cause, breaker.transitions[State.OPEN]) == ("no answer within 500 ms", 1)
     breaker.succeeded()
     assert not breaker.is_open
 
@@ -31,6 +31,36 @@ def test_a_failure_that_is_sure_opens_at_once() -> None:
     breaker = Breaker("redis")
     breaker.failed("is a replica", surely=True)
     assert breaker.is_open
+
+
+def test_a_probe_decides_whether_an_open_breaker_closes() -> None:
+    breaker = Breaker("redis")
+    breaker.try_again()
+    assert breaker.state is State.CLOSED  # nothing to find out
+    breaker.failed("is a replica", surely=True)
+    breaker.try_again()
+    assert (breaker.state, breaker.is_open) == (State.HALF_OPEN, True)
+    breaker.failed("refused")
+    assert (breaker.state, breaker.cause) == (State.OPEN, "refused")
+    breaker.try_again()
+    breaker.succeeded()
+    assert breaker.state is State.CLOSED
+    assert breaker.transitions == {State.CLOSED: 1, State.OPEN: 2, State.HALF_OPEN: 2}
+
+
+def test_of_an_open_one_a_single_call_is_made_each_rest() -> None:
+    breaker = Breaker("gateway")
+    assert breaker.admits(60)
+    breaker.failed("no answer", surely=True)
+    assert not breaker.admits(60)
+    assert breaker.admits(0)  # the rest is over: one call
+    assert breaker.state is State.HALF_OPEN
+    assert not breaker.admits(60)  # the others wait for how it went
+    breaker.failed("no answer")
+    assert not breaker.admits(60)
+    assert breaker.admits(0)
+    breaker.succeeded()
+    assert breaker.admits(60)
 
 
 def test_entries_are_ordered_by_their_bytes() -> None:

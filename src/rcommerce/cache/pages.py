@@ -26,7 +26,7 @@ class Page:
 
     __slots__ = (
         "body", "encodings", "etag", "fresh_until", "headers", "is_shared", "key", "made_at",
-        "media_type", "position", "shelf", "tags", "tenant", "variants",
+        "media_type", "position", "route", "shelf", "tags", "tenant", "variants",
     )  # fmt: skip
 
     def __init__(self, key: bytes, body: bytes, etag: str, media_type: str) -> None:
@@ -34,6 +34,7 @@ class Page:
         self.body = body
         self.etag = etag
         self.media_type = media_type
+        self.route = ""  # for figures
         self.headers: list[tuple[bytes, bytes]] = []
         self.encodings: dict[str, Any] = {}
         self.variants: dict[bytes, Any] = {}

@@ -225,6 +225,7 @@ class Redis:
         return self._client
 
     async def _probe(self, name: str, breaker: Breaker) -> None:
+        breaker.try_again()
         try:
             if self.is_cluster:
                 await self._probe_node(name, breaker)

@@ -67,13 +67,13 @@ def serve(
 def _run(settings: Settings) -> None:
     # Once for all workers, who are forked; no other command needs the HTTP framework.
     from rcommerce import app  # noqa: F401
-    from rcommerce.http import metrics
+    from rcommerce.telemetry.prometheus import FOLDER
 
     for left in Path(tempfile.gettempdir()).glob(f"{METRICS}*"):  # by servers that were killed
         if not Path("/proc", left.name.removeprefix(METRICS).partition("-")[0]).exists():
             shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{METRICS}{os.getpid()}-") as folder:
-        os.environ[metrics.FOLDER] = folder  # where the workers put their figures together
+        os.environ[FOLDER] = folder  # where the workers put their figures together
         _serve(settings, Path(folder))
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,13 +19,15 @@ from rcommerce.cache.pages import Shelf
 from rcommerce.cache.redis import Redis
 from rcommerce.cache.shared import Entry, Shared
 from rcommerce.cache.sources import Sources
-from rcommerce.commerce.strategies import Mailer, PaymentGateway, ShippingProvider
+from rcommerce.commerce.guarded import GuardedGateway
+from rcommerce.commerce.strategies import Mailer, ShippingProvider
 from rcommerce.database import Cluster, Connection, Freshness, Home, TenantFenced, TenantMoved
 from rcommerce.database.connection import Params
 from rcommerce.database.shard import Reading
 from rcommerce.database.writing import Writing
 from rcommerce.errors import Forbidden, Unauthenticated, Unavailable
 from rcommerce.rate_limits import Limits
+from rcommerce.resilience.breaker import Breaker
 from rcommerce.resilience.outgoing import Outgoing
 from rcommerce.settings import Settings
 from rcommerce.storage.objects import Objects
@@ -166,7 +169,7 @@ class Services:
     tenants: Tenants
     settings: Settings
     jwt_secret: str
-    gateways: Mapping[str, PaymentGateway]
+    gateways: Mapping[str, GuardedGateway]
     shipping: ShippingProvider
     mailer: Mailer
     sessions: Sessions
@@ -176,6 +179,17 @@ class Services:
     shelves: Mapping[str, Shelf] = field(default_factory=dict)
     redis: Redis | None = None
     shared: Shared | None = None
+    order_events: Counter[str] = field(default_factory=Counter)  # as committed
+
+    @property
+    def breakers(self) -> list[Breaker]:
+        """Of every dependency that the settings name; webhooks' hosts are `outgoing`'s."""
+        return [
+            *(server.breaker for shard in self.cluster for server in shard.servers),
+            *(self.redis.breakers.values() if self.redis else ()),
+            self.objects.breaker,
+            *(gateway.breaker for gateway in self.gateways.values()),
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,14 +205,15 @@ class Shop:
     (an idempotent POST); reads and writes then share it.
 
     `freshness` and `read_position` say what a read may be given; `position` is where this
-    request's last write ended, None while it has written nothing. `sources` is there where the
+    request's last write ended, None while it has written nothing. `order_events` are those that the
+    transaction under way writes: they count once it is committed. `sources` is there where the
     answer is to be kept, and is told what it was made from.
     """
 
     __slots__ = (
         "caller", "client", "connection", "freshness", "home", "idempotency_key",
-        "new_session_token", "position", "read_position", "services", "session_token", "sources",
-        "tenant",
+        "new_session_token", "order_events", "position", "read_position", "services",
+        "session_token", "sources", "tenant",
     )  # fmt: skip
 
     def __init__(self, services: Services, tenant: Tenant, caller: Caller) -> None:
@@ -214,6 +229,7 @@ class Shop:
         self.read_position = 0
         self.position: int | None = None
         self.sources: Sources | None = None
+        self.order_events: list[str] = []
         self.live(tenant)
 
     @property
@@ -299,10 +315,13 @@ class Shop:
         if self.connection is not None:
             yield self.connection
             return
+        self.order_events.clear()  # of a transaction that came to nothing
         async with AsyncExitStack() as stack:
             writing, connection = await self._begin(stack)
             yield connection
         self._wrote(writing.position)
+        self.services.order_events.update(self.order_events)
+        self.order_events.clear()
 
     @asynccontextmanager
     async def write_once(self) -> AsyncIterator[Connection]:

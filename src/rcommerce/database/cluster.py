@@ -98,10 +98,12 @@ def _shard(
     if listens and node.pooler == "None" and sizes[0] > 1:
         sizes[0] -= 1
     label = "the database" if name == MAIN else f"the shard {name}"
+    prefix = "" if name == MAIN else f"shard {name} "
     through_pooler = node.pooler != "None"
     primary = Server(
         label,
         dsn or conninfo(node, node.addresses, Role.PRIMARY),
+        dependency=prefix.strip() or "database",
         size=sizes[0],
         limits=limits,
         through_pooler=through_pooler,
@@ -111,6 +113,7 @@ def _shard(
             f"the replica {address} of {label}",
             conninfo(node, [address], Role.ANY),
             address=address,
+            dependency=f"{prefix}replica {address}",
             size=size,
             limits=limits,
             through_pooler=through_pooler,

@@ -16,6 +16,7 @@ from rcommerce.database.connection import Raw
 from rcommerce.database.pool import Pool, hang_up
 from rcommerce.database.prepared import Prepared
 from rcommerce.errors import Unavailable
+from rcommerce.resilience.breaker import Breaker
 from rcommerce.settings import DatabaseSettings
 from rcommerce.settings.schema import Node
 
@@ -95,8 +96,8 @@ def translated(error: psycopg.Error) -> Unavailable | None:
 
 
 class Server:
-    """Its pool, and what its last probe has said. `name` is for people, `address` is a replica's
-    as in the settings."""
+    """Its pool, and what its last probe has said. `name` is for people, `dependency` for figures,
+    `address` is a replica's as in the settings."""
 
     def __init__(
         self,
@@ -104,6 +105,7 @@ class Server:
         dsn: str,
         *,
         address: str = "",
+        dependency: str,
         size: int,
         limits: DatabaseSettings,
         through_pooler: bool = False,
@@ -111,8 +113,7 @@ class Server:
         self.name = name
         self.address = address
         self.dsn = dsn
-        self.cause = ""
-        self.is_up = True  # until a probe or a request finds otherwise
+        self.breaker = Breaker(dependency)
         self.is_replica = False
         self.identity = ""  # of the running server: another one after a restart or a failover
         self.position = 0  # bytes of write-ahead log, see PROBE
@@ -130,6 +131,11 @@ class Server:
         self._last_answer = time.monotonic()
         self._watching: asyncio.Task[None] | None = None
         self._checking: asyncio.Task[None] | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it answers, until a probe or a request finds otherwise."""
+        return not self.breaker.is_open
 
     @property
     def state(self) -> str:
@@ -185,7 +191,7 @@ class Server:
             self._went_down(cause or str(error))
         else:
             self.pool.renew()  # others of its connections may be dead, too
-            self._came_up()
+            self.breaker.succeeded()
 
     async def _watch(self) -> None:
         """Probes for as long as the process lives."""
@@ -202,15 +208,18 @@ class Server:
             if self.is_up:
                 await self._probe_by_pool()
             else:
+                self.breaker.try_again()
                 await self._probe_afresh()
         except (psycopg.Error, TimeoutError) as error:
             if self.is_up:
                 # A silence may be the connection's own. One more try, by another one.
                 await self._check(str(error))
+            else:
+                self.breaker.failed(str(error).strip())
             return
         except Unavailable:
             return  # no connection to ask by: they are all at work
-        self._came_up()
+        self.breaker.succeeded()
 
     async def _probe_by_pool(self) -> None:
         if self.pool.in_use >= self.pool.size:
@@ -250,15 +259,8 @@ class Server:
             self.latency_s = self._last_answer - begun
             self.probed()
 
-    def _came_up(self) -> None:
-        if not self.is_up:
-            log.warning("database_server_up", server=self.name)
-        self.is_up, self.cause = True, ""
-
     def _went_down(self, cause: str) -> None:
-        if self.is_up:
-            log.error("database_server_down", server=self.name, cause=cause.strip())
-        self.is_up, self.cause = False, cause.strip()
+        self.breaker.failed(cause.strip(), surely=True)
         self.pool.fail(self.unavailable())
         self.pool.hang_up()
 

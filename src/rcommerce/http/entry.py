@@ -4,15 +4,22 @@ import re
 from typing import Any, TypeGuard
 from urllib.parse import unquote_to_bytes
 
+import structlog
 from litestar.enums import HttpMethod
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
 
 from rcommerce import ids
 from rcommerce.errors import Invalid
 from rcommerce.http import problems
+from rcommerce.http.consistency import SOURCES
 from rcommerce.http.drain import Drain
+from rcommerce.settings.schema import Logging
+from rcommerce.telemetry.requests import UNMATCHED, Requests, now
 
 HEAD = "rcommerce.is_head"  # in the scope of a HEAD, for whom its answer is much work
+GONE = 499  # what nginx logs for a client that did not wait
+log = structlog.get_logger()
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{8,128}")
 
 
@@ -29,30 +36,40 @@ def request_id(given: bytes | None) -> bytes:
 
 
 class Entry:
-    """Names the request, turns away an address that is not text, and answers HEAD like GET.
+    """Names the request, counts it, turns away an address that is not text, and answers HEAD like
+    GET.
 
-    A request keeps the X-Request-ID that it came with, where that is sane.
+    A request keeps the X-Request-ID that it came with, where that is sane; every line of the log
+    that is written for it has it.
     """
 
-    __slots__ = ("_drain", "app")
+    __slots__ = ("_drain", "_requests", "_slow_s", "_tells_all", "app")
 
-    def __init__(self, app: ASGIApp, drain: Drain) -> None:
+    def __init__(self, app: ASGIApp, drain: Drain, requests: Requests, logging: Logging) -> None:
         self.app = app
         self._drain = drain
+        self._requests = requests
+        self._slow_s = logging.slow_request_ms / 1000
+        self._tells_all = logging.requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if not is_http(scope):
             await self.app(scope, receive, send)
             return
-        is_head = scope["method"] == "HEAD"
+        begun, method = now(), scope["method"]
+        is_head = method == "HEAD"
         if is_head:  # a GET whose body nobody wants (RFC 9110 section 9.3.2)
             scope = {**scope, "method": HttpMethod.GET, HEAD: True}  # type: ignore[assignment]
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
         its_id = request_id(given)
+        bind_contextvars(request_id=its_id.decode())
+        status = GONE
 
         async def named(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 headers = [*message["headers"], (b"x-request-id", its_id), *self._drain.headers]
                 if not any(name == b"cache-control" for name, _ in headers):
                     headers.append(
@@ -63,12 +80,43 @@ class Entry:
                 message["body"] = b""
             await send(message)
 
-        fault = _address_fault(scope)
-        if fault is not None:
-            refused = Invalid(f"the {fault} must be text in UTF-8 without NUL")
-            await problems.give(named, refused, "")
+        if SOURCES in scope:  # to be kept for all: those who wait for it are counted
+            await self.app(scope, receive, named)
             return
-        await self.app(scope, receive, named)
+        self._requests.in_flight += 1
+        try:
+            await self._answer(scope, receive, named)
+        finally:
+            self._requests.in_flight -= 1
+            self._count(scope, method, status, now() - begun)
+
+    async def _answer(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        fault = _address_fault(scope)
+        if fault is None:
+            await self.app(scope, receive, send)
+            return
+        refused = Invalid(f"the {fault} must be text in UTF-8 without NUL")
+        problems.note(scope, refused.code)
+        await problems.give(send, refused, "")
+
+    def _count(self, scope: HTTPScope, method: str, status: int, took_s: float) -> None:
+        route = scope.get("path_template") or UNMATCHED
+        code = problems.noted(scope)
+        if code is not None:
+            self._requests.refused[code] += 1
+        self._requests.add(method, route, status, took_s)
+        if status < 500 and took_s < self._slow_s and not self._tells_all:
+            return
+        tell = log.warning if status >= 500 else log.info
+        tell(
+            "request",
+            method=method,
+            path=scope["path"],
+            route=route,
+            status=status,
+            code=code,
+            took_ms=round(took_s * 1000, 1),
+        )
 
 
 def _address_fault(scope: Any) -> str | None:

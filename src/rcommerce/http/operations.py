@@ -14,7 +14,6 @@ from rcommerce.database.shard import Shard
 from rcommerce.http.drain import Drain
 from rcommerce.http.pages import FRONT_PAGE, unchanging
 from rcommerce.resilience.breaker import Breaker
-from rcommerce.settings.load import MAIN
 
 LINKS = {
     "docs": "/docs",
@@ -69,11 +68,9 @@ async def ready(services: Services, drain: Drain) -> ASGIResponse:
     dependencies: dict[str, dict[str, Any]] = {}
     for shard in services.cluster:
         for server in shard.servers:
-            dependencies[_name(shard, server)] = _state(shard, server)
-    for name, breaker in services.redis.breakers.items() if services.redis else ():
-        dependencies[f"redis {name}"] = _breaker(breaker)
-    objects = services.objects
-    dependencies["media"] = _breaker(objects.breaker)
+            dependencies[server.breaker.name] = _state(shard, server)
+    for breaker in services.breakers:
+        dependencies.setdefault(breaker.name, _breaker(breaker))
     states = {each["state"] for each in dependencies.values()}
     control = services.cluster.control
     if drain.is_on:
@@ -85,20 +82,15 @@ async def ready(services: Services, drain: Drain) -> ASGIResponse:
 
 
 def _breaker(breaker: Breaker) -> dict[str, Any]:
-    return {"state": "down", "cause": breaker.cause} if breaker.is_open else {"state": "up"}
-
-
-def _name(shard: Shard, server: Server) -> str:
-    prefix = "" if shard.name == MAIN else f"shard {shard.name} "
-    if server is shard.primary:
-        return prefix.strip() or "database"
-    return f"{prefix}replica {server.address}"
+    if breaker.is_open:
+        return {"state": "down", "breaker": breaker.state, "cause": breaker.cause}
+    return {"state": "up", "breaker": breaker.state}
 
 
 def _state(shard: Shard, server: Server) -> dict[str, Any]:
     if not server.is_up:
-        return {"state": "down", "cause": server.cause}
-    found: dict[str, Any] = {"state": "up", "latency_ms": round(server.latency_s * 1000, 2)}
+        return _breaker(server.breaker)
+    found = _breaker(server.breaker) | {"latency_ms": round(server.latency_s * 1000, 2)}
     if server is not shard.primary:
         found |= {
             "state": shard.rotation.state(server),

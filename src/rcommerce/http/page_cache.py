@@ -22,13 +22,13 @@ from rcommerce.http.clients import client
 from rcommerce.http.drain import Drain
 from rcommerce.http.entry import request_id
 from rcommerce.http.identity import SAFE, by_host
-from rcommerce.http.page_fill import Fill, Place, now
+from rcommerce.http.page_fill import PUBLIC, Fill, Place, now, route
 from rcommerce.http.rate_limiting import RateLimiting
 from rcommerce.http.representation import VARY, Headers, variant
 from rcommerce.http.sessions import OF_STAFF
 from rcommerce.rate_limits import networks
+from rcommerce.telemetry.requests import Requests
 
-PUBLIC = ("/api/v1/products", "/api/v1/collections", "/api/v1/categories")
 PLACES = 10_000  # shops at most whose place is remembered
 _TOKEN = b"x-consistency-token"
 _TOKEN_COOKIE = COOKIE.encode() + b"="
@@ -50,8 +50,11 @@ class PageCache:
         cors: CORSConfig | None,
         rates: RateLimiting,
         drain: Drain,
+        requests: Requests,
     ) -> None:
         self._app = app
+        self.requests = requests
+        self._series = requests.series
         self._drain = drain
         self._rates = rates
         self._blocks = rates.blocks
@@ -94,22 +97,16 @@ class PageCache:
         query = scope["query_string"]
         if b"&" in query:  # of two with one name the order may matter
             query = b"&".join(sorted(query.split(b"&"), key=_name))
+        moment = begun = now()
         # A query as it came has no space in it, so no other pair has this key.
         key = b"%b%b %b" % (place.prefix, query, scope["path"].encode())
-        page, moment = self._get(key), now()
+        page = self._get(key)
         if page is None or not place.shelf.fence.is_live:
-            if self._rates.looks and not await self._admit(place, scope, asked, send):
+            found = await self._miss(key, page, place, scope, asked, send)
+            if found is None:
                 return
-            flight = self._fill.flight(key, place, scope)
-            await flight.landed.wait()
-            made = flight.task.result()
-            if isinstance(made, Page):
-                page, status = made, _SHARED if made.is_shared else _MISS
-            elif made.status == 503 and page is not None:
-                status = _STALE
-            else:
-                await made.give(_with(send, self._cross_origin(asked)))
-                return
+            page, status = found
+            moment = now()
         else:
             self.memory.hits += 1
             status = _HIT
@@ -133,6 +130,38 @@ class PageCache:
             told += self._cross_origin(asked)
         await send({"type": "http.response.start", "status": code, "headers": told})
         await send({"type": "http.response.body", "body": body, "more_body": False})
+        if (series := self._series.get((method, page.route, code))) is not None:
+            series.add(now() - begun)
+        else:
+            self.requests.add(method, page.route, code, now() - begun)
+
+    async def _miss(
+        self,
+        key: bytes,
+        old: Page | None,
+        place: Place,
+        scope: HTTPScope,
+        asked: dict[bytes, bytes],
+        send: Send,
+    ) -> tuple[Page, tuple[bytes, bytes]] | None:
+        """The page, once it is made, and what is said of how; None where another answer was given.
+        An old one is better than none."""
+        if self._rates.looks and not await self._admit(place, scope, asked, send):
+            return None
+        begun, flight = now(), self._fill.flight(key, place, scope)
+        self.requests.in_flight += 1
+        try:
+            await flight.landed.wait()
+        finally:
+            self.requests.in_flight -= 1
+        made = flight.task.result()
+        if isinstance(made, Page):
+            return made, _SHARED if made.is_shared else _MISS
+        if made.status == 503 and old is not None:
+            return old, _STALE
+        await made.give(_with(send, self._cross_origin(asked)))
+        self.requests.add(scope["method"], route(scope["path"]), made.status, now() - begun)
+        return None
 
     # Whose it is, and who may have it -----------------------------------------------------------
 
@@ -191,6 +220,8 @@ class PageCache:
         except Problem as refused:
             named = [(_ID, request_id(headers.get(_ID))), *self._cross_origin(headers)]
             await problems.give(_with(send, named), refused, scope["path"])
+            self.requests.refused[refused.code] += 1
+            self.requests.add(scope["method"], route(scope["path"]), refused.status, 0.0)
             return False
         return True
 

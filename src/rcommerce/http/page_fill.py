@@ -18,13 +18,24 @@ from rcommerce.commerce.shop import Services, Tenant
 from rcommerce.http import consistency
 from rcommerce.http.answer import Answer
 from rcommerce.http.representation import CACHE_CONTROL, Headers
+from rcommerce.telemetry.requests import UNMATCHED
 
 ATTEMPTS = 3  # to read something newer than what was made untrue meanwhile
 # For how long others may join a read, while nobody would hear that it is out of date.
 JOIN_S = 0.1
 # What an answer for all may depend on, and what its log line needs.
 _PASSED_ON = frozenset({b"host", b"x-tenant-id", b"x-request-id", b"user-agent"})
+PUBLIC = ("/api/v1/products", "/api/v1/collections", "/api/v1/categories")
 now = time.monotonic  # the clock by which pages age
+
+
+def route(path: str) -> str:
+    """The route of a public read: as the router would say, whom a page out of Redis never met."""
+    path = path.rstrip("/")
+    if path in PUBLIC:
+        return path
+    parent = path.rpartition("/")[0]
+    return f"{parent}/{{key}}" if parent in PUBLIC else UNMATCHED
 
 
 class Place:
@@ -113,6 +124,7 @@ class Fill:
         if isinstance(made, Answer):
             return made
         page = self._page(key, made, tenant)
+        page.route = route(scope["path"])
         page.is_shared = is_shared
         place.shelf.add(page)
         return page

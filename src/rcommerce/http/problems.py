@@ -15,6 +15,7 @@ from rcommerce.database.server import translated
 from rcommerce.errors import FieldError, Problem
 
 MEDIA_TYPE = "application/problem+json"
+_CODE = "rcommerce.problem"
 log = structlog.get_logger()
 AnyRequest = Request[Any, Any, Any]
 
@@ -43,7 +44,21 @@ def document(
     }
 
 
-def _answer(body: dict[str, Any], headers: dict[str, str] | None = None) -> Response[bytes]:
+def note(scope: Any, code: str) -> None:
+    """Leaves the code of a problem with its request: for the figures and the log."""
+    scope[_CODE] = code
+
+
+def noted(scope: Any) -> str | None:
+    """The code of the problem that a request was answered with, if any."""
+    code: str | None = scope.get(_CODE)
+    return code
+
+
+def _answer(
+    request: AnyRequest, body: dict[str, Any], headers: dict[str, str] | None = None
+) -> Response[bytes]:
+    note(request.scope, body["code"])
     return Response(
         msgspec.json.encode(body),
         status_code=body["status"],
@@ -54,7 +69,7 @@ def _answer(body: dict[str, Any], headers: dict[str, str] | None = None) -> Resp
 
 def of_problem(request: AnyRequest, error: Problem) -> Response[bytes]:
     """What the shop refused."""
-    return _answer(*_refusal(error, request.url.path))
+    return _answer(request, *_refusal(error, request.url.path))
 
 
 def _refusal(error: Problem, path: str) -> tuple[dict[str, Any], dict[str, str]]:
@@ -108,7 +123,7 @@ def of_http(request: AnyRequest, error: HTTPException) -> Response[bytes]:
         instance=request.url.path,
         fields=fields,
     )
-    return _answer(body, dict(error.headers or {}))
+    return _answer(request, body, dict(error.headers or {}))
 
 
 def _faults(error: ValidationException) -> tuple[FieldError, ...]:
@@ -147,7 +162,7 @@ def of_database(request: AnyRequest, error: psycopg.Error) -> Response[bytes]:
             code="validation_failed",
             instance=request.url.path,
         )
-        return _answer(body)
+        return _answer(request, body)
     return of_fault(request, error)
 
 
@@ -161,7 +176,7 @@ def of_fault(request: AnyRequest, error: Exception) -> Response[bytes]:
         code="internal_error",
         instance=request.url.path,
     )
-    return _answer(body)
+    return _answer(request, body)
 
 
 HANDLERS: dict[Any, Any] = {

@@ -2,6 +2,7 @@
 
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars
 
 from rcommerce.commerce.customers import logins
 from rcommerce.commerce.shop import NOBODY, Client, Services, Shop
@@ -62,6 +63,7 @@ class ShopMiddleware(ASGIMiddleware):
         next_app: ASGIApp,
     ) -> None:
         shop = await identify(self._services, headers)
+        bind_contextvars(tenant=str(shop.tenant.id), caller=shop.caller.name)
         shop.client = who
         await consistency.prepare(shop, self._tokens, scope, headers)
         if shop.sources is None:

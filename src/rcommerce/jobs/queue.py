@@ -71,6 +71,23 @@ async def listed(conn: Connection, most: int, *, only_failed: bool) -> list[dict
     )
 
 
+async def depths(conn: Connection) -> list[tuple[str, str, int, float]]:
+    """How many jobs of a shard there are: (queue, state, how many, for how many seconds the oldest
+    one has been due)."""
+    return await conn.all(
+        """
+        select queue_name, status::text, count(*), coalesce(max(
+                   case when status = 'todo' and (scheduled_at is null or scheduled_at <= now())
+                        then extract(epoch from now() - coalesce(scheduled_at, (
+                                 select min(e.at) from procrastinate_events e where e.job_id = j.id
+                             ))) end), 0)::float
+          from procrastinate_jobs j
+         where status in ('todo', 'doing', 'failed')
+         group by queue_name, status
+        """
+    )
+
+
 async def retry_failed(conn: Connection, job: int | None) -> int:
     """Puts a job that was given up into the queue again, or all; returns how many."""
     return await conn.execute(

@@ -9,7 +9,6 @@ import functools
 import ipaddress
 import socket
 import ssl
-import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -125,10 +124,8 @@ class Outgoing:
         host = urlsplit(url).netloc.rpartition("@")[2]
         lines = list(headers.items())
         breaker = self._breaker(host)
-        if breaker.is_open and time.monotonic() - breaker.since < REST_S:
+        if not breaker.admits(REST_S):
             raise HostRests(f"{host} has failed: {breaker.cause}")
-        if breaker.is_open:
-            breaker.since = time.monotonic()  # one tries, the others wait for what it finds
         try:
             async with (
                 asyncio.timeout(self._timeout_s),

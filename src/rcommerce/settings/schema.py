@@ -229,8 +229,13 @@ class RateLimiting(Section):
 
 
 class Logging(Section):
+    """`requests`: a line for each request; otherwise only for those that failed or were slow. What
+    memory answers has none."""
+
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["Json", "Text"] | None = None
+    requests: bool = False
+    slow_request_ms: NotNegative = 1000
 
 
 class Stripe(Section):

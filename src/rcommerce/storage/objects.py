@@ -54,7 +54,7 @@ class Objects:
     def __init__(self, store: Store, name: str, timeout_s: float) -> None:
         self.name = name
         self.store = store
-        self.breaker = Breaker(f"objects {name}")
+        self.breaker = Breaker("media")
         self._timeout_s = timeout_s
 
     async def put(self, key: str, file: Path | bytes, content_type: str, size_bytes: int) -> None:
@@ -148,6 +148,7 @@ class Objects:
 
     async def probe(self) -> None:
         """Asks the store for an object that need not be there."""
+        self.breaker.try_again()
         try:
             await self._answer(lambda: obstore.head_async(self.store, PROBE_KEY), self._timeout_s)
         except (Missing, Unavailable):

@@ -104,6 +104,7 @@ async def place(tx: Connection, shop: Shop, draft: Draft) -> tuple[UUID, str]:
     await queries.insert(
         tx, shop.tenant.id, order, number, draft, ttl_s=ttl_s, actor=shop.caller.name
     )
+    shop.order_events.append("created")
     return order, number
 
 
@@ -280,6 +281,7 @@ async def record(
     await queries.update(
         tx, shop.tenant.id, order, values, event=event, data=data or {}, actor=shop.caller.name
     )
+    shop.order_events.append(event)
 
 
 async def change(shop: Shop, order: UUID, data: OrderChange) -> bytes:

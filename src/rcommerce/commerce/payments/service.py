@@ -1,7 +1,6 @@
 """The rules of payment. The money is asked for outside any transaction, under an id that makes a
 second asking harmless; what the gateway says is then written down in one transaction."""
 
-import asyncio
 from collections.abc import Mapping
 from decimal import Decimal
 from uuid import UUID, uuid5
@@ -9,6 +8,7 @@ from uuid import UUID, uuid5
 import structlog
 
 from rcommerce import ids, money
+from rcommerce.commerce.guarded import GuardedGateway
 from rcommerce.commerce.inventory import service as inventory
 from rcommerce.commerce.orders import service as orders
 from rcommerce.commerce.orders import states
@@ -26,7 +26,7 @@ from rcommerce.commerce.payments.schema import (
     RefundState,
 )
 from rcommerce.commerce.shop import Shop
-from rcommerce.commerce.strategies import Charge, GatewayError, Outcome, PaymentGateway
+from rcommerce.commerce.strategies import Charge, GatewayError, Outcome
 from rcommerce.database import Connection
 from rcommerce.errors import (
     Conflict,
@@ -41,7 +41,7 @@ WRITE = "payments:write"
 log = structlog.get_logger()
 
 
-def gateway(shop: Shop, gateway_id: str | None) -> PaymentGateway:
+def gateway(shop: Shop, gateway_id: str | None) -> GuardedGateway:
     """A gateway by its id, or the default one. Raises Invalid."""
     name = gateway_id or shop.services.settings.payment.default_gateway
     found = shop.services.gateways.get(name)
@@ -71,13 +71,19 @@ async def open_payment(
 ) -> PaymentState:  # fmt: skip
     """The order's one open payment: that which is there, or a new one.
 
-    The order's row is held by the transaction, so two never make one each.
+    The order's row is held by the transaction, so two never make one each. Raises Unavailable for
+    a new one whose gateway is left alone just now: nothing is to be reserved for it.
     """
     found = await queries.of_order(tx, shop.tenant.id, order)
     if found is not None:
         return found
     payment = ids.new_id()
     by = gateway(shop, gateway_id)
+    if by.is_resting:
+        raise Unavailable(
+            f"the payment gateway {by.id} does not answer", code="gateway_unavailable",
+            retry_after_s=5,
+        )  # fmt: skip
     await queries.insert(
         tx, shop.tenant.id, payment, order, gateway=by.id, method=method, amount=amount,
         currency=currency,
@@ -102,9 +108,8 @@ async def charge(
         token=token,
     )
     try:
-        async with asyncio.timeout(shop.services.settings.payment.gateway_timeout_secs):
-            return await gateway(shop, payment.gateway_id).charge(asked)
-    except (GatewayError, TimeoutError) as error:
+        return await gateway(shop, payment.gateway_id).charge(asked)
+    except GatewayError as error:
         log.warning("gateway_failed", gateway=payment.gateway_id, payment_id=str(payment.id))
         raise Unavailable(
             "the payment gateway does not answer; nothing is lost: try again",
@@ -168,8 +173,7 @@ async def ask(shop: Shop, order_id: UUID) -> None:
     outcome = None
     if payment is not None:
         by = gateway(shop, payment.gateway_id)
-        async with asyncio.timeout(shop.services.settings.payment.gateway_timeout_secs):
-            outcome = await by.find(shop.tenant.id, payment.id)
+        outcome = await by.find(shop.tenant.id, payment.id)
     if payment is not None and outcome is not None and outcome.state != "waiting":
         await settle(shop, payment, outcome)
         return
@@ -334,11 +338,10 @@ async def _finish_refund(shop: Shop, payment: PaymentState, begun: RefundState) 
     if begun.status != "pending":
         return begun
     try:
-        async with asyncio.timeout(shop.services.settings.payment.gateway_timeout_secs):
-            outcome = await gateway(shop, payment.gateway_id).refund(
-                shop.tenant.id, payment.id, begun.id, begun.amount
-            )
-    except (GatewayError, TimeoutError) as error:
+        outcome = await gateway(shop, payment.gateway_id).refund(
+            shop.tenant.id, payment.id, begun.id, begun.amount
+        )
+    except GatewayError as error:
         raise Unavailable(
             "the payment gateway does not answer; the refund goes on when you try again",
             code="gateway_unavailable",

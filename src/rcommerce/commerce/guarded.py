@@ -1,0 +1,88 @@
+"""A payment gateway as the shop calls it: within a deadline, and left alone while it is away."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import TypeVar
+from uuid import UUID
+
+from rcommerce.commerce.strategies import (
+    Charge,
+    GatewayError,
+    GatewayEvent,
+    Outcome,
+    PaymentGateway,
+)
+from rcommerce.resilience.breaker import Breaker
+
+T = TypeVar("T")
+REST_S = 5.0  # of a gateway that has failed, until one call tries again
+
+
+class GatewayResting(GatewayError):
+    """It was not asked at all: it has failed just now. Nothing was charged."""
+
+
+class GuardedGateway:
+    """A PaymentGateway around another. Each call raises GatewayError also where no answer comes in
+    `timeout_s`."""
+
+    def __init__(self, gateway: PaymentGateway, timeout_s: float) -> None:
+        self._gateway = gateway
+        self._timeout_s = timeout_s
+        self.breaker = Breaker(f"gateway {gateway.id}")
+
+    @property
+    def id(self) -> str:
+        """What it is called in settings and requests."""
+        return self._gateway.id
+
+    @property
+    def name(self) -> str:
+        """What buyers read."""
+        return self._gateway.name
+
+    @property
+    def methods(self) -> Sequence[str]:
+        """The types of payment method that it takes."""
+        return self._gateway.methods
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether a call would not be made now."""
+        return self.breaker.is_resting(REST_S)
+
+    async def charge(self, charge: Charge) -> Outcome:
+        """Takes the money, or says why not."""
+        return await self._ask(lambda: self._gateway.charge(charge))
+
+    async def find(self, tenant_id: UUID, payment_id: UUID) -> Outcome | None:
+        """What became of a charge; None where the gateway never heard of it."""
+        return await self._ask(lambda: self._gateway.find(tenant_id, payment_id))
+
+    async def refund(
+        self, tenant_id: UUID, payment_id: UUID, refund_id: UUID, amount: Decimal
+    ) -> Outcome:
+        """Gives back; `refund_id` is the idempotency key."""
+        return await self._ask(
+            lambda: self._gateway.refund(tenant_id, payment_id, refund_id, amount)
+        )
+
+    def event(self, headers: Mapping[str, str], body: bytes) -> GatewayEvent:
+        """Verifies and reads an event. Raises Unauthenticated for a wrong signature."""
+        return self._gateway.event(headers, body)
+
+    async def _ask(self, call: Callable[[], Awaitable[T]]) -> T:
+        if not self.breaker.admits(REST_S):
+            raise GatewayResting(f"{self.id} has failed: {self.breaker.cause}")
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answer = await call()
+        except TimeoutError as error:
+            self.breaker.failed(f"no answer in {self._timeout_s:g} s")
+            raise GatewayError(self.breaker.cause) from error
+        except GatewayError as error:
+            self.breaker.failed(str(error))
+            raise
+        self.breaker.succeeded()
+        return answer

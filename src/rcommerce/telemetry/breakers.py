@@ -1,0 +1,53 @@
+"""Figures of the breakers."""
+
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable
+
+from rcommerce.resilience.breaker import Breaker, State
+from rcommerce.telemetry.prometheus import Update
+
+
+def of_breakers(
+    breakers: Callable[[], Iterable[Breaker]], hosts: Callable[[], Iterable[Breaker]]
+) -> Update:
+    """Makes the figures of the breakers of named dependencies, and of webhooks' hosts together:
+    those are the shops' words. The result brings them up to date."""
+    from prometheus_client import Counter, Gauge
+
+    states = Gauge(
+        "rcommerce_breaker_state",
+        "1 for the state that the breaker is in; of several workers, the number",
+        ["dependency", "state"],
+        multiprocess_mode="livesum",
+    )
+    transitions = Counter(
+        "rcommerce_breaker_transitions", "Into which state, how often", ["dependency", "state"]
+    )
+    of_hosts = Gauge(
+        "rcommerce_webhook_hosts",
+        "Hosts of webhooks by their breaker's state",
+        ["state"],
+        multiprocess_mode="livesum",
+    )
+    told: dict[tuple[str, State], int] = {}
+    known: set[str] = set()
+
+    def update() -> None:
+        found = {breaker.name: breaker for breaker in breakers()}
+        for name in known - found.keys():  # a server that is one no more
+            for state in State:
+                states.labels(name, state).set(0)
+                told.pop((name, state), None)
+        known.clear()
+        known.update(found)
+        for name, breaker in found.items():
+            for state, count in breaker.transitions.items():
+                states.labels(name, state).set(breaker.state is state)
+                before = told.get((name, state), 0)
+                transitions.labels(name, state).inc(max(0, count - before))
+                told[name, state] = count
+        tally = Tally(breaker.state for breaker in hosts())
+        for state in State:
+            of_hosts.labels(state).set(tally[state])
+
+    return update

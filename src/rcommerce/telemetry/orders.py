@@ -1,0 +1,26 @@
+"""Figures of what the shop is for."""
+
+from collections.abc import Mapping
+
+from rcommerce.telemetry.prometheus import Update
+
+
+def of_orders(events: Mapping[str, int], refused: Mapping[str, int]) -> Update:
+    """Makes the figures of orders and of what could not be sold; the result brings them up to
+    date."""
+    from prometheus_client import Counter
+
+    orders = Counter("rcommerce_orders", "What became of orders, by their events", ["event"])
+    stock_outs = Counter("rcommerce_stock_outs", "Times that less was left than was asked for")
+    orders.labels("created")
+    told: dict[str, int] = {}
+
+    def update() -> None:
+        for event, count in list(events.items()):
+            orders.labels(event).inc(count - told.get(event, 0))
+            told[event] = count
+        now = refused.get("out_of_stock", 0)
+        stock_outs.inc(now - told.get("", 0))
+        told[""] = now
+
+    return update
