@@ -45,6 +45,7 @@ from rcommerce.http.page_cache import PageCache
 from rcommerce.http.problems import HANDLERS
 from rcommerce.http.rate_limiting import RateLimiting
 from rcommerce.http.shop import ShopMiddleware, provide_cart_token, provide_shop
+from rcommerce.resilience.shedding import Limiter
 from rcommerce.services import listeners, make_services, runs_jobs
 from rcommerce.settings import Settings, load
 from rcommerce.telemetry import prometheus
@@ -129,7 +130,8 @@ def build(settings: Settings) -> ASGIApp:
     )
     _prepare(app)
     requests = Requests()
-    entry = Entry(app, drain, requests, settings.logging)
+    limiter = Limiter() if settings.server.limits.adaptive_concurrency else None
+    entry = Entry(app, settings, drain, requests, limiter)
     front = PageCache(entry, services, memory, cors, rates, drain, requests)
     return front if settings.cache.enabled else entry
 

@@ -9,6 +9,7 @@ RCommerceError
     ├── PaymentFailed        402
     ├── Forbidden            403
     ├── NotFound             404  also for what belongs to another tenant
+    ├── TooSlow              408  the request itself has not come whole in time
     ├── Conflict             409
     │   ├── OutOfStock       409  names the lines
     │   ├── PriceChanged     409  carries the new totals
@@ -111,6 +112,12 @@ class NotFound(Problem):
     """There is none, or none that this caller may know of."""
 
     status, title, default_code = 404, "Not found", "not_found"
+
+
+class TooSlow(Problem):
+    """The client sends its request too slowly (RFC 9110 section 15.5.9)."""
+
+    status, title, default_code = 408, "Request timeout", "request_timeout"
 
 
 class Conflict(Problem):

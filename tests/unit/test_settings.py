@@ -6,6 +6,7 @@ import pytest
 
 from rcommerce.errors import SettingsError
 from rcommerce.settings import load
+from rcommerce.settings.safety import risks
 
 SEED = """
 [cache]
@@ -57,13 +58,73 @@ def test_the_seed_parses_word_for_word(tmp_path: Path) -> None:
     ("text", "key"),
     [
         ("[payment.stripe]\nenabled = true", "stripe.enabled"),
-        ("[tls]\nenabled = true", "tls.enabled"),
+        ("[tax]\nenable_oss = true", "tax.enable_oss"),
     ],
 )
 def test_a_part_that_is_not_built_yet_is_refused(tmp_path: Path, text: str, key: str) -> None:
     loaded = load(written(tmp_path, text), {})
     with pytest.raises(SettingsError, match=f"{key}.*not built"):
         loaded.require_built()
+
+
+def test_every_unsafe_setting_is_named_and_safe_ones_are_not(tmp_path: Path) -> None:
+    unsafe = """
+        [server]
+        trusted_proxies = ["0.0.0.0/0"]
+        [server.cors]
+        allowed_origins = ["https://shop.example"]
+        allow_credentials = true
+        [server.limits]
+        adaptive_concurrency = false
+        [database]
+        db_type = "Postgres"
+        host = "10.0.0.5"
+        ssl_mode = "Prefer"
+        [cache]
+        cache_type = "Redis"
+        redis_url = "redis://10.0.0.6:6379"
+        [webhooks]
+        allow_http = true
+        allowed_networks = ["10.0.0.0/8"]
+        [security]
+        secure_cookies = false
+        [security.jwt]
+        secret = "abababababababababababababababababab"
+        [payment]
+        test_mode = true
+        [logging]
+        level = "debug"
+        [tls]
+        enabled = true
+        """
+    found = {each.setting for each in risks(load(written(tmp_path, unsafe), {}).settings)}
+    assert found == {
+        "server.trusted_proxies", "server.limits.adaptive_concurrency", "tls.hsts.enabled",
+        "security.secure_cookies", "database.password", "database.ssl_mode", "cache.redis_url",
+        "webhooks.allow_http", "webhooks.allowed_networks", "security.jwt.secret",
+        "rate_limiting.enabled", "payment.test_mode", "notifications.email.smtp_host",
+        "logging.level",
+    }  # fmt: skip
+    safe = """
+        [server]
+        trusted_proxies = ["10.0.0.0/24"]
+        [database]
+        db_type = "Postgres"
+        host = "10.0.0.5"
+        ssl_mode = "VerifyFull"
+        password = "of its own"
+        [cache]
+        cache_type = "Redis"
+        redis_url = "rediss://:secret@10.0.0.6:6379"
+        [security.jwt]
+        secret = "5b1f0c6e2a9d48377c1e0f9ab86d4e213f70"
+        [rate_limiting]
+        enabled = true
+        [notifications.email]
+        smtp_host = "mail.example"
+        password_reset_url = "https://shop.example/reset?token={token}"
+        """
+    assert list(risks(load(written(tmp_path, safe), {}).settings)) == []
 
 
 def test_defaults_need_no_file() -> None:

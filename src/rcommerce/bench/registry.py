@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from rcommerce.bench import checkout, footprint, hot, read_cold, shared, sides
+from rcommerce.bench import checkout, footprint, hot, overload, read_cold, shared, sides
 from rcommerce.bench.report import Result
 from rcommerce.bench.setup import Bench, shop
 
@@ -65,6 +65,11 @@ BENCHMARKS = {
         "1,000 misses at once on two instances: one query; p99 against 3 cold reads and queueing",
         f"1 query, ratio ≤ {shared.BARS['stampede']:g}",
         shared.stampede,
+    ),
+    "overload": Benchmark(
+        "three times as many requests as it can answer: what it accepts, against its peak",
+        f"ratio ≥ {overload.BAR}, p99 ≤ {overload.SLOWER_BAR:g} times that at 80 %",
+        partial(_in_shop, overload.PRODUCTS, overload.run),
     ),
     "startup": Benchmark(
         "from the command to the first 200, PostgreSQL running",

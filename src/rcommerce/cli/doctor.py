@@ -14,6 +14,7 @@ from rcommerce.cli.session import settings as read_settings
 from rcommerce.database.doctor import Finding, examine
 from rcommerce.services import worker_count
 from rcommerce.settings import Settings
+from rcommerce.settings.safety import risks
 from rcommerce.settings.schema import Cache
 from rcommerce.storage.opening import open_objects
 
@@ -30,8 +31,9 @@ def doctor(
 ) -> None:
     """Look at every server that the settings name, and say what is wrong, or will be.
 
-    It compares what so many instances may hold with what PostgreSQL and PgBouncer have, and says
-    with how many instances that ends. Exit code 1 where something is wrong.
+    It compares what so many instances may hold with what PostgreSQL and PgBouncer have, says with
+    how many instances that ends, and warns of settings that are unsafe where strangers can reach
+    the server. Exit code 1 where something is wrong.
 
     Examples:
 
@@ -47,6 +49,7 @@ def doctor(
     if settings.cache.cache_type == "Redis":
         found += asyncio.run(_redis(settings.cache))
     found += asyncio.run(_media(settings, instances))
+    found += _safety(settings)
     if as_json:
         print(json.dumps({"findings": [asdict(each) for each in found]}))
     else:
@@ -57,6 +60,16 @@ def doctor(
         out.print(table)
     if any(each.state == "fault" for each in found):
         raise typer.Exit(1)
+
+
+def _safety(settings: Settings) -> list[Finding]:
+    """What strangers must not find. An embedded database is a laptop's: nobody is a stranger."""
+    if settings.database.db_type == "Embedded":
+        return [Finding("ok", "safety", "is not looked at with an embedded database")]
+    found = [
+        Finding("warning", each.setting, each.message, each.advice) for each in risks(settings)
+    ]
+    return found or [Finding("ok", "safety", "no setting is unsafe")]
 
 
 async def _media(settings: Settings, instances: int) -> list[Finding]:

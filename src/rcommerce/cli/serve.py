@@ -6,7 +6,7 @@ import socket
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.panel import Panel
@@ -17,7 +17,7 @@ from rcommerce.cli import demo
 from rcommerce.cli.session import ConfigFile, out, running_database
 from rcommerce.cli.session import settings as read_settings
 from rcommerce.database.cluster import require_room
-from rcommerce.errors import StartError
+from rcommerce.errors import SettingsError, StartError
 from rcommerce.services import jwt_secret, uses_test_gateway, worker_count
 from rcommerce.settings import DatabaseSettings, Settings
 
@@ -54,6 +54,7 @@ def serve(
     logs.configure(settings.logging)
     jwt_secret(settings)
     uses_test_gateway(settings)
+    _tls(settings)
     require_room(settings.database, worker_count(settings))
     _require_free_port(settings)
     begun = time.perf_counter()
@@ -79,6 +80,7 @@ def _run(settings: Settings) -> None:
 
 def _serve(settings: Settings, folder: Path) -> None:
     from granian.constants import Interfaces, Loops
+    from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
     from rcommerce.cli.lifecycle import Instance
@@ -91,7 +93,11 @@ def _serve(settings: Settings, folder: Path) -> None:
         interface=Interfaces.ASGI,
         loop=Loops.uvloop,
         address=settings.server.host,
-        port=settings.server.port,
+        port=settings.port,
+        http1_settings=HTTP1Settings(
+            header_read_timeout=settings.server.limits.header_timeout_secs * 1000
+        ),
+        **_tls(settings),
         workers=worker_count(settings),
         backlog=BACKLOG,
         respawn_failed_workers=True,
@@ -105,9 +111,38 @@ def _serve(settings: Settings, folder: Path) -> None:
         raise typer.Exit(1)
 
 
+def _tls(settings: Settings) -> dict[str, Any]:
+    """What the HTTP server needs for HTTPS. Raises SettingsError."""
+    from granian.constants import SSLProtocols
+
+    tls = settings.tls
+    if not tls.enabled:
+        return {}
+    for key, path in (("tls.cert_file", tls.cert_file), ("tls.key_file", tls.key_file)):
+        if path is None:
+            raise SettingsError(f"tls.enabled = true needs {key}")
+        try:
+            text = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{key}: {path} cannot be read: {error}") from error
+        if key == "tls.key_file" and "BEGIN PRIVATE KEY" not in text:
+            raise SettingsError(
+                f"{key}: {path} is no unencrypted PKCS #8 key in PEM; try:"
+                " openssl pkcs8 -topk8 -nocrypt -in key.pem -out key.pkcs8.pem"
+            )
+        if key == "tls.cert_file" and "BEGIN CERTIFICATE" not in text:
+            raise SettingsError(f"{key}: {path} is no certificate in PEM")
+    lowest = {"1.2": SSLProtocols.tls12, "1.3": SSLProtocols.tls13}
+    return {
+        "ssl_cert": tls.cert_file,
+        "ssl_key": tls.key_file,
+        "ssl_protocol_min": lowest[tls.min_tls_version],
+    }
+
+
 def _require_free_port(settings: Settings) -> None:
     """Raises StartError where something else listens there: the workers would fail less clearly."""
-    host, port = settings.server.host, settings.server.port
+    host, port = settings.server.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -135,7 +170,7 @@ def _announce(settings: Settings, took_s: float, products: int) -> None:
     """Says where everything is: in colour to a terminal, plainly to a log."""
     host = settings.server.host
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - only compared
-    base = f"http://{shown}:{settings.server.port}"
+    base = f"{'https' if settings.tls.enabled else 'http'}://{shown}:{settings.port}"
     where = settings.database
     database = "embedded PostgreSQL" if where.db_type == "Embedded" else _servers(where)
     rows = Table.grid(padding=(0, 2))

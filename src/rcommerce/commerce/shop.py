@@ -94,6 +94,11 @@ class Caller:
             return f"{'staff' if self.is_staff else 'customer'}:{self.customer_id}"
         return "guest"
 
+    @property
+    def runs_shop(self) -> bool:
+        """Whether it is one of the staff, or a key: what they do is kept in the books."""
+        return self.is_staff or self.key is not None
+
     def may(self, scope: str) -> bool:
         """Whether the caller runs the shop in this respect, rather than buys in it."""
         return self.is_staff or scope in self.scopes

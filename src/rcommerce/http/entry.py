@@ -1,5 +1,6 @@
 """The outermost layer: a raw ASGI wrapper that every request passes, so it does little."""
 
+import asyncio
 import re
 from typing import Any, TypeGuard
 from urllib.parse import unquote_to_bytes
@@ -9,12 +10,16 @@ from litestar.enums import HttpMethod
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
-from rcommerce import ids
-from rcommerce.errors import Invalid
-from rcommerce.http import problems
+from rcommerce import ids, logs
+from rcommerce.commerce.shop import Shop
+from rcommerce.errors import Invalid, Problem, TooSlow, Unavailable
+from rcommerce.http import budget, problems, security, shedding
+from rcommerce.http.budget import Budget
 from rcommerce.http.consistency import SOURCES
 from rcommerce.http.drain import Drain
-from rcommerce.settings.schema import Logging
+from rcommerce.http.identity import SAFE
+from rcommerce.resilience.shedding import Limiter
+from rcommerce.settings import Settings
 from rcommerce.telemetry.requests import UNMATCHED, Requests, now
 
 HEAD = "rcommerce.is_head"  # in the scope of a HEAD, for whom its answer is much work
@@ -36,31 +41,62 @@ def request_id(given: bytes | None) -> bytes:
 
 
 class Entry:
-    """Names the request, counts it, turns away an address that is not text, and answers HEAD like
-    GET.
+    """Refuses what is too much, names a request, counts it, bounds its time, turns away an address
+    that is not text, and answers HEAD like GET.
 
     A request keeps the X-Request-ID that it came with, where that is sane; every line of the log
     that is written for it has it.
     """
 
-    __slots__ = ("_drain", "_requests", "_slow_s", "_tells_all", "app")
+    __slots__ = (
+        "_always", "_drain", "_limiter", "_requests", "_slow_s", "_tells_all", "_time_s", "app",
+    )  # fmt: skip
 
-    def __init__(self, app: ASGIApp, drain: Drain, requests: Requests, logging: Logging) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        drain: Drain,
+        requests: Requests,
+        limiter: Limiter | None,
+    ) -> None:
         self.app = app
         self._drain = drain
         self._requests = requests
-        self._slow_s = logging.slow_request_ms / 1000
-        self._tells_all = logging.requests
+        self._limiter = limiter
+        self._slow_s = settings.logging.slow_request_ms / 1000
+        self._tells_all = settings.logging.requests
+        self._always = security.headers(settings)
+        self._time_s = float(settings.server.request_timeout_secs)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
         if not is_http(scope):
             await self.app(scope, receive, send)
             return
+        limiter = self._limiter
+        rank = shedding.priority(scope) if limiter is not None else None
+        if limiter is None or rank is None:
+            await self._handle(scope, receive, send)
+            return
+        if not limiter.enter(rank):
+            await shedding.refuse(scope, send, self._drain.headers)
+            if SOURCES not in scope:
+                self._requests.refused[shedding.CODE] += 1
+                self._requests.add(scope["method"], UNMATCHED, 503, 0.0)
+            return
+        begun, status = now(), GONE
+        try:
+            status = await self._handle(scope, receive, send)
+        finally:
+            limiter.leave(scope.get("path_template", ""), now() - begun, is_typical=status < 400)
+
+    async def _handle(self, scope: HTTPScope, receive: Receive, send: Send) -> int:
+        """Answers; returns the status."""
         begun, method = now(), scope["method"]
         is_head = method == "HEAD"
         if is_head:  # a GET whose body nobody wants (RFC 9110 section 9.3.2)
-            scope = {**scope, "method": HttpMethod.GET, HEAD: True}  # type: ignore[assignment]
+            scope = {**scope, "method": HttpMethod.GET, HEAD: True}  # type: ignore[misc]
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
         its_id = request_id(given)
         bind_contextvars(request_id=its_id.decode())
@@ -70,7 +106,12 @@ class Entry:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message["headers"], (b"x-request-id", its_id), *self._drain.headers]
+                headers = [
+                    *message["headers"],
+                    (b"x-request-id", its_id),
+                    *self._always,
+                    *self._drain.headers,
+                ]
                 if not any(name == b"cache-control" for name, _ in headers):
                     headers.append(
                         (b"cache-control", b"no-store")
@@ -81,27 +122,66 @@ class Entry:
             await send(message)
 
         if SOURCES in scope:  # to be kept for all: those who wait for it are counted
-            await self.app(scope, receive, named)
-            return
+            await self._answer(scope, receive, named)
+            return status
         self._requests.in_flight += 1
         try:
             await self._answer(scope, receive, named)
         finally:
             self._requests.in_flight -= 1
             self._count(scope, method, status, now() - begun)
+        return status
 
     async def _answer(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
-        fault = _address_fault(scope)
-        if fault is None:
-            await self.app(scope, receive, send)
-            return
-        refused = Invalid(f"the {fault} must be text in UTF-8 without NUL")
-        problems.note(scope, refused.code)
-        await problems.give(send, refused, "")
+        path = ""
+        try:
+            _require_text(scope)
+            path = scope["path"]
+            if shedding.is_transfer(path):
+                await self.app(scope, self._unhurried(receive), send)
+                return
+            given = next((value for name, value in scope["headers"] if name == budget.HEADER), None)
+            time_s = budget.seconds(given, self._time_s)
+            async with Budget(scope, receive, send, time_s) as limited:
+                await self.app(scope, limited.receive, limited.send)
+        except Invalid as refused:
+            problems.note(scope, refused.code)
+            await problems.give(send, refused, path)
+        except TimeoutError:
+            if limited.is_gone:
+                return
+            late: Problem = Unavailable(f"no answer in {time_s:g} s", code="deadline_exceeded")
+            if limited.has_body:
+                late = TooSlow(f"the body has not come in {time_s:g} s")
+            problems.note(scope, late.code)
+            await problems.give(send, late, path)
+
+    def _unhurried(self, receive: Receive) -> Receive:
+        """A `receive` for files, which may take long, but not for ever: raises TooSlow where
+        nothing comes for as long as another request may take in all."""
+
+        async def receiving() -> Any:
+            try:
+                async with asyncio.timeout(self._time_s):
+                    return await receive()
+            except TimeoutError as error:
+                raise TooSlow(f"nothing more has come for {self._time_s:g} s") from error
+
+        return receiving
 
     def _count(self, scope: HTTPScope, method: str, status: int, took_s: float) -> None:
         route = scope.get("path_template") or UNMATCHED
         code = problems.noted(scope)
+        shop: Shop | None = scope.get("state", {}).get("shop")
+        if shop is not None and shop.caller.runs_shop and (method not in SAFE or status == 403):
+            logs.audit(
+                method=method,
+                path=scope["path"],
+                route=route,
+                status=status,
+                code=code,
+                address=shop.client.address,
+            )
         if code is not None:
             self._requests.refused[code] += 1
         self._requests.add(method, route, status, took_s)
@@ -119,17 +199,16 @@ class Entry:
         )
 
 
-def _address_fault(scope: Any) -> str | None:
-    """What is wrong with the path or the query, if anything: NUL, or bytes that are not UTF-8."""
+def _require_text(scope: HTTPScope) -> None:
+    """Raises Invalid where the path or the query has NUL, or bytes that are not UTF-8."""
     path, query = scope["path"], scope["query_string"]
     if "\x00" in path or "\ufffd" in path or any("\ud800" <= c <= "\udfff" for c in path):
-        return "path"
+        raise Invalid("the path must be text in UTF-8 without NUL")
     if b"%" in query:
         raw = unquote_to_bytes(query)
-        if b"\x00" in raw:
-            return "query"
         try:
             raw.decode()
         except UnicodeDecodeError:
-            return "query"
-    return None
+            raw = b"\x00"
+        if b"\x00" in raw:
+            raise Invalid("the query must be text in UTF-8 without NUL")

@@ -23,7 +23,6 @@ from rcommerce.http.entry import HEAD
 HEADERS = {
     "Cache-Control": "public, max-age=31536000, immutable",
     "Accept-Ranges": "bytes",
-    "X-Content-Type-Options": "nosniff",
     # A file is shown, and does nothing: not even a PDF that holds a script.
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
     "Cross-Origin-Resource-Policy": "cross-origin",

@@ -13,5 +13,5 @@ def metrics(services: Services) -> ASGIResponse:
     """Text in Prometheus' format, of all workers of this instance together."""
     if not services.settings.features.metrics:
         raise NotFoundException
-    body, media_type = exposition(services.settings.server.port)
+    body, media_type = exposition(services.settings.port)
     return ASGIResponse(body=body, media_type=media_type, headers={"Cache-Control": "no-store"})

@@ -17,7 +17,7 @@ from rcommerce.cache.pages import Memory, Page
 from rcommerce.commerce.shop import NOBODY, Client, Services
 from rcommerce.database.consistency import COOKIE, Tokens
 from rcommerce.errors import Problem
-from rcommerce.http import consistency, problems
+from rcommerce.http import consistency, problems, security
 from rcommerce.http.clients import client
 from rcommerce.http.drain import Drain
 from rcommerce.http.entry import request_id
@@ -71,7 +71,7 @@ class PageCache:
             self._open = _lower(cors.simple_headers)
         elif cors is not None:
             vary += b", Origin"
-        always = [(b"vary", vary), *self._open]
+        always = [(b"vary", vary), *self._open, *security.headers(services.settings)]
         self._fill = Fill(app, services, memory, always, self.forget_places)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:

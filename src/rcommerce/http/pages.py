@@ -11,7 +11,7 @@ from litestar.response.base import ASGIResponse
 
 from rcommerce import __version__
 from rcommerce.commerce.parameters import IfNoneMatch
-from rcommerce.http import ranges
+from rcommerce.http import ranges, security
 
 STATIC = Path(__file__).parent / "static"
 ASSETS = {
@@ -36,6 +36,8 @@ def unchanging(
     """What is the same until the next release: kept for an hour, and then asked for by its ETag."""
     tag = f'"{blake2b(body, digest_size=8).hexdigest()}"'
     headers = {"ETag": tag, "Cache-Control": "max-age=3600"}
+    if media_type == "text/html":
+        headers |= security.PAGE
     if vary:
         headers["Vary"] = vary
     if if_none_match is not None and tag in if_none_match:

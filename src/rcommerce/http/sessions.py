@@ -67,4 +67,6 @@ def announcing(shop: Shop, send: Send) -> Send:
 def is_secure(settings: Settings) -> bool:
     """Whether cookies are for HTTPS alone: as set, else everywhere but in development."""
     chosen = settings.security.secure_cookies
-    return settings.database.db_type != "Embedded" if chosen is None else chosen
+    if chosen is None:
+        return settings.tls.enabled or settings.database.db_type != "Embedded"
+    return chosen

@@ -35,6 +35,8 @@ class Limits(Section):
     max_request_size_mb: Positive = 10
     rate_limit_per_minute: NotNegative = 1000
     rate_limit_burst: NotNegative = 200
+    adaptive_concurrency: bool = True
+    header_timeout_secs: Positive = 10
 
 
 class Server(Section):
@@ -44,6 +46,7 @@ class Server(Section):
     workers: NotNegative = 0
     graceful_shutdown_timeout_secs: NotNegative = 30
     drain_delay_secs: NotNegative = 0
+    request_timeout_secs: Positive = 30
     trusted_proxies: list[str] = field(default_factory=lambda: ["127.0.0.0/8", "::1"])
     cors: Cors = field(default_factory=Cors)
     limits: Limits = field(default_factory=Limits)
@@ -331,6 +334,9 @@ class Hsts(Section):
 
 
 class Tls(Section):
+    """HTTPS by the server itself, on `https_port` in place of `server.port`. Files are PEM; the key
+    is PKCS #8."""
+
     enabled: bool = False
     cert_file: Path | None = None
     key_file: Path | None = None
@@ -367,6 +373,11 @@ class Settings(Section):
     tls: Tls = field(default_factory=Tls)
     features: Features = field(default_factory=Features)
 
+    @property
+    def port(self) -> int:
+        """Where the server listens."""
+        return self.tls.https_port if self.tls.enabled else self.server.port
+
 
 SECRETS = frozenset(
     {
@@ -390,7 +401,6 @@ UNBUILT = (
     "payment.stripe",
     "shipping.origin",
     "tax",
-    "tls",
     "features.debug_api",
     "features.health_check",
 )

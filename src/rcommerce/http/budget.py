@@ -1,0 +1,93 @@
+"""The time that a request has, and its end where the client has gone: what it has under way (a
+statement, a call to Redis, to the store, to a gateway) is cancelled with it.
+"""
+
+import asyncio
+import re
+from typing import Any
+
+from litestar.types import HTTPScope, Message, Receive, Send
+
+from rcommerce.errors import Invalid
+from rcommerce.http.idempotency import STEPS
+
+HEADER = b"x-request-timeout"
+# A client is watched once its request takes this long: most are answered before.
+WATCH_AFTER_S = 0.25
+_SECONDS = re.compile(rb"[0-9]{1,6}(\.[0-9]{1,3})?")
+_BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def seconds(given: bytes | None, most_s: float) -> float:
+    """How long a request may take: what its header says, at most what the settings do. Raises
+    Invalid."""
+    if given is None:
+        return most_s
+    if not _SECONDS.fullmatch(given) or float(given) == 0:
+        raise Invalid.field("X-Request-Timeout", "must be seconds, such as 2 or 0.5")
+    return min(most_s, float(given))
+
+
+class Budget:
+    """Of one request: `async with` it around the work, with its `receive` and `send`.
+
+    Raises TimeoutError where the time is over before the answer has begun. `is_gone`: nobody waits
+    for it any more; `has_body`: the request itself has not come whole. What takes several steps
+    that money depends on is not ended by a client that goes away.
+    """
+
+    __slots__ = (
+        "_loop", "_receive", "_scope", "_send", "_timeout", "_timer", "_watching", "has_body",
+        "is_gone",
+    )  # fmt: skip
+
+    def __init__(self, scope: HTTPScope, receive: Receive, send: Send, time_s: float) -> None:
+        self.is_gone = False
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self.has_body = scope["method"] not in _BODILESS
+        self._watching: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._timeout = asyncio.timeout(time_s)
+
+    async def __aenter__(self) -> "Budget":
+        await self._timeout.__aenter__()
+        self._timer = self._loop.call_later(WATCH_AFTER_S, self._watch)
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        self._timer.cancel()
+        if self._watching is not None:
+            self._watching.cancel()
+        await self._timeout.__aexit__(*error)
+
+    async def receive(self) -> Any:
+        """ASGI's."""
+        if self._watching is not None:
+            await asyncio.wait([self._watching])
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        self.has_body = bool(message.get("more_body"))
+        return message
+
+    async def send(self, message: Message) -> None:
+        """ASGI's. Once the answer has begun it may take as long as it takes."""
+        if message["type"] == "http.response.start":
+            self._timeout.reschedule(None)
+            self._timer.cancel()
+        await self._send(message)
+
+    def _watch(self) -> None:
+        if self.has_body:  # which is still being read: a client that goes is noticed there
+            self._timer = self._loop.call_later(WATCH_AFTER_S, self._watch)
+        else:
+            self._watching = self._loop.create_task(self._await_end())
+
+    async def _await_end(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        handler = self._scope.get("route_handler")
+        if handler is None or handler.opt.get("idempotency") != STEPS:
+            self.is_gone = True
+            self._timeout.reschedule(self._loop.time())

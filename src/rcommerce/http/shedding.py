@@ -1,0 +1,59 @@
+"""What a request is for, as far as its address tells: what is refused first under load."""
+
+import random
+
+from litestar.types import HTTPScope, Send
+
+from rcommerce import ids
+from rcommerce.errors import Unavailable
+from rcommerce.http import problems
+from rcommerce.http.representation import Headers
+from rcommerce.resilience.shedding import Priority
+
+API = "/api/v1/"
+CODE = "overloaded"
+RETRY_AFTER_S = (1, 2, 3)  # so that those refused do not all come back at once
+# By the first word of the address: of reads, and of writes.
+_PRIORITIES = {
+    "checkout": (Priority.CHECKOUT, Priority.CHECKOUT),
+    "payments": (Priority.CHECKOUT, Priority.CHECKOUT),
+    "orders": (Priority.CART, Priority.CHECKOUT),
+    "carts": (Priority.CART, Priority.CART),
+    "auth": (Priority.CART, Priority.CART),
+    "customers": (Priority.CART, Priority.CART),
+    "products": (Priority.CATALOGUE, Priority.ADMIN),
+    "collections": (Priority.CATALOGUE, Priority.ADMIN),
+    "categories": (Priority.CATALOGUE, Priority.ADMIN),
+    # A gateway's events among them: it sends each again until it is taken.
+    "webhooks": (Priority.ADMIN, Priority.CART),
+}
+_OTHERS = (Priority.ADMIN, Priority.ADMIN)
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def is_transfer(path: str) -> bool:
+    """Whether files come or go: for as long as a client takes, and the event loop hardly minds."""
+    return path.startswith(("/media/", "/api/v1/media"))
+
+
+def priority(scope: HTTPScope) -> Priority | None:
+    """Of a request; None for what is never refused: health, figures, files."""
+    path = scope["path"]
+    if not path.startswith(API) or is_transfer(path):
+        return None
+    is_read = scope["method"] in _READS
+    found = _PRIORITIES.get(path[len(API) :].partition("/")[0], _OTHERS)[not is_read]
+    if found is Priority.CATALOGUE and b"q=" in scope["query_string"]:
+        return Priority.SEARCH
+    return found
+
+
+async def refuse(scope: HTTPScope, send: Send, more: Headers) -> None:
+    """503, at the least cost."""
+    error = Unavailable(
+        "this instance has more to do than it can",
+        code=CODE,
+        retry_after_s=random.choice(RETRY_AFTER_S),  # noqa: S311 - spreads the load
+    )
+    headers = [(b"x-request-id", ids.new_name()), *more]
+    await problems.give(send, error, scope["path"], headers)
