@@ -17,7 +17,7 @@ from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
-from rcommerce import logs
+from rcommerce import logs, tracing
 from rcommerce.cache.pages import Memory
 from rcommerce.cdn.adapters import adapter
 from rcommerce.cdn.purger import Purger
@@ -65,6 +65,7 @@ def worker() -> ASGIApp:
     loaded = load()
     loaded.require_built()
     logs.configure(loaded.settings.logging)
+    tracing.configure(loaded.settings.telemetry)
     app = build(loaded.settings)
     # What lives as long as the process is not looked through again: tens of milliseconds each time,
     # and most likely when many requests wait at once.
@@ -188,6 +189,7 @@ async def _lifespan(services: Services, front: PageCache, drain: Drain) -> Async
         await asyncio.gather(*tasks, return_exceptions=True)
         await services.cluster.close()
         await services.outgoing.close()
+        await asyncio.to_thread(tracing.close)
         if services.redis is not None:
             await services.redis.close()
 

@@ -125,7 +125,7 @@ def looks_into_it(server: Server, path: str) -> None:
     assert "nothing is kept" in absent.stderr
     found = told("stats", "--url", server.url)
     assert found["redis"]["keys of product"] >= 1
-    assert found["memory"]["redis_hits"] + found["memory"]["redis_up"] > 0
+    assert found["memory"]["redis_hits"] > 0
     doctor = server.command("doctor")
     assert "Valkey 8" in doctor.stdout, doctor.stdout
 

@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
+from rcommerce import tracing
 from rcommerce.errors import RCommerceError, SettingsError
 from rcommerce.resilience.breaker import Breaker
 from rcommerce.settings.schema import Cache
@@ -103,8 +104,9 @@ class Redis:
             if breaker.is_open:  # it opened while this request waited for its turn
                 raise RedisAway(breaker.cause)
             try:
-                async with asyncio.timeout(self._timeout_s):
-                    found = await call(self._commands())
+                with tracing.span("redis", "CLIENT", {"db.system.name": "redis"}):
+                    async with asyncio.timeout(self._timeout_s):
+                        found = await call(self._commands())
             except (RedisError, OSError, TimeoutError) as error:
                 self._failed(breaker, error)
                 raise RedisAway(breaker.cause or str(error)) from error

@@ -8,7 +8,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from rcommerce import logs
+from rcommerce import logs, tracing
 from rcommerce.cli.session import ConfigFile, open_services, running_database
 from rcommerce.cli.session import settings as read_settings
 from rcommerce.errors import SettingsError
@@ -48,8 +48,10 @@ def worker(
             f"a worker needs to reach the primaries past their pooler: {', '.join(missing)} needs"
             " direct_hosts"
         )
+    tracing.configure(settings.telemetry)
     with running_database(settings):
         asyncio.run(_run(settings, sorted(served)))
+    tracing.close()
 
 
 async def _run(settings: Settings, shards: list[str]) -> None:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TypeVar
 from uuid import UUID
 
+from rcommerce import tracing
 from rcommerce.commerce.strategies import (
     Charge,
     GatewayError,
@@ -76,8 +77,9 @@ class GuardedGateway:
         if not self.breaker.admits(REST_S):
             raise GatewayResting(f"{self.id} has failed: {self.breaker.cause}")
         try:
-            async with asyncio.timeout(self._timeout_s):
-                answer = await call()
+            with tracing.span(self.breaker.name, "CLIENT"):
+                async with asyncio.timeout(self._timeout_s):
+                    answer = await call()
         except TimeoutError as error:
             self.breaker.failed(f"no answer in {self._timeout_s:g} s")
             raise GatewayError(self.breaker.cause) from error

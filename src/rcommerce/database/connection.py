@@ -8,10 +8,25 @@ import psycopg
 from psycopg.rows import AsyncRowFactory, class_row, dict_row
 from psycopg.types.json import set_json_dumps, set_json_loads
 
+from rcommerce import tracing
+
 set_json_dumps(msgspec.json.encode)
 set_json_loads(msgspec.json.decode)
 
 T = TypeVar("T")
+
+
+def described(raw: "Raw", sql: str) -> dict[str, Any]:
+    """A statement as OpenTelemetry's conventions have it: without the values of its parameters."""
+    return {
+        "db.system.name": "postgresql",
+        "db.namespace": raw.info.dbname,
+        "server.address": raw.info.host,
+        "server.port": raw.info.port,
+        "db.query.text": sql,
+    }
+
+
 Raw = psycopg.AsyncConnection[Any]
 Params = Mapping[str, Any] | None
 
@@ -34,7 +49,10 @@ class Connection:
         """The one place where a statement is sent."""
         raw = self.raw
         cursor = raw.cursor() if rows is None else raw.cursor(row_factory=rows)
-        return await cursor.execute(sql, params)
+        if not tracing.is_on():
+            return await cursor.execute(sql, params)
+        with tracing.span("postgresql", "CLIENT", described(raw, sql)):
+            return await cursor.execute(sql, params)
 
     async def execute(self, sql: LiteralString, params: Params = None) -> int:
         """Runs a statement; returns how many rows it touched."""

@@ -9,7 +9,8 @@ import psycopg
 from psycopg.pq import TransactionStatus
 from psycopg.rows import AsyncRowFactory
 
-from rcommerce.database.connection import Connection, Params, Raw
+from rcommerce import tracing
+from rcommerce.database.connection import Connection, Params, Raw, described
 from rcommerce.database.homes import Home, TenantFenced, TenantMoved
 from rcommerce.database.prepared import written_out
 from rcommerce.database.server import Server, is_lost, translated
@@ -120,7 +121,8 @@ async def once(
             text = await server.prepared.text(raw, sql, params)
         after = "; commit" if wrote is None else f"; commit; {POSITION}"
         cursor = raw.cursor() if rows is None else raw.cursor(row_factory=rows)
-        await cursor.execute(f"{_begin(home)}; {text}{after}".encode(), prepare=False)
+        with tracing.span("postgresql", "CLIENT", described(raw, sql) if tracing.is_on() else None):
+            await cursor.execute(f"{_begin(home)}; {text}{after}".encode(), prepare=False)
         if wrote is not None:
             await cursor.set_result(-1)
             row = cursor.pgresult

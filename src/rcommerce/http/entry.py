@@ -10,7 +10,7 @@ from litestar.enums import HttpMethod
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
-from rcommerce import ids, logs
+from rcommerce import ids, logs, tracing
 from rcommerce.commerce.shop import Shop
 from rcommerce.errors import Invalid, Problem, TooSlow, Unavailable
 from rcommerce.http import budget, problems, security, shedding
@@ -18,6 +18,7 @@ from rcommerce.http.budget import Budget
 from rcommerce.http.consistency import SOURCES
 from rcommerce.http.drain import Drain
 from rcommerce.http.identity import SAFE
+from rcommerce.http.traces import traced
 from rcommerce.resilience.shedding import Limiter
 from rcommerce.settings import Settings
 from rcommerce.telemetry.requests import UNMATCHED, Requests, now
@@ -80,7 +81,7 @@ class Entry:
             await self._handle(scope, receive, send)
             return
         if not limiter.enter(rank):
-            await shedding.refuse(scope, send, self._drain.headers)
+            await shedding.refuse(send, [*self._always, *self._drain.headers])
             if SOURCES not in scope:
                 self._requests.refused[shedding.CODE] += 1
                 self._requests.add(scope["method"], UNMATCHED, 503, 0.0)
@@ -143,7 +144,10 @@ class Entry:
             given = next((value for name, value in scope["headers"] if name == budget.HEADER), None)
             time_s = budget.seconds(given, self._time_s)
             async with Budget(scope, receive, send, time_s) as limited:
-                await self.app(scope, limited.receive, limited.send)
+                if not tracing.is_on():
+                    await self.app(scope, limited.receive, limited.send)
+                else:
+                    await traced(self.app, scope, limited.receive, limited.send)
         except Invalid as refused:
             problems.note(scope, refused.code)
             await problems.give(send, refused, path)

@@ -1,6 +1,6 @@
 """Errors as RFC 9457 problem documents: the one place where they are translated."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -90,19 +90,21 @@ def _refusal(error: Problem, path: str) -> tuple[dict[str, Any], dict[str, str]]
     return body, headers
 
 
-async def give(
-    send: Send, error: Problem, path: str, more: Sequence[tuple[bytes, bytes]] = ()
-) -> None:
-    """The same for what is refused before the framework sees it."""
+def encoded(error: Problem, path: str) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """The same as a body and its headers, for what is refused before the framework sees it."""
     document, named = _refusal(error, path)
     body = msgspec.json.encode(document)
-    headers = [
+    return body, [
         (b"content-type", MEDIA_TYPE.encode()),
         (b"content-length", str(len(body)).encode()),
         (b"cache-control", b"no-store"),
         *((name.lower().encode(), value.encode()) for name, value in named.items()),
-        *more,
     ]
+
+
+async def give(send: Send, error: Problem, path: str) -> None:
+    """Sends that."""
+    body, headers = encoded(error, path)
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 

@@ -28,6 +28,13 @@ _PRIORITIES = {
     "webhooks": (Priority.ADMIN, Priority.CART),
 }
 _OTHERS = (Priority.ADMIN, Priority.ADMIN)
+_REFUSALS = [
+    problems.encoded(
+        Unavailable("this instance has more to do than it can", code=CODE, retry_after_s=seconds),
+        "",
+    )
+    for seconds in RETRY_AFTER_S
+]
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -48,12 +55,9 @@ def priority(scope: HTTPScope) -> Priority | None:
     return found
 
 
-async def refuse(scope: HTTPScope, send: Send, more: Headers) -> None:
-    """503, at the least cost."""
-    error = Unavailable(
-        "this instance has more to do than it can",
-        code=CODE,
-        retry_after_s=random.choice(RETRY_AFTER_S),  # noqa: S311 - spreads the load
-    )
-    headers = [(b"x-request-id", ids.new_name()), *more]
-    await problems.give(send, error, scope["path"], headers)
+async def refuse(send: Send, more: Headers) -> None:
+    """503, at the least cost: all of it is written already."""
+    body, headers = random.choice(_REFUSALS)  # noqa: S311 - spreads the load
+    named = [*headers, (b"x-request-id", ids.new_name()), *more]
+    await send({"type": "http.response.start", "status": 503, "headers": named})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from rcommerce import tracing
 from rcommerce.database import Connection, Jsonb
 from rcommerce.errors import RCommerceError
 
@@ -38,6 +39,8 @@ async def defer(
     Jobs with the same `lock` run one after the other, in their order. While a job with the same
     `once` waits, no second one is put beside it.
     """
+    carried: dict[str, str] = {}
+    tracing.inject(carried)  # the job's span is part of the trace that has left it behind
     await tx.execute(
         """
         insert into procrastinate_jobs
@@ -51,7 +54,7 @@ async def defer(
             "task": task,
             "lock": lock,
             "once": once,
-            "args": Jsonb({"tenant_id": str(tenant), **args}),
+            "args": Jsonb({"tenant_id": str(tenant), **args, **carried}),
             "after_s": float(after_s),
         },
     )

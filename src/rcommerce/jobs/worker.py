@@ -23,12 +23,14 @@ from procrastinate.manager import JobManager
 from procrastinate.retry import BaseRetryStrategy, RetryDecision
 from procrastinate.worker import Worker
 
+from rcommerce import tracing
 from rcommerce.database import Jsonb
 from rcommerce.database.shard import Shard
 from rcommerce.errors import RCommerceError
 from rcommerce.jobs.queue import QUEUES, Postponed
 
 Task = Callable[..., Awaitable[None]]
+TRACE_FIELDS = ("traceparent", "tracestate")  # W3C Trace Context
 LOCK = 7262  # the class of the advisory locks on workers' numbers
 ATTEMPTS = 30  # the best part of a day, before a job is given up and shown as failed
 LONGEST_WAIT_S = 3600
@@ -236,8 +238,11 @@ async def _recover(shard: Shard) -> None:
 
 def _logged(name: str, shard: str, task: Task) -> Task:
     async def logged(**args: Any) -> None:
+        carried = {each: args.pop(each) for each in TRACE_FIELDS if each in args}
+        structlog.contextvars.clear_contextvars()
         try:
-            await task(**args)
+            with tracing.root(f"job {name}", "CONSUMER", carried, {"rcommerce.shard": shard}):
+                await task(**args)
         except asyncio.CancelledError:
             log.info("job_given_back", task=name, shard=shard, **args)
             raise

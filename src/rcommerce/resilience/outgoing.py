@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpcore
 
+from rcommerce import tracing
 from rcommerce.errors import RCommerceError
 from rcommerce.resilience.breaker import Breaker
 
@@ -122,20 +123,24 @@ class Outgoing:
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """Raises CallFailed without an answer, HostRests where it was not asked."""
         host = urlsplit(url).netloc.rpartition("@")[2]
-        lines = list(headers.items())
+        lines = dict(headers)
         breaker = self._breaker(host)
         if not breaker.admits(REST_S):
             raise HostRests(f"{host} has failed: {breaker.cause}")
         try:
-            async with (
-                asyncio.timeout(self._timeout_s),
-                self._pool.stream("POST", url, headers=lines, content=body) as response,
-            ):
-                read = b""
-                async for chunk in response.aiter_stream():
-                    read += chunk
-                    if len(read) >= MOST_BODY:
-                        break
+            with tracing.span("POST", "CLIENT", {"server.address": host}):
+                tracing.inject(lines)
+                async with (
+                    asyncio.timeout(self._timeout_s),
+                    self._pool.stream(
+                        "POST", url, headers=list(lines.items()), content=body
+                    ) as response,
+                ):
+                    read = b""
+                    async for chunk in response.aiter_stream():
+                        read += chunk
+                        if len(read) >= MOST_BODY:
+                            break
         except CallFailed:
             raise
         except TimeoutError as error:

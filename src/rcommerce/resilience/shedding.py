@@ -9,11 +9,11 @@ are compared with the best of the same route, so that a checkout among reads is 
 import time
 from enum import IntEnum
 
-FLOOR = 10  # in flight at the least: below, a slow dependency would be taken for load
+FLOOR = 16  # in flight at the least: below, a slow dependency would be taken for load
 CEILING = 1000
 START = 200
 # Waiting beyond what the work itself needs: fewer, and the limit grows; more, and it falls.
-FEW, MANY = 4.0, 8.0
+FEW, MANY = 8.0, 16.0
 BACKOFF = 0.9
 WINDOW_S = 0.1
 LEAST_SAMPLES = 10

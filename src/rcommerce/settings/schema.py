@@ -241,6 +241,15 @@ class Logging(Section):
     slow_request_ms: NotNegative = 1000
 
 
+class Telemetry(Section):
+    """Traces for OpenTelemetry. `otlp_endpoint` is a collector's, for OTLP over HTTP, such as
+    http://localhost:4318; `sample_ratio` is of the traces that begin here."""
+
+    otlp_endpoint: str | None = None
+    sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.01
+    service_name: str = "rcommerce"
+
+
 class Stripe(Section):
     enabled: bool = False
     secret_key: str | None = None
@@ -365,6 +374,7 @@ class Settings(Section):
     security: Security = field(default_factory=Security)
     rate_limiting: RateLimiting = field(default_factory=RateLimiting)
     logging: Logging = field(default_factory=Logging)
+    telemetry: Telemetry = field(default_factory=Telemetry)
     payment: Payment = field(default_factory=Payment)
     checkout: Checkout = field(default_factory=Checkout)
     shipping: Shipping = field(default_factory=Shipping)

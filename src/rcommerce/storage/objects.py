@@ -13,6 +13,7 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 
+from rcommerce import tracing
 from rcommerce.errors import NotFound, Unavailable
 from rcommerce.resilience.breaker import Breaker
 
@@ -161,8 +162,9 @@ class Objects:
 
     async def _answer(self, call: Callable[[], Awaitable[T]], timeout_s: float) -> T:
         try:
-            async with asyncio.timeout(timeout_s):
-                answer = await call()
+            with tracing.span("object store", "CLIENT", {"rcommerce.store": self.name}):
+                async with asyncio.timeout(timeout_s):
+                    answer = await call()
         except (NotFoundError, FileNotFoundError) as error:
             self.breaker.succeeded()
             raise Missing("there is no such file") from error
