@@ -53,7 +53,7 @@ from rcommerce.telemetry.breakers import of_breakers
 from rcommerce.telemetry.caches import of_caches
 from rcommerce.telemetry.databases import Within, of_databases
 from rcommerce.telemetry.orders import of_orders
-from rcommerce.telemetry.requests import Requests, of_requests
+from rcommerce.telemetry.requests import Requests, of_limiter, of_requests
 
 LISTEN_EVERY_S = COUNT_EVERY_S = JOBS_AFTER_S = 1.0
 log = structlog.get_logger()
@@ -80,6 +80,7 @@ def build(settings: Settings) -> ASGIApp:
     services = make_services(settings, memory=memory if settings.cache.enabled else None)
     rates = RateLimiting(settings, services.limits)
     drain = Drain()
+    limiter = Limiter() if settings.server.limits.adaptive_concurrency else None
     middleware = ShopMiddleware(services, rates)
     api = Router(
         "/api/v1",
@@ -123,7 +124,7 @@ def build(settings: Settings) -> ASGIApp:
             "drain": Provide(lambda: drain, sync_to_thread=False),
         },
         exception_handlers=HANDLERS,
-        lifespan=[lambda _: _lifespan(services, front, drain)],
+        lifespan=[lambda _: _lifespan(services, front, drain, limiter)],
         openapi_config=openapi.config(),
         request_max_body_size=settings.server.limits.max_request_size_mb * 1024 * 1024,
         request_class=body.StrictRequest,
@@ -131,7 +132,6 @@ def build(settings: Settings) -> ASGIApp:
     )
     _prepare(app)
     requests = Requests()
-    limiter = Limiter() if settings.server.limits.adaptive_concurrency else None
     entry = Entry(app, settings, drain, requests, limiter)
     front = PageCache(entry, services, memory, cors, rates, drain, requests)
     return front if settings.cache.enabled else entry
@@ -153,7 +153,9 @@ def cors_config(settings: Settings) -> CORSConfig | None:
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(services: Services, front: PageCache, drain: Drain) -> AsyncIterator[None]:
+async def _lifespan(
+    services: Services, front: PageCache, drain: Drain, limiter: Limiter | None
+) -> AsyncIterator[None]:
     drain.listen()
     await services.cluster.open()
     work = [_sweep(services), _listen(services, front)]
@@ -174,7 +176,7 @@ async def _lifespan(services: Services, front: PageCache, drain: Drain) -> Async
     ]
     work += [each.run() for each in purgers]
     if services.settings.features.metrics:
-        work += _figures(services, front, purgers)
+        work += _figures(services, front, purgers, limiter)
     tasks = [asyncio.create_task(each) for each in work]
     if folder := os.environ.get(prometheus.FOLDER):
         say_ready(Path(folder))
@@ -195,7 +197,10 @@ async def _lifespan(services: Services, front: PageCache, drain: Drain) -> Async
 
 
 def _figures(
-    services: Services, front: PageCache, purgers: Sequence[Purger]
+    services: Services,
+    front: PageCache,
+    purgers: Sequence[Purger],
+    limiter: Limiter | None,
 ) -> list[Coroutine[Any, Any, None]]:
     """What keeps the figures for Prometheus up to date."""
     prometheus.forget_the_dead()
@@ -207,6 +212,8 @@ def _figures(
         of_caches(front.memory, front.shelves, services, purgers),
         of_breakers(lambda: services.breakers, services.outgoing.breakers.values),
     ]
+    if limiter is not None:
+        updates.append(of_limiter(limiter))
     return [_count(prometheus.together(updates)), Within(services.cluster).run()]
 
 

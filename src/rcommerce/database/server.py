@@ -17,6 +17,7 @@ from rcommerce.database.pool import Pool, hang_up
 from rcommerce.database.prepared import Prepared
 from rcommerce.errors import Unavailable
 from rcommerce.resilience.breaker import Breaker
+from rcommerce.resilience.retries import RetryBudget
 from rcommerce.settings import DatabaseSettings
 from rcommerce.settings.schema import Node
 
@@ -114,6 +115,7 @@ class Server:
         self.address = address
         self.dsn = dsn
         self.breaker = Breaker(dependency)
+        self.retries = RetryBudget()
         self.is_replica = False
         self.identity = ""  # of the running server: another one after a restart or a failover
         self.position = 0  # bytes of write-ahead log, see PROBE
@@ -160,6 +162,7 @@ class Server:
         """A connection. Raises Unavailable: at once where the server is known to be down."""
         if not self.is_up:
             raise self.unavailable()
+        self.retries.earn()
         try:
             return await self.pool.take()
         except psycopg.OperationalError as error:
@@ -178,8 +181,11 @@ class Server:
     async def check(self, cause: str) -> None:
         """A request has lost its connection: finds out at once whether the server is down.
 
-        Many who ask at a time share one answer.
+        Many who ask at a time share one answer. What is known already is not asked again: a probe
+        of a server that hangs takes seconds.
         """
+        if not self.is_up:
+            return
         if self._checking is None or self._checking.done():
             self._checking = asyncio.create_task(self._check(cause))
         await asyncio.shield(self._checking)

@@ -226,6 +226,8 @@ class Reading:
             is_elsewhere_fine = True
         if not is_lost(error) and not is_elsewhere_fine:
             return None
+        if not server.retries.spend():
+            return None
         server.give(raw)
         if is_lost(error):
             await server.check(str(error))

@@ -48,7 +48,7 @@ class Writing:
             except psycopg.Error as error:
                 await _undo(self._server, raw, error)
                 self._server.give(raw)
-                if is_lost(error) and self._server.is_up and attempt < ATTEMPTS:
+                if is_lost(error) and attempt < ATTEMPTS and self._may_retry():
                     continue
                 raise _sense(error, self._home) from error
             except BaseException:
@@ -57,6 +57,9 @@ class Writing:
             self._connection = Connection(raw)
             return self._connection
         raise self._server.unavailable()
+
+    def _may_retry(self) -> bool:
+        return self._server.is_up and self._server.retries.spend()
 
     async def __aexit__(
         self,

@@ -31,33 +31,40 @@ def seconds(given: bytes | None, most_s: float) -> float:
 class Budget:
     """Of one request: `async with` it around the work, with its `receive` and `send`.
 
+    Without a client (a page for many) nobody is watched.
+
     Raises TimeoutError where the time is over before the answer has begun. `is_gone`: nobody waits
     for it any more; `has_body`: the request itself has not come whole. What takes several steps
     that money depends on is not ended by a client that goes away.
     """
 
     __slots__ = (
-        "_loop", "_receive", "_scope", "_send", "_timeout", "_timer", "_watching", "has_body",
-        "is_gone",
+        "_has_client", "_loop", "_receive", "_scope", "_send", "_timeout", "_timer", "_watching",
+        "has_body", "is_gone",
     )  # fmt: skip
 
-    def __init__(self, scope: HTTPScope, receive: Receive, send: Send, time_s: float) -> None:
+    def __init__(
+        self, scope: HTTPScope, receive: Receive, send: Send, time_s: float, *, has_client: bool
+    ) -> None:
         self.is_gone = False
         self._scope = scope
         self._receive = receive
         self._send = send
         self.has_body = scope["method"] not in _BODILESS
+        self._has_client = has_client
+        self._timer: asyncio.TimerHandle | None = None
         self._watching: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._timeout = asyncio.timeout(time_s)
 
     async def __aenter__(self) -> "Budget":
         await self._timeout.__aenter__()
-        self._timer = self._loop.call_later(WATCH_AFTER_S, self._watch)
+        if self._has_client:
+            self._timer = self._loop.call_later(WATCH_AFTER_S, self._watch)
         return self
 
     async def __aexit__(self, *error: Any) -> None:
-        self._timer.cancel()
+        self._stop()
         if self._watching is not None:
             self._watching.cancel()
         await self._timeout.__aexit__(*error)
@@ -75,8 +82,12 @@ class Budget:
         """ASGI's. Once the answer has begun it may take as long as it takes."""
         if message["type"] == "http.response.start":
             self._timeout.reschedule(None)
-            self._timer.cancel()
+            self._stop()
         await self._send(message)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _watch(self) -> None:
         if self.has_body:  # which is still being read: a client that goes is noticed there

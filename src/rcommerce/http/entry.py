@@ -143,7 +143,8 @@ class Entry:
                 return
             given = next((value for name, value in scope["headers"] if name == budget.HEADER), None)
             time_s = budget.seconds(given, self._time_s)
-            async with Budget(scope, receive, send, time_s) as limited:
+            one = SOURCES not in scope
+            async with Budget(scope, receive, send, time_s, has_client=one) as limited:
                 if not tracing.is_on():
                     await self.app(scope, limited.receive, limited.send)
                 else:

@@ -17,6 +17,7 @@ FEW, MANY = 8.0, 16.0
 BACKOFF = 0.9
 WINDOW_S = 0.1
 LEAST_SAMPLES = 10
+PROBE_S = 0.2
 BEST_OF_S = 5.0  # how long the best latency is kept: twice this at the most
 now = time.monotonic
 
@@ -38,8 +39,8 @@ class Limiter:
     """Of a process. `refused` counts by priority."""
 
     __slots__ = (
-        "_begun", "_best", "_best_before", "_expected_s", "_most", "_samples", "_thrown_at",
-        "_took_s", "in_flight", "limit", "refused",
+        "_begun", "_best", "_best_before", "_expected_s", "_most", "_refused_before", "_resumes_at",
+        "_samples", "_thrown_at", "_took_s", "in_flight", "limit", "refused",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -49,7 +50,8 @@ class Limiter:
         self._best: dict[str, float] = {}
         self._best_before: dict[str, float] = {}
         self._begun = self._thrown_at = now()
-        self._samples = self._most = 0
+        self._samples = self._most = self._refused_before = 0
+        self._resumes_at: float | None = None  # the limit after a probe
         self._took_s = self._expected_s = 0.0
 
     def enter(self, priority: Priority) -> bool:
@@ -79,11 +81,25 @@ class Limiter:
 
     def _adapt(self, moment: float) -> None:
         queue = self._most * (1 - self._expected_s / self._took_s)
-        if queue > MANY:
+        if self._resumes_at is not None:
+            if moment - self._thrown_at >= PROBE_S:
+                self.limit, self._resumes_at = self._resumes_at, None
+                self._refused_before = sum(self.refused.values())  # these were its own doing
+        elif queue > MANY:
             self.limit = max(FLOOR, self.limit * BACKOFF)
         elif queue < FEW and self._most * 2 >= self.limit:
             self.limit = min(CEILING, self.limit + 1 + self.limit / 20)
         self._begun, self._samples, self._most = moment, 0, self.in_flight
         self._took_s = self._expected_s = 0.0
         if moment - self._thrown_at >= BEST_OF_S:
-            self._best_before, self._best, self._thrown_at = self._best, {}, moment
+            self._forget(moment)
+
+    def _forget(self, moment: float) -> None:
+        """Latencies change: the best are found anew. Under load nobody meets an idle server, and
+        even the best would have waited: little is let in for a moment (as BBR's ProbeRTT does)."""
+        self._best_before, self._best, self._thrown_at = self._best, {}, moment
+        refused = sum(self.refused.values())
+        if refused > self._refused_before:
+            self._best_before = {}
+            self._resumes_at, self.limit = self.limit, float(FLOOR)
+        self._refused_before = refused

@@ -70,7 +70,12 @@ def of_databases(cluster: Cluster) -> Update:
     shed = Counter(
         "rcommerce_database_pool_shed", "Requests refused as no connection got free", where
     )
-    told: dict[Pool, tuple[int, float, int]] = {}
+    untried = Counter(
+        "rcommerce_database_retries_refused",
+        "Statements that were not sent again: too many were of late",
+        where,
+    )
+    told: dict[Pool, tuple[int, float, int, int]] = {}
 
     def update() -> None:
         for shard in cluster:
@@ -88,9 +93,10 @@ def of_databases(cluster: Cluster) -> Update:
                     ("waiting", pool.waiting),
                 ):
                     connections.labels(*labels, state).set(value)
-                before = told.get(pool, (0, 0.0, 0))
-                now = (pool.waits, pool.waited_s, pool.shed)
-                for counter, old, new in zip((waits, waited, shed), before, now, strict=True):
+                before = told.get(pool, (0, 0.0, 0, 0))
+                now = (pool.waits, pool.waited_s, pool.shed, server.retries.refused)
+                every = (waits, waited, shed, untried)
+                for counter, old, new in zip(every, before, now, strict=True):
                     counter.labels(*labels).inc(new - old)
                 told[pool] = now
 
