@@ -139,16 +139,13 @@ class Entry:
             _require_text(scope)
             path = scope["path"]
             if shedding.is_transfer(path):
-                await self.app(scope, self._unhurried(receive), send)
+                await self._run(scope, self._unhurried(receive), send)
                 return
             given = next((value for name, value in scope["headers"] if name == budget.HEADER), None)
             time_s = budget.seconds(given, self._time_s)
             one = SOURCES not in scope
             async with Budget(scope, receive, send, time_s, has_client=one) as limited:
-                if not tracing.is_on():
-                    await self.app(scope, limited.receive, limited.send)
-                else:
-                    await traced(self.app, scope, limited.receive, limited.send)
+                await self._run(scope, limited.receive, limited.send)
         except Invalid as refused:
             problems.note(scope, refused.code)
             await problems.give(send, refused, path)
@@ -160,6 +157,12 @@ class Entry:
                 late = TooSlow(f"the body has not come in {time_s:g} s")
             problems.note(scope, late.code)
             await problems.give(send, late, path)
+
+    async def _run(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        if tracing.is_on():
+            await traced(self.app, scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
     def _unhurried(self, receive: Receive) -> Receive:
         """A `receive` for files, which may take long, but not for ever: raises TooSlow where

@@ -3,6 +3,7 @@
 Each mistake is one message that names the place, the key and the nearest right one.
 """
 
+import contextlib
 import difflib
 import os
 import re
@@ -196,6 +197,10 @@ def _from_text(text: str, kind: Any, key: str, place: str) -> Any:
     if plain is bool:
         words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
         return words.get(text.lower(), text)
+    if plain is float:
+        with contextlib.suppress(ValueError):
+            return float(text)
+        return text
     if plain is int:
         return int(text) if text.strip().lstrip("-").isdecimal() else text
     return text
