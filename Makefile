@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 SQUAWK_ALONE = $(BIN)/squawk --exclude=require-lock-timeout,require-statement-timeout
 MIGRATIONS = $(wildcard src/rcommerce/database/migrations/sql/*.sql)
 
-.PHONY: help install run test servers check format lock clean
+.PHONY: help install run test servers check audit format lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,9 @@ check: $(READY) ## format, lint, types, import rules, migrations
 	$(BIN)/lint-imports
 	$(BIN)/squawk --assume-in-transaction $(filter-out %.concurrently.sql,$(MIGRATIONS))
 	$(if $(filter %.concurrently.sql,$(MIGRATIONS)),$(SQUAWK_ALONE) $(filter %.concurrently.sql,$(MIGRATIONS)))
+
+audit: $(READY) ## known vulnerabilities of the locked dependencies; needs the internet
+	$(BIN)/pip-audit --disable-pip --require-hashes -r requirements.txt
 
 format: $(READY) ## put the code into its format
 	$(BIN)/ruff format .

@@ -39,6 +39,7 @@ class Pool:
         self._until: dict[Raw, float] = {}  # every open connection, and when it is let go
         self._lent: dict[Raw, None] = {}
         self._opening = 0
+        self._connecting: set[asyncio.Task[Raw]] = set()
         self._waiting: deque[asyncio.Future[Raw | None]] = deque()
         self._is_closed = False
 
@@ -87,7 +88,10 @@ class Pool:
             self._idle.append(raw)
 
     def fail(self, error: Unavailable) -> None:
-        """The server is down: whoever waits gets `error`, and idle connections are let go."""
+        """The server is down: whoever waits gets `error`, whoever connects is told so, and idle
+        connections are let go."""
+        while self._connecting:
+            self._connecting.pop().cancel()
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():
@@ -120,7 +124,7 @@ class Pool:
     async def _open_reserved(self) -> Raw:
         """Opens a connection whose place is counted already."""
         try:
-            raw = await self._connect()
+            raw = await self._connected()
         except BaseException:
             self._opening -= 1
             self._hand_on(None)
@@ -129,6 +133,23 @@ class Pool:
         life_s = LONGEST_LIFE_S * random.uniform(0.8, 1.0)  # noqa: S311 - not all at once
         self._until[raw] = time.monotonic() + life_s
         return raw
+
+    async def _connected(self) -> Raw:
+        """A new connection. Raises psycopg.OperationalError also where `fail` is told meanwhile: a
+        server that hangs would be waited for."""
+        connecting = asyncio.create_task(_open(self._connect))
+        self._connecting.add(connecting)
+        try:
+            return await connecting
+        except asyncio.CancelledError as error:
+            if connecting.done() and not (connecting.cancelled() or connecting.exception()):
+                connecting.result().pgconn.finish()  # made in the very moment
+            task = asyncio.current_task()
+            if connecting in self._connecting or task is None or task.cancelling():
+                raise
+            raise psycopg.OperationalError("the server went down meanwhile") from error
+        finally:
+            self._connecting.discard(connecting)
 
     async def _wait(self) -> Raw:
         if len(self._waiting) >= self.size * WAITING_EACH:
@@ -182,6 +203,10 @@ class Pool:
         self._until.pop(raw, None)
         raw.pgconn.finish()
         self._hand_on(None)
+
+
+async def _open(connect: Callable[[], Awaitable[Raw]]) -> Raw:
+    return await connect()
 
 
 def hang_up(raw: Raw) -> None:
