@@ -39,7 +39,8 @@ class Budget:
     """
 
     __slots__ = (
-        "_has_client", "_loop", "_receive", "_scope", "_send", "_timeout", "_timer", "_watching",
+        "_ends_at", "_first_s", "_has_client", "_loop", "_receive", "_scope", "_send", "_timeout",
+        "_timer", "_watching",
         "has_body", "is_gone",
     )  # fmt: skip
 
@@ -55,12 +56,14 @@ class Budget:
         self._timer: asyncio.TimerHandle | None = None
         self._watching: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
-        self._timeout = asyncio.timeout(time_s)
+        self._ends_at = self._loop.time() + time_s
+        # Most requests are over before either matters: one timer serves both.
+        self._timeout = asyncio.timeout(None)
+        self._first_s = min(WATCH_AFTER_S, time_s)
 
     async def __aenter__(self) -> "Budget":
         await self._timeout.__aenter__()
-        if self._has_client:
-            self._timer = self._loop.call_later(WATCH_AFTER_S, self._watch)
+        self._timer = self._loop.call_later(self._first_s, self._begin)
         return self
 
     async def __aexit__(self, *error: Any) -> None:
@@ -88,6 +91,11 @@ class Budget:
     def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+    def _begin(self) -> None:
+        self._timeout.reschedule(self._ends_at)
+        if self._has_client:
+            self._watch()
 
     def _watch(self) -> None:
         if self.has_body:  # which is still being read: a client that goes is noticed there
