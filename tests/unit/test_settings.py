@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from rcommerce.cli.safety import risks
 from rcommerce.errors import SettingsError
 from rcommerce.settings import load
-from rcommerce.settings.safety import risks
 
 SEED = """
 [cache]
@@ -115,7 +115,9 @@ def test_every_unsafe_setting_is_named_and_safe_ones_are_not(tmp_path: Path) -> 
         password = "of its own"
         [cache]
         cache_type = "Redis"
-        redis_url = "rediss://:secret@10.0.0.6:6379"
+        redis_url = "rediss://:secret@10.0.0.6:6379,10.0.0.7:6379"
+        [webhooks]
+        allowed_networks = ["10.0.3.7/32"]
         [security.jwt]
         secret = "5b1f0c6e2a9d48377c1e0f9ab86d4e213f70"
         [rate_limiting]

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvloop
-
 MOST_CONNECTIONS = 2000
 TICK_S = 0.0005
 
@@ -75,7 +73,7 @@ class _Client(asyncio.Protocol):
         self._transport.close()
 
 
-def run(
+async def run(
     port: int,
     per_second: float,
     seconds: float,
@@ -84,16 +82,6 @@ def run(
 ) -> OpenLoad:
     """Sends so many requests a second, at random moments (a Poisson process). `pick` gives the kind
     and the bytes of the next; what was due in the first `warm_s` is not counted."""
-    return uvloop.run(_run(port, per_second, seconds, warm_s, pick))
-
-
-async def _run(
-    port: int,
-    per_second: float,
-    seconds: float,
-    warm_s: float,
-    pick: Callable[[], tuple[str, bytes]],
-) -> OpenLoad:
     load, loop = OpenLoad(seconds - warm_s), asyncio.get_running_loop()
     idle: list[_Client] = []
     every: list[_Client] = []

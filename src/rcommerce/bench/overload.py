@@ -10,8 +10,11 @@ import random
 from statistics import median
 from urllib.request import Request, urlopen
 
+import uvloop
+
 from rcommerce.bench import open_load, report
 from rcommerce.bench.load import Load, get, reads
+from rcommerce.bench.open_load import OpenLoad
 from rcommerce.bench.report import Result
 from rcommerce.bench.setup import Bench
 
@@ -46,12 +49,15 @@ def run(bench: Bench) -> Result:
         def closed(seconds: float) -> Load:
             return asyncio.run(reads(unlimited.port, CONNECTIONS, seconds, lambda: pick()[1]))
 
+        def opened(per_second: float) -> OpenLoad:
+            return uvloop.run(open_load.run(server.port, per_second, SECONDS, WARM_S, pick))
+
         closed(2.0)
         for number in range(1, ROUNDS + 1):
             bench.tell(f"round {number} of {ROUNDS}: the peak, 80 % of it, {TIMES:g} times as much")
             peak = closed(SECONDS - WARM_S).per_second
-            usual = open_load.run(server.port, 0.8 * peak, SECONDS, WARM_S, pick)
-            most = open_load.run(server.port, TIMES * peak, SECONDS, WARM_S, pick)
+            usual = opened(0.8 * peak)
+            most = opened(TIMES * peak)
             before_ms = report.percentile(usual.accepted_s, 0.99)
             under_ms = report.percentile(most.accepted_s, 0.99)
             peaks.append(peak)

@@ -9,12 +9,12 @@ import typer
 from rich.table import Table
 
 from rcommerce.cache.redis import Redis, RedisAway
+from rcommerce.cli.safety import risks
 from rcommerce.cli.session import ConfigFile, Json, out
 from rcommerce.cli.session import settings as read_settings
 from rcommerce.database.doctor import Finding, examine
 from rcommerce.services import worker_count
 from rcommerce.settings import Settings
-from rcommerce.settings.safety import risks
 from rcommerce.settings.schema import Cache
 from rcommerce.storage.opening import open_objects
 

@@ -39,7 +39,7 @@ class Pool:
         self._until: dict[Raw, float] = {}  # every open connection, and when it is let go
         self._lent: dict[Raw, None] = {}
         self._opening = 0
-        self._connecting: set[asyncio.Task[Raw]] = set()
+        self._connecting: set[asyncio.Future[Raw]] = set()
         self._waiting: deque[asyncio.Future[Raw | None]] = deque()
         self._is_closed = False
 
@@ -137,7 +137,7 @@ class Pool:
     async def _connected(self) -> Raw:
         """A new connection. Raises psycopg.OperationalError also where `fail` is told meanwhile: a
         server that hangs would be waited for."""
-        connecting = asyncio.create_task(_open(self._connect))
+        connecting = asyncio.ensure_future(self._connect())
         self._connecting.add(connecting)
         try:
             return await connecting
@@ -203,10 +203,6 @@ class Pool:
         self._until.pop(raw, None)
         raw.pgconn.finish()
         self._hand_on(None)
-
-
-async def _open(connect: Callable[[], Awaitable[Raw]]) -> Raw:
-    return await connect()
 
 
 def hang_up(raw: Raw) -> None:

@@ -226,11 +226,11 @@ class Reading:
             is_elsewhere_fine = True
         if not is_lost(error) and not is_elsewhere_fine:
             return None
-        if not server.retries.spend():
-            return None
         server.give(raw)
         if is_lost(error):
             await server.check(str(error))
+        if not server.retries.spend():
+            return None
         if not server.is_up or raw.pgconn.transaction_status == TransactionStatus.IDLE:
             self._tried.add(server)
         elif len(self._tried) > ATTEMPTS:

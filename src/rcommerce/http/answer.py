@@ -11,6 +11,7 @@ class Answer:
         self.messages: list[Message] = []
         self.headers: dict[bytes, bytes] = {}
         self.body = b""
+        self.code: str | None = None  # of the problem that it is
 
     @property
     def content_type(self) -> str:

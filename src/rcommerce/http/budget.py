@@ -15,7 +15,7 @@ HEADER = b"x-request-timeout"
 # A client is watched once its request takes this long: most are answered before.
 WATCH_AFTER_S = 0.25
 _SECONDS = re.compile(rb"[0-9]{1,6}(\.[0-9]{1,3})?")
-_BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
+_OF_A_BODY = frozenset({b"content-length", b"transfer-encoding"})
 
 
 def seconds(given: bytes | None, most_s: float) -> float:
@@ -34,14 +34,24 @@ class Budget:
     Without a client (a page for many) nobody is watched.
 
     Raises TimeoutError where the time is over before the answer has begun. `is_gone`: nobody waits
-    for it any more; `has_body`: the request itself has not come whole. What takes several steps
-    that money depends on is not ended by a client that goes away.
+    for it any more; `is_reading`: its own body was waited for. What takes several steps that money
+    depends on is not ended by a client that goes away.
     """
 
     __slots__ = (
-        "_ends_at", "_first_s", "_has_client", "_loop", "_receive", "_scope", "_send", "_timeout",
-        "_timer", "_watching",
-        "has_body", "is_gone",
+        "_ends_at",
+        "_first_s",
+        "_has_client",
+        "_is_whole",
+        "_loop",
+        "_receive",
+        "_scope",
+        "_send",
+        "_timeout",
+        "_timer",
+        "_watching",
+        "is_gone",
+        "is_reading",
     )  # fmt: skip
 
     def __init__(
@@ -51,7 +61,7 @@ class Budget:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self.has_body = scope["method"] not in _BODILESS
+        self.is_reading = self._is_whole = False
         self._has_client = has_client
         self._timer: asyncio.TimerHandle | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -77,8 +87,10 @@ class Budget:
         if self._watching is not None:
             await asyncio.wait([self._watching])
             return {"type": "http.disconnect"}
+        self.is_reading = True
         message = await self._receive()
-        self.has_body = bool(message.get("more_body"))
+        self.is_reading = False
+        self._is_whole = not message.get("more_body")
         return message
 
     async def send(self, message: Message) -> None:
@@ -98,7 +110,10 @@ class Budget:
             self._watch()
 
     def _watch(self) -> None:
-        if self.has_body:  # which is still being read: a client that goes is noticed there
+        # A body that is still to be read is not taken away: who reads it meets a client's end.
+        if not (
+            self._is_whole or _OF_A_BODY.isdisjoint(name for name, _ in self._scope["headers"])
+        ):
             self._timer = self._loop.call_later(WATCH_AFTER_S, self._watch)
         else:
             self._watching = self._loop.create_task(self._await_end())

@@ -78,22 +78,19 @@ class Entry:
         limiter = self._limiter
         rank = shedding.priority(scope) if limiter is not None else None
         if limiter is None or rank is None:
-            await self._handle(scope, receive, send)
-            return
-        if not limiter.enter(rank):
+            await self._handle(scope, receive, send, None)
+        elif limiter.enter(rank):
+            await self._handle(scope, receive, send, limiter)
+        else:
             await shedding.refuse(send, [*self._always, *self._drain.headers])
+            problems.note(scope, shedding.CODE)
             if SOURCES not in scope:
                 self._requests.refused[shedding.CODE] += 1
                 self._requests.add(scope["method"], UNMATCHED, 503, 0.0)
-            return
-        begun, status = now(), GONE
-        try:
-            status = await self._handle(scope, receive, send)
-        finally:
-            limiter.leave(scope.get("path_template", ""), now() - begun, is_typical=status < 400)
 
-    async def _handle(self, scope: HTTPScope, receive: Receive, send: Send) -> int:
-        """Answers; returns the status."""
+    async def _handle(
+        self, scope: HTTPScope, receive: Receive, send: Send, limiter: Limiter | None
+    ) -> None:
         begun, method = now(), scope["method"]
         is_head = method == "HEAD"
         if is_head:  # a GET whose body nobody wants (RFC 9110 section 9.3.2)
@@ -122,41 +119,46 @@ class Entry:
                 message["body"] = b""
             await send(message)
 
-        if SOURCES in scope:  # to be kept for all: those who wait for it are counted
-            await self._answer(scope, receive, named)
-            return status
-        self._requests.in_flight += 1
+        is_counted = SOURCES not in scope  # of a page for many, those who wait for it are counted
+        self._requests.in_flight += is_counted
         try:
             await self._answer(scope, receive, named)
         finally:
-            self._requests.in_flight -= 1
-            self._count(scope, method, status, now() - begun)
-        return status
+            took_s = now() - begun
+            self._requests.in_flight -= is_counted
+            if limiter is not None:
+                key = f"{method} {scope.get('path_template')}"
+                limiter.leave(key, took_s, is_typical=status < 400)
+            if is_counted:
+                self._count(scope, method, status, took_s)
 
     async def _answer(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         path = ""
         try:
             _require_text(scope)
             path = scope["path"]
-            if shedding.is_transfer(path):
+            if shedding.is_transfer(scope):
                 await self._run(scope, self._unhurried(receive), send)
-                return
-            given = next((value for name, value in scope["headers"] if name == budget.HEADER), None)
-            time_s = budget.seconds(given, self._time_s)
-            one = SOURCES not in scope
-            async with Budget(scope, receive, send, time_s, has_client=one) as limited:
-                await self._run(scope, limited.receive, limited.send)
-        except Invalid as refused:
+            else:
+                await self._answer_in_time(scope, receive, send)
+        except Problem as refused:
             problems.note(scope, refused.code)
             await problems.give(send, refused, path)
-        except TimeoutError:
+
+    async def _answer_in_time(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
+        """Raises Invalid, Unavailable, TooSlow."""
+        given = next((value for name, value in scope["headers"] if name == budget.HEADER), None)
+        time_s = budget.seconds(given, self._time_s)
+        limited = Budget(scope, receive, send, time_s, has_client=SOURCES not in scope)
+        try:
+            async with limited:
+                await self._run(scope, limited.receive, limited.send)
+        except TimeoutError as error:
             if limited.is_gone:
                 return
-            late: Problem = Unavailable(f"no answer in {time_s:g} s", code="deadline_exceeded")
-            if limited.has_body:
-                late = TooSlow(f"the body has not come in {time_s:g} s")
-            problems.note(scope, late.code)
-            await problems.give(send, late, path)
+            if limited.is_reading:
+                raise TooSlow(f"the body has not come in {time_s:g} s") from error
+            raise Unavailable(f"no answer in {time_s:g} s", code="deadline_exceeded") from error
 
     async def _run(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         if tracing.is_on():

@@ -160,6 +160,8 @@ class PageCache:
         if made.status == 503 and old is not None:
             return old, _STALE
         await made.give(_with(send, self._cross_origin(asked)))
+        if made.code is not None:
+            self.requests.refused[made.code] += 1
         self.requests.add(scope["method"], route(scope["path"]), made.status, now() - begun)
         return None
 

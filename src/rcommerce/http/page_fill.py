@@ -15,7 +15,7 @@ from rcommerce.cache.shared import PAGES, Entry
 from rcommerce.cache.sources import Sources
 from rcommerce.cdn.tags import cdn_tags
 from rcommerce.commerce.shop import Services, Tenant
-from rcommerce.http import consistency
+from rcommerce.http import consistency, problems
 from rcommerce.http.answer import Answer
 from rcommerce.http.representation import CACHE_CONTROL, Headers
 from rcommerce.telemetry.requests import UNMATCHED
@@ -166,6 +166,7 @@ class Fill:
             consistency.SOURCES: sources,
         }
         await self._app(inner, _nothing_more, answer.collect)  # type: ignore[arg-type]
+        answer.code = problems.noted(inner)
         return answer
 
     def _page(self, key: bytes, entry: Entry, tenant: UUID) -> Page:

@@ -11,6 +11,7 @@ from rcommerce.http.representation import Headers
 from rcommerce.resilience.shedding import Priority
 
 API = "/api/v1/"
+UPLOADS = f"{API}media"
 CODE = "overloaded"
 RETRY_AFTER_S = (1, 2, 3)  # so that those refused do not all come back at once
 # By the first word of the address: of reads, and of writes.
@@ -38,15 +39,16 @@ _REFUSALS = [
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def is_transfer(path: str) -> bool:
+def is_transfer(scope: HTTPScope) -> bool:
     """Whether files come or go: for as long as a client takes, and the event loop hardly minds."""
-    return path.startswith(("/media/", "/api/v1/media"))
+    path = scope["path"]
+    return path.startswith("/media/") or (scope["method"] == "POST" and path.rstrip("/") == UPLOADS)
 
 
 def priority(scope: HTTPScope) -> Priority | None:
     """Of a request; None for what is never refused: health, figures, files."""
     path = scope["path"]
-    if not path.startswith(API) or is_transfer(path):
+    if not path.startswith(API) or is_transfer(scope):
         return None
     is_read = scope["method"] in _READS
     found = _PRIORITIES.get(path[len(API) :].partition("/")[0], _OTHERS)[not is_read]

@@ -239,7 +239,6 @@ async def _recover(shard: Shard) -> None:
 def _logged(name: str, shard: str, task: Task) -> Task:
     async def logged(**args: Any) -> None:
         carried = {each: args.pop(each) for each in TRACE_FIELDS if each in args}
-        structlog.contextvars.clear_contextvars()
         try:
             with tracing.root(f"job {name}", "CONSUMER", carried, {"rcommerce.shard": shard}):
                 await task(**args)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
+from rcommerce.cache.redis import addresses
 from rcommerce.settings.schema import DatabaseSettings, Node, Settings
 
 WIDE = 8  # bits of a network's prefix; a shorter one is most of an internet
@@ -23,19 +24,20 @@ def risks(settings: Settings) -> Iterator[Risk]:
     yield from _of_server(settings)
     yield from _of_database(settings.database)
     cache = settings.cache
-    for url in (cache.redis_url or "").split(",") if cache.cache_type == "Redis" else ():
-        host = url.rpartition("@")[2].removeprefix("redis://").partition("/")[0].rpartition(":")[0]
-        if url.strip().startswith("redis://") and not _is_near(host):
-            yield Risk("cache.redis_url", f"what goes to {host} can be read by the network between",
+    for each in addresses(cache.redis_url or "") if cache.cache_type == "Redis" else ():
+        if each.socket or _is_near(each.host):
+            continue
+        if not each.is_tls:
+            yield Risk("cache.redis_url", f"what goes to {each} can be read on the way",
                        "use rediss://")  # fmt: skip
-        if "@" not in (cache.redis_url or "") and not _is_near(host):
-            yield Risk("cache.redis_url", f"{host} asks for no password: sessions are kept there",
-                       "requirepass there, and redis://:password@… here")  # fmt: skip
+        if not each.password:
+            yield Risk("cache.redis_url", f"{each} asks for no password: sessions are kept there",
+                       "requirepass there, and rediss://:password@… here")  # fmt: skip
     if settings.webhooks.allow_http:
         yield Risk("webhooks.allow_http", "messages go out unencrypted", "set it to false")
     for network in settings.webhooks.allowed_networks:
-        if not ip_network(network, strict=False).is_global:
-            yield Risk("webhooks.allowed_networks", f"shops may have {network} called",
+        if ip_network(network, strict=False).num_addresses > 1:
+            yield Risk("webhooks.allowed_networks", f"shops may have anything in {network} called",
                        "name the receivers alone, such as 10.0.3.7/32")  # fmt: skip
     yield from _of_access(settings)
 
@@ -46,9 +48,6 @@ def _of_server(settings: Settings) -> Iterator[Risk]:
         if ip_network(network, strict=False).prefixlen < WIDE:
             yield Risk("server.trusted_proxies", f"anybody in {network} may say who they are",
                        "name your balancers' networks alone")  # fmt: skip
-    if server.cors.allow_credentials and "*" in server.cors.allowed_origins:
-        yield Risk("server.cors.allow_credentials", "every site may act with a customer's cookies",
-                   "name the storefronts in allowed_origins")  # fmt: skip
     if not server.limits.adaptive_concurrency:
         yield Risk("server.limits.adaptive_concurrency", "load is queued rather than refused",
                    "leave it on, but for measurements")  # fmt: skip
