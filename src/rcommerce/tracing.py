@@ -2,7 +2,7 @@
 gateways and to other servers, and to the jobs that it leaves behind; W3C Trace Context in and out.
 
 Off, unless `telemetry.otlp_endpoint` is set: a span costs a look at a variable then, and nothing
-of the library is imported here (redis-py imports some of it, where it finds it installed).
+of the library is imported (but by redis-py, where there is Redis).
 """
 
 import contextlib

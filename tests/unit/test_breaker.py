@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from rcommerce.cache import shared
-from rcommerce.cache.redis import Redis, addresses
+from rcommerce.cache.addresses import addresses
+from rcommerce.cache.redis import Redis
 from rcommerce.cache.shared import Entry, Shared
 from rcommerce.errors import SettingsError
 from rcommerce.resilience.breaker import FAILURES, Breaker, State

@@ -8,31 +8,22 @@ in the background finds out when it is back.
 import asyncio
 import contextlib
 import itertools
-import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
 
-import redis.asyncio as client
 import structlog
-from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import AbstractConnection
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.crc import key_slot
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 
 from rcommerce import tracing
-from rcommerce.errors import RCommerceError, SettingsError
+from rcommerce.cache.addresses import addresses
+from rcommerce.errors import RCommerceError
 from rcommerce.resilience.breaker import Breaker
 from rcommerce.settings.schema import Cache
 
 PROBE_EVERY_S = 0.25  # of a server that is away, or has just failed
 LOOK_EVERY = 4  # probes' time between two looks at one that is up: nobody may be asking for it
-PORT = 6379
 AT_ONCE = 2  # messages under way that ask for values
 T = TypeVar("T")
-Commands = Any  # of redis-py: its async clients have no common type for what their commands return
+Commands = Any  # of redis-py, as in `redis_client`
 log = structlog.get_logger()
 
 
@@ -40,45 +31,14 @@ class RedisAway(RCommerceError):
     """No answer, or none in time. The caller goes on without, or says that it cannot."""
 
 
-class Address:
-    """What a URL says: where, and who asks."""
-
-    __slots__ = ("database", "host", "is_tls", "password", "port", "socket", "username")
-
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        try:
-            self.port = parts.port or PORT
-            self.database = int(parts.path.strip("/") or 0) if parts.scheme != "unix" else 0
-        except ValueError:
-            raise SettingsError(
-                'cache.redis_url: must be like "redis://user:password@host:6379/0"'
-            ) from None
-        self.is_tls = parts.scheme == "rediss"
-        self.host = parts.hostname or "localhost"
-        self.username = unquote(parts.username) if parts.username else None
-        self.password = unquote(parts.password) if parts.password else None
-        self.socket = parts.path if parts.scheme == "unix" else None
-
-    def __str__(self) -> str:
-        return self.socket or f"{self.host}:{self.port}"
-
-
-def addresses(redis_url: str) -> list[Address]:
-    """The servers of `cache.redis_url`: one URL, or several with commas between, of which the later
-    ones may leave out what they have in common with the first. Raises SettingsError."""
-    first, *others = (part.strip() for part in redis_url.split(","))
-    scheme, _, rest = first.partition("://")
-    who = f"{rest.rpartition('@')[0]}@" if "@" in rest else ""
-    urls = [first, *(each if "://" in each else f"{scheme}://{who}{each}" for each in others)]
-    return [Address(url) for url in urls]
-
-
 class Redis:
     """The connections of one process. Of several servers without a Cluster the first that takes
     writes is used. Raises SettingsError."""
 
     def __init__(self, settings: Cache) -> None:
+        from rcommerce.cache import redis_client
+
+        self._library = redis_client
         self.prefix = settings.key_prefix
         self._settings = settings
         self._addresses = addresses(settings.redis_url or "")
@@ -107,7 +67,7 @@ class Redis:
                 with tracing.span("redis", "CLIENT", {"db.system.name": "redis"}):
                     async with asyncio.timeout(self._timeout_s):
                         found = await call(self._commands())
-            except (RedisError, OSError, TimeoutError) as error:
+            except self._library.FAILURES as error:
                 self._failed(breaker, error)
                 raise RedisAway(breaker.cause or str(error)) from error
         breaker.succeeded()
@@ -169,7 +129,7 @@ class Redis:
     async def close(self) -> None:
         """Gives every connection back."""
         if self._client is not None:
-            with contextlib.suppress(RedisError, OSError):
+            with contextlib.suppress(*self._library.FAILURES):
                 await self._client.aclose()
 
     async def each(self, pattern: str) -> list[str]:
@@ -178,8 +138,8 @@ class Redis:
         try:
             commands = self._commands()
             return [key.decode() async for key in commands.scan_iter(match=pattern, count=1000)]
-        except (RedisError, OSError, TimeoutError) as error:
-            raise RedisAway(_cause(error, self._timeout_s)) from error
+        except self._library.FAILURES as error:
+            raise RedisAway(self._library.cause(error, self._timeout_s)) from error
 
     async def about(self) -> dict[str, dict[str, Any]]:
         """What each server that has keys says of itself: for the doctor. Raises RedisAway."""
@@ -191,8 +151,8 @@ class Redis:
                     await commands.initialize()
                     nodes = {str(node.name): (node,) for node in commands.get_primaries()}
                 return {name: await _about(commands, *node) for name, node in nodes.items()}
-        except (RedisError, OSError, TimeoutError) as error:
-            raise RedisAway(_cause(error, 5.0)) from error
+        except self._library.FAILURES as error:
+            raise RedisAway(self._library.cause(error, 5.0)) from error
 
     # Who answers --------------------------------------------------------------------------------
 
@@ -204,8 +164,10 @@ class Redis:
         return breaker
 
     def _failed(self, breaker: Breaker, error: BaseException) -> None:
-        # A server that has become a replica still answers what only reads.
-        breaker.failed(_cause(error, self._timeout_s), surely=isinstance(error, ReadOnlyError))
+        breaker.failed(
+            self._library.cause(error, self._timeout_s),
+            surely=self._library.takes_no_writes(error),
+        )
 
     def _breaker(self, name: str) -> Breaker:
         found = self._breakers.get(name)
@@ -216,14 +178,18 @@ class Redis:
     def _name(self, key: str) -> str:
         """The address of the server that has a key."""
         if self.is_cluster and self._client is not None:
-            nodes = self._client.nodes_manager.slots_cache.get(key_slot(key.encode()))
-            if nodes:
-                return str(nodes[0].name)
+            primary = self._library.primary_of(self._client, key)
+            if primary is not None:
+                return primary
         return str(self._addresses[self._current])
 
     def _commands(self) -> Commands:
         if self._client is None:
-            self._client = self._cluster() if self.is_cluster else self._single()
+            self._client = (
+                self._library.cluster(self._settings, self._addresses)
+                if self.is_cluster
+                else self._library.single(self._settings, self._addresses[self._current])
+            )
         return self._client
 
     async def _probe(self, name: str, breaker: Breaker) -> None:
@@ -233,7 +199,7 @@ class Redis:
                 await self._probe_node(name, breaker)
             else:
                 await self._probe_single(breaker)
-        except (RedisError, OSError, TimeoutError) as error:
+        except self._library.FAILURES as error:
             self._failed(breaker, error)
         else:
             breaker.succeeded()
@@ -245,7 +211,7 @@ class Redis:
             try:
                 # Not PING: a server that is full, or has become a replica, answers that as well.
                 await self._commands().set(f"{self.prefix}probe", b"", px=1000)
-            except (RedisError, OSError):
+            except self._library.FAILURES:
                 if breaker.is_open and len(self._addresses) > 1:
                     await self.close()
                     self._client, self._current = None, (self._current + 1) % len(self._addresses)
@@ -267,60 +233,6 @@ class Redis:
             return name != str(self._addresses[self._current])
         node = self._client.nodes_manager.nodes_cache.get(name)
         return node is None or node.server_type != "primary"
-
-    # Clients ------------------------------------------------------------------------------------
-
-    def _options(self, address: Address) -> dict[str, Any]:
-        options: dict[str, Any] = {
-            "username": address.username,
-            "password": address.password,
-            "socket_timeout": None,  # `ask` has the deadline; a second one costs a task each time
-            "socket_connect_timeout": self._timeout_s,
-            "retry": Retry(NoBackoff(), 0),  # a retry is the caller's to decide
-            "protocol": 2,
-            "client_name": "rcommerce",
-        }
-        return options
-
-    def _tls(self) -> dict[str, Any]:
-        ca = self._settings.redis_ca_file
-        return {"ssl_ca_certs": str(ca) if ca else None, "ssl_cert_reqs": ssl.CERT_REQUIRED}
-
-    def _single(self) -> Commands:
-        address = self._addresses[self._current]
-        options = self._options(address) | {"db": address.database}
-        kind: type[AbstractConnection] = client.Connection
-        if address.socket:
-            kind, options["path"] = client.UnixDomainSocketConnection, address.socket
-        else:
-            options |= {"host": address.host, "port": address.port}
-            if address.is_tls:
-                kind = client.SSLConnection
-                options |= self._tls()
-        pool = client.ConnectionPool(
-            connection_class=kind, max_connections=self._settings.redis_pool_size + 1, **options
-        )
-        return client.Redis(connection_pool=pool)
-
-    def _cluster(self) -> Commands:
-        first = self._addresses[0]
-        options = self._options(first)
-        if first.is_tls:
-            options |= {"ssl": True, **self._tls()}
-        return client.RedisCluster(
-            startup_nodes=[ClusterNode(each.host, each.port) for each in self._addresses],
-            max_connections=self._settings.redis_pool_size + 1,
-            require_full_coverage=False,
-            **options,
-        )
-
-
-def _cause(error: BaseException, timeout_s: float) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {timeout_s * 1000:.0f} ms"
-    if isinstance(error, ResponseError):
-        return f"refuses: {error}"
-    return str(error) or type(error).__name__
 
 
 async def _about(commands: Commands, *node: Any) -> dict[str, Any]:

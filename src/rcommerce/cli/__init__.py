@@ -1,36 +1,70 @@
-"""The command `rcommerce`: one file a command."""
+"""The command `rcommerce`: one file a command, imported when it is asked for."""
 
 import atexit
 import contextlib
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
 
 import structlog
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from rcommerce import __version__
-from rcommerce.cli import (
-    accounts,
-    bench,
-    cache,
-    config,
-    db,
-    demo,
-    doctor,
-    imports,
-    jobs,
-    media,
-    serve,
-    shard,
-    tenant,
-    worker,
-)
 from rcommerce.errors import RCommerceError, SettingsError
+
+COMMANDS = {
+    "serve": "serve:serve",
+    "worker": "worker:worker",
+    "doctor": "doctor:doctor",
+    "db": "db:app",
+    "config": "config:app",
+    "import": "imports:app",
+    "demo": "demo:app",
+    "tenant": "tenant:app",
+    "shard": "shard:app",
+    "apikey": "accounts:keys",
+    "staff": "accounts:staff",
+    "cache": "cache:app",
+    "media": "media:app",
+    "jobs": "jobs:app",
+    "bench": "bench:app",
+}
+
+
+class _Commands(Mapping[str, Any]):
+    """Each is imported when it is asked for: a server that starts needs none of the others."""
+
+    def __getitem__(self, name: str) -> Any:
+        module, _, what = COMMANDS[name].partition(":")
+        found = getattr(import_module(f"rcommerce.cli.{module}"), what)
+        parent = typer.Typer(add_completion=False)
+        if isinstance(found, typer.Typer):
+            parent.add_typer(found, name=name)
+        else:
+            parent.command(name)(found)
+        return typer.main.get_group(parent).commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class _Group(TyperGroup):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands: Any = _Commands()
+
 
 app = typer.Typer(
     name="rcommerce",
     help="R Commerce: a headless commerce server that grows from one command to a fleet.",
+    cls=_Group,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -51,23 +85,6 @@ def options(
     ),
 ) -> None:
     """What every command shares."""
-
-
-app.command("serve")(serve.serve)
-app.command("worker")(worker.worker)
-app.command("doctor")(doctor.doctor)
-app.add_typer(db.app, name="db")
-app.add_typer(config.app, name="config")
-app.add_typer(imports.app, name="import")
-app.add_typer(demo.app, name="demo")
-app.add_typer(tenant.app, name="tenant")
-app.add_typer(shard.app, name="shard")
-app.add_typer(accounts.keys, name="apikey")
-app.add_typer(accounts.staff, name="staff")
-app.add_typer(cache.app, name="cache")
-app.add_typer(media.app, name="media")
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(bench.app, name="bench")
 
 
 def main() -> None:

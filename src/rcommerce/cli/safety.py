@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
-from rcommerce.cache.redis import addresses
+from rcommerce.cache.addresses import addresses
 from rcommerce.settings.schema import DatabaseSettings, Node, Settings
 
 WIDE = 8  # bits of a network's prefix; a shorter one is most of an internet

@@ -70,6 +70,8 @@ def _run(settings: Settings) -> None:
     from rcommerce import app  # noqa: F401
     from rcommerce.telemetry.prometheus import FOLDER
 
+    if settings.cache.cache_type == "Redis":
+        from rcommerce.cache import redis_client  # noqa: F401
     for left in Path(tempfile.gettempdir()).glob(f"{METRICS}*"):  # by servers that were killed
         if not Path("/proc", left.name.removeprefix(METRICS).partition("-")[0]).exists():
             shutil.rmtree(left, ignore_errors=True)
