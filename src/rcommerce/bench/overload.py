@@ -10,8 +10,6 @@ import random
 from statistics import median
 from urllib.request import Request, urlopen
 
-import uvloop
-
 from rcommerce.bench import open_load, report
 from rcommerce.bench.load import Load, get, reads
 from rcommerce.bench.open_load import OpenLoad
@@ -50,7 +48,7 @@ def run(bench: Bench) -> Result:
             return asyncio.run(reads(unlimited.port, CONNECTIONS, seconds, lambda: pick()[1]))
 
         def opened(per_second: float) -> OpenLoad:
-            return uvloop.run(open_load.run(server.port, per_second, SECONDS, WARM_S, pick))
+            return open_load.run(server.port, per_second, SECONDS, WARM_S, pick)
 
         closed(2.0)
         for number in range(1, ROUNDS + 1):
@@ -70,7 +68,7 @@ def run(bench: Bench) -> Result:
                     "p99_ms_at_80_%": before_ms,
                     "refused_at_80_%": sum(usual.refused.values()),
                     "p99_ms": under_ms,
-                    "accepted": len(most.accepted_s),
+                    "accepted": dict(sorted(most.accepted.items())),
                     "refused": dict(sorted(most.refused.items())),
                     "statuses": {str(key): count for key, count in most.statuses.items()},
                     "unsent": most.unsent,
