@@ -13,7 +13,6 @@ from typing import Any
 
 import structlog
 from litestar import Litestar, Router
-from litestar.config.cors import CORSConfig
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
@@ -34,11 +33,11 @@ from rcommerce.commerce.payments.routes import router as payments
 from rcommerce.commerce.shop import Services, Shop
 from rcommerce.commerce.taxonomy.routes import router as taxonomy
 from rcommerce.commerce.webhooks.routes import router as webhooks
-from rcommerce.database.consistency import HEADER
 from rcommerce.database.invalidation import Invalidations
 from rcommerce.database.shard import Shard
 from rcommerce.errors import RCommerceError
 from rcommerce.http import body, idempotency, media, metrics, openapi, operations, pages
+from rcommerce.http.cross_origin import CrossOrigin, cors_config
 from rcommerce.http.drain import Drain, say_ready
 from rcommerce.http.entry import Entry
 from rcommerce.http.page_cache import PageCache
@@ -103,7 +102,6 @@ def build(settings: Settings) -> ASGIApp:
             "cart_token": Provide(provide_cart_token, sync_to_thread=False),
         },
     )
-    cors = cors_config(settings)
     app = Litestar(
         [
             api,
@@ -118,7 +116,7 @@ def build(settings: Settings) -> ASGIApp:
             pages.docs,
             pages.asset,
         ],
-        cors_config=cors,
+        cors_config=cors_config(settings),
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "drain": Provide(lambda: drain, sync_to_thread=False),
@@ -132,24 +130,10 @@ def build(settings: Settings) -> ASGIApp:
     )
     _prepare(app)
     requests = Requests()
-    entry = Entry(app, settings, drain, requests, limiter)
-    front = PageCache(entry, services, memory, cors, rates, drain, requests)
+    cross_origin = CrossOrigin(settings)
+    entry = Entry(app, settings, cross_origin, drain, requests, limiter)
+    front = PageCache(entry, services, memory, cross_origin, rates, drain, requests)
     return front if settings.cache.enabled else entry
-
-
-def cors_config(settings: Settings) -> CORSConfig | None:
-    """What other sites' pages may do."""
-    cors = settings.server.cors
-    if not cors.enabled:
-        return None
-    return CORSConfig(
-        allow_origins=cors.allowed_origins,
-        allow_methods=cors.allowed_methods,  # type: ignore[arg-type] # words of HTTP
-        allow_headers=cors.allowed_headers,
-        allow_credentials=cors.allow_credentials,
-        expose_headers=["ETag", "Location", "X-Request-ID", "Retry-After", HEADER],
-        max_age=cors.max_age,
-    )
 
 
 @contextlib.asynccontextmanager

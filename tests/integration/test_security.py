@@ -79,6 +79,15 @@ def test_a_client_that_is_slow_with_its_body_is_told_so(strict: Running, path: s
     assert '"code":"request_timeout"' in answer
 
 
+@pytest.mark.parametrize("address", ["/api/v1/products?q=%FF", "/api/v1/carts/me?x=%00"])
+def test_a_page_of_another_site_may_read_what_was_wrong(strict: Running, address: str) -> None:
+    """Also where it was refused before the framework saw it."""
+    for origin in ("https://a.example", "https://b.example"):
+        answer = httpx.get(f"{strict.guest.url}{address}", headers={"Origin": origin})
+        assert answer.status_code == 400
+        assert answer.headers.get_list("Access-Control-Allow-Origin") == ["*"]
+
+
 def test_what_staff_and_keys_do_is_in_the_books_whatever_the_level(strict: Running) -> None:
     product = strict.product()
     strict.staff("PATCH", f"/products/{product['id']}", {"title": "Secret name"}, expect=200)

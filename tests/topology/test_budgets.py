@@ -1,5 +1,6 @@
 """What is under way for a request ends with its time, and with its client."""
 
+import asyncio
 import contextlib
 import socket
 import time
@@ -15,6 +16,7 @@ from conftest import SETTINGS, Running, completion, eventually
 from rcommerce.lab import settings
 from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.server import Server
+from rcommerce.resilience.shedding import START
 from topology.conftest import FAST, shop_on
 
 PATIENT = {  # statements wait longer than any request has time
@@ -136,3 +138,40 @@ def test_what_money_depends_on_goes_on_without_its_client(
             == [("confirmed", "paid")]
         )
     )
+
+
+def test_what_is_too_much_is_refused_at_once_and_health_never_is(
+    locked_shop: tuple[Running, Postgres],
+) -> None:
+    """More carts than the server works on at a time, none of which gets an answer."""
+    shop, primary = locked_shop
+    cart, shopper = shop.cart((shop.product(), 1))
+    url = f"{shopper.url}/api/v1/carts/{cart}"
+    headers = {**shopper.headers, "Origin": "https://a.example", "X-Request-Timeout": "10"}
+    more = START + 50
+
+    async def ask(client: httpx.AsyncClient) -> tuple[httpx.Response, float]:
+        begun = time.monotonic()
+        return await client.get(url, headers=headers), time.monotonic() - begun
+
+    async def all_at_once() -> list[tuple[httpx.Response, float]]:
+        limits = httpx.Limits(max_connections=more + 1)
+        async with httpx.AsyncClient(timeout=30, limits=limits) as client:
+            asked = [asyncio.create_task(ask(client)) for _ in range(more)]
+            await asyncio.wait(asked, timeout=4)
+            assert (await client.get(f"{shop.server.url}/health")).status_code == 200
+            return await asyncio.gather(*asked)
+
+    with locked(primary, "cart"):
+        answers = asyncio.run(all_at_once())
+    refused = [each for each in answers if each[0].json()["code"] == "overloaded"]
+    let_in_s = [took_s for answer, took_s in answers if answer.json()["code"] != "overloaded"]
+    assert len(refused) >= 50
+    assert len(let_in_s) > START / 2
+    for answer, took_s in refused:
+        assert answer.status_code == 503
+        assert took_s < min(let_in_s)
+        assert int(answer.headers["Retry-After"]) > 0
+        assert answer.headers["X-Request-ID"]
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    shopper.get(f"/carts/{cart}")

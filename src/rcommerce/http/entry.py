@@ -16,6 +16,7 @@ from rcommerce.errors import Invalid, Problem, TooSlow, Unavailable
 from rcommerce.http import budget, problems, security, shedding
 from rcommerce.http.budget import Budget
 from rcommerce.http.consistency import SOURCES
+from rcommerce.http.cross_origin import CrossOrigin
 from rcommerce.http.drain import Drain
 from rcommerce.http.identity import SAFE
 from rcommerce.http.traces import traced
@@ -50,18 +51,21 @@ class Entry:
     """
 
     __slots__ = (
-        "_always", "_drain", "_limiter", "_requests", "_slow_s", "_tells_all", "_time_s", "app",
+        "_always", "_cross_origin", "_drain", "_limiter", "_requests", "_slow_s",
+        "_tells_all", "_time_s", "app",
     )  # fmt: skip
 
     def __init__(
         self,
         app: ASGIApp,
         settings: Settings,
+        cross_origin: CrossOrigin,
         drain: Drain,
         requests: Requests,
         limiter: Limiter | None,
     ) -> None:
         self.app = app
+        self._cross_origin = cross_origin
         self._drain = drain
         self._requests = requests
         self._limiter = limiter
@@ -82,7 +86,8 @@ class Entry:
         elif limiter.enter(rank):
             await self._handle(scope, receive, send, limiter)
         else:
-            await shedding.refuse(send, [*self._always, *self._drain.headers])
+            told = self._cross_origin.told_to(scope)
+            await shedding.refuse(send, [*self._always, *self._drain.headers, *told])
             problems.note(scope, shedding.CODE)
             if SOURCES not in scope:
                 self._requests.refused[shedding.CODE] += 1
@@ -143,7 +148,7 @@ class Entry:
                 await self._answer_in_time(scope, receive, send)
         except Problem as refused:
             problems.note(scope, refused.code)
-            await problems.give(send, refused, path)
+            await problems.give(send, refused, path, self._cross_origin.told_to(scope))
 
     async def _answer_in_time(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         """Raises Invalid, Unavailable, TooSlow."""

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from litestar.config.cors import CORSConfig
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Send
 
 from rcommerce import ids
@@ -19,6 +18,7 @@ from rcommerce.database.consistency import COOKIE, Tokens
 from rcommerce.errors import Problem
 from rcommerce.http import consistency, problems, security
 from rcommerce.http.clients import client
+from rcommerce.http.cross_origin import CrossOrigin
 from rcommerce.http.drain import Drain
 from rcommerce.http.entry import request_id
 from rcommerce.http.identity import SAFE, by_host
@@ -47,7 +47,7 @@ class PageCache:
         app: ASGIApp,
         services: Services,
         memory: Memory,
-        cors: CORSConfig | None,
+        cross_origin: CrossOrigin,
         rates: RateLimiting,
         drain: Drain,
         requests: Requests,
@@ -65,13 +65,10 @@ class PageCache:
         self.shelves = services.shelves
         self._tokens = Tokens(services.jwt_secret)
         self._places: dict[bytes, Place] = {}
-        self._cors = cors
-        vary, self._open = VARY, Headers()  # what every origin is told
-        if cors is not None and cors.is_allow_all_origins:
-            self._open = _lower(cors.simple_headers)
-        elif cors is not None:
-            vary += b", Origin"
-        always = [(b"vary", vary), *self._open, *security.headers(services.settings)]
+        self._cross_origin = cross_origin
+        self._varies = cross_origin.varies
+        vary = VARY + b", Origin" if cross_origin.varies else VARY
+        always = [(b"vary", vary), *cross_origin.everybody, *security.headers(services.settings)]
         self._fill = Fill(app, services, memory, always, self.forget_places)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -126,8 +123,8 @@ class PageCache:
         given = asked.get(_ID)
         its_id = (_ID, ids.new_name() if given is None else request_id(given))
         told = [*told, status, its_id, *self._drain.headers]
-        if not self._open and b"origin" in asked:
-            told += self._cross_origin(asked)
+        if self._varies and b"origin" in asked:
+            told += self._cross_origin.told(asked[b"origin"])
         await send({"type": "http.response.start", "status": code, "headers": told})
         await send({"type": "http.response.body", "body": body, "more_body": False})
         if (series := self._series.get((method, page.route, code))) is not None:
@@ -159,7 +156,7 @@ class PageCache:
             return made, _SHARED if made.is_shared else _MISS
         if made.status == 503 and old is not None:
             return old, _STALE
-        await made.give(_with(send, self._cross_origin(asked)))
+        await made.give(_with(send, self._cross_origin.told(asked.get(b"origin"))))
         if made.code is not None:
             self.requests.refused[made.code] += 1
         self.requests.add(scope["method"], route(scope["path"]), made.status, now() - begun)
@@ -220,8 +217,11 @@ class PageCache:
             async with self._rates.admit(address) as verdicts:
                 await self._rates.count(address, NOBODY, place.tenant.id, verdicts)
         except Problem as refused:
-            named = [(_ID, request_id(headers.get(_ID))), *self._cross_origin(headers)]
-            await problems.give(_with(send, named), refused, scope["path"])
+            named = [
+                (_ID, request_id(headers.get(_ID))),
+                *self._cross_origin.told(headers.get(b"origin")),
+            ]
+            await problems.give(send, refused, scope["path"], named)
             self.requests.refused[refused.code] += 1
             self.requests.add(scope["method"], route(scope["path"]), refused.status, 0.0)
             return False
@@ -231,22 +231,9 @@ class PageCache:
         forwarded = headers.get(b"x-forwarded-for", b"").decode("latin-1")
         return client(scope, {"x-forwarded-for": forwarded}, self._trusted)
 
-    def _cross_origin(self, headers: dict[bytes, bytes]) -> Headers:
-        """What this client's origin is told (CORS)."""
-        origin = headers.get(b"origin")
-        if origin is None or self._cors is None:
-            return self._open
-        if self._open or not self._cors.is_origin_allowed(origin.decode("latin-1")):
-            return self._open
-        return [*_lower(self._cors.simple_headers), (b"access-control-allow-origin", origin)]
-
 
 def _name(part: Any) -> bytes:
     return bytes(part.partition(b"=")[0])
-
-
-def _lower(headers: dict[str, str]) -> Headers:
-    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
 def _with(send: Send, headers: Headers) -> Send:

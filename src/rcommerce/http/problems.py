@@ -1,6 +1,6 @@
 """Errors as RFC 9457 problem documents: the one place where they are translated."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -102,10 +102,11 @@ def encoded(error: Problem, path: str) -> tuple[bytes, list[tuple[bytes, bytes]]
     ]
 
 
-async def give(send: Send, error: Problem, path: str) -> None:
-    """Sends that."""
+async def give(send: Send, error: Problem, path: str, more: Sequence[tuple[bytes, bytes]]) -> None:
+    """Sends that, with more headers."""
     body, headers = encoded(error, path)
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    told = [*headers, *more]
+    await send({"type": "http.response.start", "status": error.status, "headers": told})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 

@@ -1,0 +1,61 @@
+"""CORS: what pages of other sites may do (the Fetch standard, section 3.3).
+
+The framework adds the headers to what it answers; `CrossOrigin` to what is answered before it.
+"""
+
+from litestar.config.cors import CORSConfig
+from litestar.types import HTTPScope
+
+from rcommerce.database.consistency import HEADER
+from rcommerce.http.representation import Headers
+from rcommerce.settings import Settings
+
+EXPOSED = ["ETag", "Location", "X-Request-ID", "Retry-After", HEADER]
+
+
+def cors_config(settings: Settings) -> CORSConfig | None:
+    """The settings, for the framework."""
+    cors = settings.server.cors
+    if not cors.enabled:
+        return None
+    return CORSConfig(
+        allow_origins=cors.allowed_origins,
+        allow_methods=cors.allowed_methods,  # type: ignore[arg-type] # words of HTTP
+        allow_headers=cors.allowed_headers,
+        allow_credentials=cors.allow_credentials,
+        expose_headers=EXPOSED,
+        max_age=cors.max_age,
+    )
+
+
+class CrossOrigin:
+    """What an origin is told. `everybody`: the same for all of them, where all are allowed;
+    `varies`: it is not the same."""
+
+    __slots__ = ("_config", "_some", "everybody", "varies")
+
+    def __init__(self, settings: Settings) -> None:
+        config = self._config = cors_config(settings)
+        told = [] if config is None else _lower(config.simple_headers)
+        is_for_all = config is not None and config.is_allow_all_origins
+        self.everybody = told if is_for_all else Headers()
+        self.varies = config is not None and not is_for_all
+        self._some = told
+
+    def told(self, origin: bytes | None) -> Headers:
+        """The headers for the client that gave this Origin."""
+        if origin is None or self._config is None or not self.varies:
+            return self.everybody
+        if not self._config.is_origin_allowed(origin.decode("latin-1")):
+            return self.everybody
+        return [*self._some, (b"access-control-allow-origin", origin)]
+
+    def told_to(self, scope: HTTPScope) -> Headers:
+        """The headers for the client of a request, where it gave an Origin: of a page that is made
+        for many, each client is told by who gives it the page."""
+        origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
+        return Headers() if origin is None else self.told(origin)
+
+
+def _lower(headers: dict[str, str]) -> Headers:
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
