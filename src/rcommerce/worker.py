@@ -11,11 +11,14 @@ from rcommerce.commerce.media.jobs import TASKS as MEDIA
 from rcommerce.commerce.shop import SCOPES, Caller, Services, Shop
 from rcommerce.commerce.webhooks.jobs import PERIODIC as WEBHOOKS_PERIODIC
 from rcommerce.commerce.webhooks.jobs import TASKS as WEBHOOKS
+from rcommerce.errors import Forbidden
 from rcommerce.jobs import worker
+from rcommerce.jobs.queue import Postponed
 from rcommerce.jobs.worker import Task, Work
 from rcommerce.services import listeners
 from rcommerce.settings.load import MAIN
 
+SUSPENDED_S = 300.0  # between two looks whether a shop is open again
 Job = Callable[..., Awaitable[None]]
 JOBS: Mapping[str, Job] = {**MEDIA, **WEBHOOKS}
 # What nobody asks for: on the control database's queue alone.
@@ -48,10 +51,14 @@ async def run(services: Services, stopping: asyncio.Event) -> None:
 
 
 def _bound(services: Services, name: str, job: Job) -> Task:
-    """The job in its tenant's shop. Where the tenant has moved, its writes follow."""
+    """The job in its tenant's shop. Where the tenant has moved, its writes follow; where its shop
+    is suspended, it waits."""
 
     async def task(tenant_id: str, **args: Any) -> None:
-        tenant = await services.tenants.by_id(UUID(tenant_id))
+        try:
+            tenant = await services.tenants.by_id(UUID(tenant_id))
+        except Forbidden as error:
+            raise Postponed(str(error), after_s=SUSPENDED_S) from error
         await job(Shop(services, tenant, Caller(process=f"job:{name}", scopes=SCOPES)), **args)
 
     return task

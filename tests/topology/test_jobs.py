@@ -2,6 +2,7 @@
 
 import functools
 import io
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -142,6 +143,40 @@ def test_a_worker_that_is_asked_to_stop_gives_its_job_back(
         assert "job_given_back" in first.log.read_text()
     second.start()
     eventually(lambda: is_processed(shop, media), timeout_s=60)
+
+
+def test_the_jobs_of_a_suspended_shop_wait(shop: Running, workers: list[Worker]) -> None:
+    media = upload(shop, picture() + uuid4().bytes)
+    shop.server.command("tenant", "suspend", "default")
+    workers[0].start()
+    eventually(lambda: "job_postponed" in workers[0].log.read_text(), timeout_s=30)
+    shop.server.command("tenant", "resume", "default")
+    assert waiting(shop) == 1
+
+    def is_done() -> bool:
+        shop.query("update procrastinate_jobs set scheduled_at = now() where status = 'todo'")
+        return is_processed(shop, media)
+
+    eventually(is_done, timeout_s=30, every_s=1)  # the worker knows within seconds
+
+
+def test_a_job_that_was_given_up_is_tried_again_or_forgotten(
+    shop: Running, workers: list[Worker]
+) -> None:
+    first, second = (upload(shop, picture() + uuid4().bytes) for _ in range(2))
+    shop.query("update procrastinate_jobs set status = 'failed', attempts = 30")
+    [(one,), (other,)] = shop.query("select id from procrastinate_jobs order by id")
+    command = shop.server.command
+    listed = json.loads(command("jobs", "list", "--failed", "--json").stdout)["jobs"]
+    assert [each["id"] for each in listed] == [one, other]
+    assert command("jobs", "discard").returncode == 2
+    assert command("jobs", "discard", str(other + 1)).returncode == 1
+    assert json.loads(command("jobs", "discard", str(one), "--json").stdout) == {"discarded": 1}
+    assert json.loads(command("jobs", "retry", "--json").stdout) == {"retried": 1}
+    workers[0].start()
+    eventually(lambda: is_processed(shop, second), timeout_s=60)
+    assert not is_processed(shop, first)
+    assert json.loads(command("jobs", "discard", "--all", "--json").stdout) == {"discarded": 0}
 
 
 def test_a_worker_survives_its_database(shop: Running, workers: list[Worker]) -> None:

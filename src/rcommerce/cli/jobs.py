@@ -1,6 +1,8 @@
 """rcommerce jobs: what waits to be done, and what was given up."""
 
 import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -8,12 +10,14 @@ from rich.table import Table
 
 from rcommerce.cli.session import ConfigFile, Json, out, with_services
 from rcommerce.commerce.shop import Services
-from rcommerce.database import Freshness
+from rcommerce.database import Connection, Freshness
 from rcommerce.errors import NotFound
 from rcommerce.jobs import queue
+from rcommerce.settings.load import MAIN
 
 app = typer.Typer(help="What waits to be done, and what was given up.", no_args_is_help=True)
 MOST = 200
+ShardName = Annotated[str, typer.Option(help="The shard whose queue has it.")]
 
 
 @app.command("list")
@@ -56,7 +60,7 @@ def list_(
 @app.command()
 def retry(
     job: Annotated[int | None, typer.Argument(help="Its number; all that failed, without.")] = None,
-    shard: Annotated[str, typer.Option(help="The shard whose queue has it.")] = "main",
+    shard: ShardName = MAIN,
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
@@ -68,21 +72,53 @@ def retry(
 
       rcommerce jobs retry 4711 --shard shard-2
     """
+    count = _of_failed(queue.retry_failed, job, shard, config)
+    print(json.dumps({"retried": count})) if as_json else out.print(f"{count} jobs wait again")
+
+
+@app.command()
+def discard(
+    job: Annotated[int | None, typer.Argument(help="Its number.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All that failed, of every shard.")] = False,
+    shard: ShardName = MAIN,
+    config: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Forget failed jobs: what they were to do is not done.
+
+    Examples:
+
+      rcommerce jobs discard 4711
+
+      rcommerce jobs discard --all
+    """
+    if (job is None) != every:
+        raise typer.BadParameter("give a job's number, or --all", param_hint="JOB")
+    count = _of_failed(queue.discard_failed, job, shard, config)
+    print(json.dumps({"discarded": count})) if as_json else out.print(f"{count} jobs are forgotten")
+
+
+def _of_failed(
+    act: Callable[[Connection, int | None], Awaitable[int]],
+    job: int | None,
+    shard: str,
+    config: Path | None,
+) -> int:
+    """Does it with one failed job of a shard, or with all of every shard. Raises NotFound."""
 
     async def work(services: Services) -> int:
         if job is None:
             count = 0
             for each in services.cluster:
                 async with each.write() as conn:
-                    count += await queue.retry_failed(conn, None)
+                    count += await act(conn, None)
             return count
         async with services.cluster.shard(shard).write() as conn:
-            if not await queue.retry_failed(conn, job):
+            if not await act(conn, job):
                 raise NotFound(f"{shard} has no failed job {job}")
         return 1
 
-    count = with_services(config, work)
-    print(json.dumps({"retried": count})) if as_json else out.print(f"{count} jobs wait again")
+    return with_services(config, work)
 
 
 @app.command()

@@ -101,3 +101,14 @@ async def retry_failed(conn: Connection, job: int | None) -> int:
         """,
         {"job": job},
     )
+
+
+async def discard_failed(conn: Connection, job: int | None) -> int:
+    """Forgets a job that was given up, or all; returns how many."""
+    return await conn.execute(
+        """
+        delete from procrastinate_jobs
+         where status = 'failed' and (%(job)s::bigint is null or id = %(job)s::bigint)
+        """,
+        {"job": job},
+    )
