@@ -6,6 +6,7 @@ of the library is imported (but by redis-py, where there is Redis).
 """
 
 import contextlib
+import threading
 from collections.abc import Mapping, MutableMapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"]
 Carrier = Mapping[str, str]
-SHUTDOWN_MS = 2000  # to send what is left at the end
+SHUTDOWN_S = 2.0
 NOTHING: AbstractContextManager[None] = contextlib.nullcontext()
 _tracer: "Tracer | None" = None
 _provider: "TracerProvider | None" = None
@@ -43,6 +44,7 @@ def configure(settings: Telemetry) -> None:
     _provider = TracerProvider(
         resource=Resource.create(about),
         sampler=ParentBased(TraceIdRatioBased(settings.sample_ratio)),
+        shutdown_on_exit=False,  # `close` does it
     )
     endpoint = f"{settings.otlp_endpoint.rstrip('/')}/v1/traces"
     _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
@@ -50,10 +52,12 @@ def configure(settings: Telemetry) -> None:
 
 
 def close() -> None:
-    """Sends what is left; gives up soon where nobody takes it."""
+    """Sends what is left, for at most `SHUTDOWN_S`: a collector that is away holds no process up,
+    while the library would try for ten seconds."""
     if _provider is not None:
-        _provider.force_flush(SHUTDOWN_MS)
-        _provider.shutdown()
+        closing = threading.Thread(target=_provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(SHUTDOWN_S)
 
 
 def span(

@@ -2,7 +2,9 @@
 the job that it leaves behind, which may run in another process."""
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,6 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from conftest import SETTINGS, Running, eventually, picture
+from rcommerce.database.embedded import EmbeddedPostgres
 from rcommerce.lab import settings
 from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.seaweedfs import SeaweedFS
@@ -147,3 +150,31 @@ def test_what_nobody_traces_is_not_traced(traced: tuple[Running, Collector]) -> 
     eventually(lambda: collector.of(TRACE))
     assert not collector.of(other)
     assert {each.trace_id.hex() for each in collector.spans} == {TRACE}
+
+
+@pytest.mark.parametrize("is_silent", [False, True], ids=["refuses", "is silent"])
+def test_a_collector_that_is_away_holds_no_process_up(folder: Path, is_silent: bool) -> None:
+    """The library itself would try for ten seconds; what it says is in the log's own form."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        if is_silent:
+            silent.listen()
+        given = {
+            **SETTINGS,
+            "RCOMMERCE_SERVER__DRAIN_DELAY_SECS": "0",
+            "RCOMMERCE_TELEMETRY__OTLP_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "RCOMMERCE_TELEMETRY__SAMPLE_RATIO": "1",
+            "OTEL_BSP_SCHEDULE_DELAY": "200",
+        }
+        server = Server(folder / f"untraced-{is_silent}", settings=given)
+        with EmbeddedPostgres(server.data_dir / "postgres"), server:
+            for _ in range(5):
+                httpx.get(f"{server.url}/api/v1/carts/me")
+            time.sleep(1)  # an attempt is under way
+            begun = time.monotonic()
+            assert server.stop() == 0
+            assert time.monotonic() - begun < 8
+        lines = [line for line in server.log.read_text().splitlines() if "opentelemetry" in line]
+        assert lines or is_silent
+        for line in lines:
+            assert json.loads(line)["level"] in ("warning", "error")

@@ -106,6 +106,7 @@ def _serve(settings: Settings, folder: Path) -> None:
         respawn_interval=1,
         workers_kill_timeout=settings.server.graceful_shutdown_timeout_secs or None,
         log_level=LogLevels.warning,
+        log_dictconfig={"loggers": {"_granian": {"propagate": True}}},  # in the form of ours
         websockets=False,
     )
     instance.serve()

@@ -129,9 +129,14 @@ class Objects:
                 return
             yield [Found(each["path"], each["size"], each["last_modified"]) for each in page]
 
+    @property
+    def put_headers(self) -> dict[str, str]:
+        """What a PUT to such an address must have."""
+        return {"x-ms-blob-type": "BlockBlob"} if isinstance(self.store, AzureStore) else {}
+
     async def sign_put(self, key: str, expires_s: int) -> str | None:
-        """An address that takes a PUT of this object until it expires; None where the store gives
-        out no such ones."""
+        """An address that takes a PUT of this object until it expires, with `put_headers`; None
+        where the store gives out no such ones."""
         store = self.store
         if isinstance(store, LocalStore):
             return None

@@ -155,7 +155,8 @@ async def start_upload(shop: Shop, new: NewUpload) -> bytes:
     upload = ids.new_id()
     key = paths.incoming(shop.tenant.id, upload)
     media = shop.services.settings.media
-    url = await shop.services.objects.sign_put(key, UPLOAD_EXPIRES_S)
+    objects = shop.services.objects
+    url = await objects.sign_put(key, UPLOAD_EXPIRES_S)
     expires = int(time.time()) + UPLOAD_EXPIRES_S
     if url is None:  # a folder: this server takes it, by the same means
         url = f"/media/{key}?expires={expires}&signature={_signature(shop.services, key, expires)}"
@@ -163,7 +164,8 @@ async def start_upload(shop: Shop, new: NewUpload) -> bytes:
         id=upload,
         method="PUT",
         url=url,
-        headers={"Content-Type": new.content_type} if new.content_type else {},
+        headers=objects.put_headers
+        | ({"Content-Type": new.content_type} if new.content_type else {}),
         max_size_bytes=media.max_upload_mb * 1024 * 1024,
         expires_at=datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
