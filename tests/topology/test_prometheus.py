@@ -13,13 +13,14 @@ import pytest
 
 from conftest import SETTINGS, Running, completion, eventually
 from rcommerce.errors import StartError
-from rcommerce.lab import settings
+from rcommerce.lab import settings, templates
 from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.prometheus import Prometheus, program
 from rcommerce.lab.server import Server
 from topology.conftest import FAST, shop_on
 
-ALERTS = Path(__file__).parents[2] / "docs/alerts.yml"
+ALERTS = templates.FOLDER / "alerts.yml"
+DOCS = Path(__file__).parents[2] / "docs"
 # As they stand in the document that this project implements.
 KEY_METRICS = {
     "request rate": "rate(http_requests_total[5m])",
@@ -136,7 +137,7 @@ def test_the_alerts_are_rules_about_figures_that_there_are(
 
     eventually(lambda: not missing())
     assert set(prometheus.alerts().values()) == {"inactive"}
-    runbook = (ALERTS.parent / "operations.md").read_text()
+    runbook = (DOCS / "operations.md").read_text()
     assert [name for name in prometheus.alerts() if f"`{name}`" not in runbook] == []
     # The database hangs: whoever is on call hears of it, until it is back.
     primary.process.freeze()

@@ -31,6 +31,7 @@ COMMANDS = {
     "cache": "cache:app",
     "media": "media:app",
     "jobs": "jobs:app",
+    "lab": "lab:app",
     "bench": "bench:app",
 }
 

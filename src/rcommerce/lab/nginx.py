@@ -8,14 +8,16 @@ from rcommerce.database import binaries
 from rcommerce.errors import StartError
 from rcommerce.lab.ports import free_port
 from rcommerce.lab.process import Part, Process
+from rcommerce.lab.templates import rendered
 
-# A request goes to another instance where it was not sent yet, or may be sent twice.
+# Beside what an operator would write, which is the template.
 CONFIGURATION = """
 daemon off;
 worker_processes 1;
+worker_rlimit_nofile 20000;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log warn;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 10000; }}
 http {{
     access_log off;
     client_body_temp_path {folder}/body;
@@ -23,25 +25,11 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
-    upstream rcommerce {{
-        {servers}
-        keepalive 64;
-    }}
     keepalive_requests 1000000;
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://rcommerce;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_set_header Host $host;
-            proxy_set_header X-Forwarded-For $remote_addr;
-            proxy_next_upstream error timeout;
-            proxy_connect_timeout 2s;
-        }}
-    }}
+    include {folder}/rcommerce.conf;
 }}
 """
+SERVER = "server {address} max_fails=3 fail_timeout=30s;"  # the seed's figures
 
 
 def program() -> Path:
@@ -58,10 +46,10 @@ def program() -> Path:
 class Nginx(Part):
     """A balancer before servers on these ports of the loopback address."""
 
-    def __init__(self, folder: Path, ports: Sequence[int]) -> None:
+    def __init__(self, folder: Path, ports: Sequence[int], *, port: int | None = None) -> None:
         self.folder = folder
         self._ports = list(ports)
-        port = free_port()
+        port = port or free_port()
         command = [str(program()), "-p", str(folder), "-c", str(folder / "nginx.conf")]
         super().__init__(port, Process(f"nginx on port {port}", command, folder / "nginx.log"))
 
@@ -72,16 +60,17 @@ class Nginx(Part):
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        servers = [f"server 127.0.0.1:{port} max_fails=1 fail_timeout=1s;" for port in self._ports]
-        path = self.folder / "nginx.conf"
-        path.write_text(
-            CONFIGURATION.format(
-                folder=self.folder, port=self.port, servers="\n        ".join(servers)
-            )
-        )
+        servers = [SERVER.format(address=f"127.0.0.1:{port}") for port in self._ports]
+        written = {
+            "nginx.conf": CONFIGURATION.format(folder=self.folder),
+            "rcommerce.conf": rendered("nginx.conf", {"listen": self.address}, servers),
+        }
         for each in (self.folder, program()):
             binaries.let_in(each)
-        for each in (self.folder, path):
-            binaries.give(each)
+        binaries.give(self.folder)
+        for name, text in written.items():
+            path = self.folder / name
+            path.write_text(text)
+            binaries.give(path)
         self.process.start()
         self.process.await_port(self.port)

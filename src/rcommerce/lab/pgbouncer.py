@@ -54,8 +54,9 @@ class PgBouncer(Part):
         databases: Mapping[str, tuple[Postgres, str]],
         *,
         settings: Mapping[str, str] | None = None,
+        port: int | None = None,
     ) -> None:
-        port = free_port()
+        port = port or free_port()
         command = [str(program()), "-q", str(folder / "pgbouncer.ini")]
         process = Process(f"PgBouncer on port {port}", command, folder / "pgbouncer.log")
         super().__init__(port, process)

@@ -54,7 +54,12 @@ class Postgres(Part):
     """
 
     def __init__(
-        self, folder: Path, *, settings: Mapping[str, str] | None = None, port: int | None = None
+        self,
+        folder: Path,
+        *,
+        settings: Mapping[str, str] | None = None,
+        port: int | None = None,
+        database: str = DATABASE,
     ) -> None:
         port = port or free_port()
         data = folder / "data"
@@ -63,13 +68,15 @@ class Postgres(Part):
         super().__init__(port, process)
         self.folder = folder
         self.data = data
+        self.database = database
         self._settings = dict(settings or {})
+        self._source: str | None = None  # of a replica: its primary
 
-    def conninfo(self, user: str = USER, database: str = DATABASE) -> str:
+    def conninfo(self, user: str = USER, database: str | None = None) -> str:
         """A libpq connection string."""
         return (
-            f"host=127.0.0.1 port={self.port} dbname={database} user={user} password={PASSWORD}"
-            " connect_timeout=5"
+            f"host=127.0.0.1 port={self.port} dbname={database or self.database} user={user}"
+            f" password={PASSWORD} connect_timeout=5"
         )
 
     def query(self, sql: str, *params: Any, user: str = USER) -> list[tuple[Any, ...]]:
@@ -79,10 +86,12 @@ class Postgres(Part):
             return list(cursor.fetchall()) if cursor.description else []
 
     def start(self) -> None:
-        if not (self.data / "PG_VERSION").exists():
+        if (self.data / "PG_VERSION").exists():
+            self._launch()
+        elif self._source is None:
             self._create()
         else:
-            self._launch()
+            self._copy(self._source)
 
     def stop(self) -> None:
         """Ends it in order: fast mode, so that its clients are sent away."""
@@ -92,22 +101,27 @@ class Postgres(Part):
         super().kill()
         (self.data / "postmaster.pid").unlink(missing_ok=True)
 
+    def standby(
+        self,
+        folder: Path,
+        *,
+        settings: Mapping[str, str] | None = None,
+        name: str | None = None,
+        port: int | None = None,
+    ) -> "Postgres":
+        """A streaming replica, which copies this server when it starts for the first time. `name`
+        is what synchronous_standby_names may call it."""
+        both = {**self._settings, **(settings or {})}
+        made = Postgres(folder, settings=both, port=port, database=self.database)
+        made._source = f"{self.conninfo()} application_name={name or folder.name}"
+        return made
+
     def replica(
         self, folder: Path, *, settings: Mapping[str, str] | None = None, name: str | None = None
     ) -> "Postgres":
-        """A streaming replica, started. `name` is what synchronous_standby_names may call it."""
-        made = Postgres(folder, settings={**self._settings, **(settings or {})})
-        made.folder.mkdir(parents=True, exist_ok=True)
-        binaries.let_in(made.folder)
-        made.data.mkdir(mode=0o700)
-        binaries.give(made.data)
-        source = f"{self.conninfo()} application_name={name or folder.name}"
-        binaries.run(
-            "pg_basebackup", "-D", str(made.data), "-d", source, "--checkpoint=fast",
-            "--write-recovery-conf", "--wal-method=stream",
-        )  # fmt: skip
-        made._configure()
-        made._launch()
+        """The same, started."""
+        made = self.standby(folder, settings=settings, name=name)
+        made.start()
         return made
 
     def promote(self) -> None:
@@ -148,7 +162,19 @@ class Postgres(Part):
         self._launch()
         with psycopg.connect(self.conninfo("postgres", "postgres"), autocommit=True) as connection:
             connection.execute(OWNER)
-            connection.execute(f"create database {DATABASE} owner {USER}")
+            connection.execute(f"create database {self.database} owner {USER}")
+
+    def _copy(self, source: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        binaries.let_in(self.folder)
+        self.data.mkdir(mode=0o700)
+        binaries.give(self.data)
+        binaries.run(
+            "pg_basebackup", "-D", str(self.data), "-d", source, "--checkpoint=fast",
+            "--write-recovery-conf", "--wal-method=stream",
+        )  # fmt: skip
+        self._configure()
+        self._launch()
 
     def _configure(self) -> None:
         lines = {**CONFIGURATION, **self._settings}

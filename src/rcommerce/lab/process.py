@@ -23,8 +23,8 @@ class Process:
 
     def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
         self.name = name
+        self.log = log
         self._command = list(command)
-        self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -41,9 +41,9 @@ class Process:
 
     def start(self) -> None:
         """Starts the program; whether it answers is for `await_port` to tell."""
-        self._log.touch(mode=0o600)
-        binaries.give(self._log)
-        with self._log.open("ab") as log:
+        self.log.touch(mode=0o600)
+        binaries.give(self.log)
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603
                 self._command,
                 stdin=subprocess.DEVNULL,
@@ -94,15 +94,15 @@ class Process:
         self._send_all(signal.SIGCONT)
 
     def _send_all(self, number: signal.Signals) -> None:
-        for pid in _family(self.pid):
+        for pid in family(self.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     def log_tail(self, lines: int = 15) -> str:
         """The end of its log."""
-        if not self._log.exists():
+        if not self.log.exists():
             return ""
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
 class Part(ABC):
@@ -128,6 +128,16 @@ class Part(ABC):
         """host:port, as in the settings."""
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id, where it runs."""
+        return self.process.pid if self.process.is_running else None
+
+    @property
+    def log(self) -> Path:
+        """Where it writes what it has to say."""
+        return self.process.log
+
     @abstractmethod
     def start(self) -> None:
         """Starts it, made first where there is none, and waits until it answers.
@@ -144,7 +154,7 @@ class Part(ABC):
         self.process.kill()
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """A process and all below it: a server's children may have sessions of their own."""
     found = [pid]
     for parent in found:

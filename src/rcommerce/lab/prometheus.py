@@ -37,8 +37,15 @@ def program(name: str = "prometheus") -> Path:
 class Prometheus(Part):
     """One server, which asks those on these ports each second. `rules` are files of alerts."""
 
-    def __init__(self, folder: Path, ports: Sequence[int], rules: Sequence[Path] = ()) -> None:
-        port = free_port()
+    def __init__(
+        self,
+        folder: Path,
+        ports: Sequence[int],
+        rules: Sequence[Path] = (),
+        *,
+        port: int | None = None,
+    ) -> None:
+        port = port or free_port()
         self.folder = folder
         self._configuration = CONFIGURATION.format(
             targets=", ".join(f'"127.0.0.1:{each}"' for each in ports),

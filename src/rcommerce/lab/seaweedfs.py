@@ -30,11 +30,13 @@ def program() -> Path:
 class SeaweedFS(Part):
     """A server with one bucket."""
 
-    def __init__(self, folder: Path, *, bucket: str = "rcommerce-uploads") -> None:
+    def __init__(
+        self, folder: Path, *, bucket: str = "rcommerce-uploads", port: int | None = None
+    ) -> None:
         self.bucket = bucket
         self.folder = folder
         self._ports = {part: free_port() for part in PARTS}
-        port = self._ports["s3"] = free_port()
+        port = self._ports["s3"] = port or free_port()
         ports = [f"-{part}.port={number}" for part, number in self._ports.items()]
         for part in list(self._ports):
             self._ports[f"{part}.grpc"] = free_port()

@@ -131,6 +131,18 @@ class Server:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
+    @property
+    def address(self) -> str:
+        """host:port."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the one that has the workers, where it runs."""
+        if self.process is None or self.process.poll() is not None:
+            return None
+        return self.process.pid
+
     def workers(self) -> list[int]:
         """The process ids of its workers."""
         if self.process is None:

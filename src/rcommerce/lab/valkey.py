@@ -110,7 +110,14 @@ class Valkey(Part):
 class Cluster:
     """Three masters, each with a replica; use it as a context manager."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        first_port: int | None = None,
+    ) -> None:
+        """`first_port` and those after it are used where they are free."""
         clustered = {
             "cluster-enabled": "yes",
             "cluster-node-timeout": str(NODE_TIMEOUT_MS),
@@ -120,7 +127,7 @@ class Cluster:
         }
         self.nodes: list[Valkey] = []
         for number in range(2 * MASTERS):
-            port, bus = free_port(), free_port()
+            port, bus = free_port(first_port + number if first_port else 0), free_port()
             chosen = {**clustered, "cluster-port": str(bus), **(settings or {})}
             self.nodes.append(Valkey(folder / f"node-{number}", settings=chosen, port=port))
 
@@ -145,6 +152,10 @@ class Cluster:
         """Starts the servers and makes them one. Raises StartError."""
         for node in self.nodes:
             node.start()
+        self.join()
+
+    def join(self) -> None:
+        """Makes the servers one Cluster. Raises StartError."""
         clients = [node.client() for node in self.nodes]
         for number, one in enumerate(clients[:MASTERS]):
             one.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)

@@ -29,6 +29,18 @@ class Worker:
         self.kill()
 
     @property
+    def pid(self) -> int | None:
+        """Its process id, where it runs."""
+        if self._process is None or self._process.poll() is not None:
+            return None
+        return self._process.pid
+
+    @property
+    def address(self) -> str:
+        """It listens nowhere."""
+        return ""
+
+    @property
     def exit_code(self) -> int | None:
         """How it ended; None while it runs."""
         return None if self._process is None else self._process.poll()
@@ -43,6 +55,7 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,
             )
 
     def send(self, number: signal.Signals) -> None:
