@@ -1,0 +1,37 @@
+"""The files of docs/fleet.md are those that the lab runs on."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from rcommerce.lab.templates import FOLDER
+from rcommerce.settings import load
+
+DOC = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text()
+BLOCKS = re.findall(r"```(?:toml|nginx|haproxy)\n(.*?)```", DOC, re.DOTALL)
+
+
+def pattern(template: str) -> re.Pattern[str]:
+    """What a template may be rendered to."""
+    lines = []
+    for line in template.splitlines():
+        parts = line.split("@")  # the odd ones are names
+        found = "".join(re.escape(part) if n % 2 == 0 else ".+?" for n, part in enumerate(parts))
+        lines.append("(?:\\s*server .+\n)+" if "@servers@" in line else f"{found}\n")
+    return re.compile("".join(lines))
+
+
+@pytest.mark.parametrize("name", ["fleet.toml", "shop.toml", "nginx.conf", "haproxy.cfg"])
+def test_the_documented_files_are_the_labs(name: str) -> None:
+    wanted = pattern((FOLDER / name).read_text())
+    assert any(wanted.fullmatch(block) for block in BLOCKS)
+
+
+@pytest.mark.parametrize("block", [each for each in BLOCKS if "[server]" in each])
+def test_the_documented_settings_are_such(tmp_path: Path, block: str) -> None:
+    file = tmp_path / "rcommerce.toml"
+    file.write_text(block)
+    loaded = load(file, {})
+    assert loaded.settings.security.jwt.secret
+    loaded.require_built()
