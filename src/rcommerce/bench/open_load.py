@@ -6,6 +6,7 @@ It shares the processors with what it measures, so it looks at its sockets once 
 when something comes: an event loop woken for each answer took four times as much of a processor.
 """
 
+import contextlib
 import random
 import select
 import socket
@@ -13,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 MOST_CONNECTIONS = 2000
 AT_FIRST = 100
@@ -22,22 +24,47 @@ SETTLE_S = 1.0  # for what is under way at the end
 LATE_S = 1.0  # so late for want of a connection, it is not sent
 
 
+class Sample(NamedTuple):
+    """A request: when it was due (monotonic seconds), how long its answer took, its status (0 where
+    the connection broke), and its kind."""
+
+    due: float
+    took_s: float
+    status: int
+    kind: str
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether it was answered with what it asked for."""
+        return 0 < self.status < 400
+
+
 @dataclass(slots=True)
 class OpenLoad:
-    """What came back: the latencies of what was accepted in seconds, answers by status and by kind,
-    and how many requests could not be sent in time."""
+    """What came back within these seconds, and how many requests could not be sent in time."""
 
     seconds: float = 0.0
-    accepted_s: list[float] = field(default_factory=list)
-    statuses: Counter[int] = field(default_factory=Counter)
-    accepted: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
+    samples: list[Sample] = field(default_factory=list)
     unsent: int = 0
+
+    @property
+    def accepted_s(self) -> list[float]:
+        """The latencies of what was accepted."""
+        return [each.took_s for each in self.samples if each.is_accepted]
 
     @property
     def goodput(self) -> float:
         """Accepted requests a second."""
         return len(self.accepted_s) / self.seconds
+
+    def by_kind(self, *, is_accepted: bool) -> dict[str, int]:
+        """How many were accepted, or were not."""
+        kinds = Counter(each.kind for each in self.samples if each.is_accepted is is_accepted)
+        return dict(sorted(kinds.items()))
+
+    def by_status(self) -> dict[str, int]:
+        """How many there were of each status."""
+        return {str(key): count for key, count in Counter(e.status for e in self.samples).items()}
 
 
 class _Connection:
@@ -98,10 +125,15 @@ class _Connections:
         return connection
 
     def free(self) -> _Connection | None:
-        """One that has nothing under way; None where that would be one too many."""
+        """One that has nothing under way; None where that would be one too many, or nobody
+        listens."""
         if self._idle:
             return self._idle.pop()
-        return self._open() if len(self._all) < MOST_CONNECTIONS else None
+        if len(self._all) >= MOST_CONNECTIONS:
+            return None
+        with contextlib.suppress(OSError):
+            return self._open()
+        return None
 
     def read(self) -> None:
         """Takes what has come."""
@@ -124,17 +156,16 @@ class _Connections:
         self._all.pop(number).socket.close()
 
     def _count(self, connection: _Connection, status: int) -> None:
-        if connection.due < self._count_from:
-            return
-        self._load.statuses[status] += 1
-        if 0 < status < 400:
-            self._load.accepted_s.append(time.monotonic() - connection.due)
-            self._load.accepted[connection.kind] += 1
-        else:
-            self._load.refused[connection.kind] += 1
+        if connection.due >= self._count_from:
+            took_s = time.monotonic() - connection.due
+            self._load.samples.append(Sample(connection.due, took_s, status, connection.kind))
 
     def close(self) -> None:
-        """Hangs up."""
+        """Hangs up: what has not been answered by now will not be."""
+        idle = set(map(id, self._idle))
+        for connection in self._all.values():
+            if id(connection) not in idle:
+                self._count(connection, 0)
         for number in list(self._all):
             self._drop(number)
         self._poll.close()
@@ -146,14 +177,16 @@ def run(
     seconds: float,
     warm_s: float,
     pick: Callable[[], tuple[str, bytes]],
+    is_over: Callable[[], bool] = lambda: False,
 ) -> OpenLoad:
-    """Sends so many requests a second, at random moments (a Poisson process). `pick` gives the kind
-    and the bytes of the next; what was due in the first `warm_s` is not counted."""
+    """Sends so many requests a second, at random moments (a Poisson process), for so many seconds
+    or until it `is_over`. `pick` gives the kind and the bytes of the next; what was due in the
+    first `warm_s` is not counted."""
     load = OpenLoad(seconds - warm_s)
     begun = time.monotonic()
     connections = _Connections(port, begun + warm_s, load)
     due, stop = begun, begun + seconds
-    while (moment := time.monotonic()) < stop:
+    while (moment := time.monotonic()) < stop and not is_over():
         connections.read()
         while due <= moment:
             connection = connections.free()
@@ -165,7 +198,8 @@ def run(
                 load.unsent += 1
             due += random.expovariate(per_second)
         time.sleep(TICK_S)
-    while time.monotonic() < stop + SETTLE_S:
+    settled = time.monotonic() + SETTLE_S
+    while time.monotonic() < settled:
         connections.read()
         time.sleep(TICK_S)
     connections.close()

@@ -66,11 +66,11 @@ def run(bench: Bench) -> Result:
                 {
                     "peak": round(peak, 1),
                     "p99_ms_at_80_%": before_ms,
-                    "refused_at_80_%": sum(usual.refused.values()),
+                    "refused_at_80_%": sum(usual.by_kind(is_accepted=False).values()),
                     "p99_ms": under_ms,
-                    "accepted": dict(sorted(most.accepted.items())),
-                    "refused": dict(sorted(most.refused.items())),
-                    "statuses": {str(key): count for key, count in most.statuses.items()},
+                    "accepted": most.by_kind(is_accepted=True),
+                    "refused": most.by_kind(is_accepted=False),
+                    "statuses": most.by_status(),
                     "unsent": most.unsent,
                 }
             )

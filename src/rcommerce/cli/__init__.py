@@ -32,6 +32,7 @@ COMMANDS = {
     "media": "media:app",
     "jobs": "jobs:app",
     "lab": "lab:app",
+    "drill": "drill:app",
     "bench": "bench:app",
 }
 

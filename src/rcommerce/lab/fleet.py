@@ -98,7 +98,9 @@ class Fleet:
         *,
         products: int,
         tell: Callable[[str], None],
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        """`environment` is of the instances and workers, beside their settings file."""
         self.folder = folder
         self.profile: Profile = profile
         self.members: dict[str, Member] = {}
@@ -106,6 +108,7 @@ class Fleet:
         self.url = ""
         self._products = products
         self._tell = tell
+        self._more = dict(environment or {})
         self._ending = threading.Event()
         self._toml = folder / "rcommerce.toml"
         self._port = {name: free_port(port) for name, port in PORTS.items()}
@@ -140,6 +143,16 @@ class Fleet:
     def kill_part(self, name: str) -> None:
         """Ends a part as a power cut would. Raises KeyError."""
         self.members[name].part.kill()
+
+    def command(self, *arguments: str, **more: str) -> str:
+        """What `rcommerce …` prints, run as an operator of the fleet, with `more` in its
+        environment. Raises StartError."""
+        admin = Server(self.folder / "admin", settings={"RCOMMERCE_CONFIG": str(self._toml)})
+        done = admin.command(*arguments, **more)
+        if done.returncode:
+            shown = f"{done.stderr}{done.stdout}".strip()
+            raise StartError(f"rcommerce {' '.join(arguments)} failed:\n{shown}")
+        return done.stdout
 
     # How they come up ---------------------------------------------------------------------------
 
@@ -232,7 +245,7 @@ class Fleet:
 
     @property
     def _environment(self) -> dict[str, str]:
-        return {"RCOMMERCE_CONFIG": str(self._toml)}
+        return {"RCOMMERCE_CONFIG": str(self._toml), **self._more}
 
     def _write(self, template: str, values: Mapping[str, str]) -> None:
         fixed = {"host": "127.0.0.1", "balancers": "127.0.0.1", "secret": SECRET}
@@ -266,10 +279,9 @@ class Fleet:
     def _fill(self, *, tenants_too: bool) -> None:
         """Migrates the databases, and gives the shops something to sell. Raises StartError."""
         self._tell("the databases are migrated")
-        admin = Server(self.folder / "admin", settings=self._environment)
-        done = admin.command("db", "upgrade")
-        if done.returncode:
-            raise StartError(f"rcommerce db upgrade failed:\n{done.stderr}{done.stdout}")
+        if tenants_too:  # the default shop was there before the shards: it lives on the primary
+            self.command("db", "upgrade", RCOMMERCE_DATABASE__SHARDS="[]")
+        self.command("db", "upgrade")
         settings = load(self._toml, {}).settings
         self._tell(f"{self._products:,} products are made")
         asyncio.run(_stocked(settings, self._products, TENANTS if tenants_too else ()))

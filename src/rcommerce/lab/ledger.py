@@ -26,6 +26,11 @@ ADDRESS = {
 }
 
 
+# The connection broke, the same request is under way, or whoever was asked could not do it now: a
+# balancer whose instance died says 502, one that waited for nothing 504.
+UNANSWERED = frozenset({0, 409, 502, 503, 504})
+
+
 @dataclass(slots=True)
 class Attempt:
     """One request: when it was sent and answered (monotonic seconds), and with which status; 0
@@ -130,7 +135,7 @@ class Buyers(AbstractContextManager["Buyers"]):
             if answer is not None and status == 201:
                 self.ledger.acknowledged.append(answer.json()["id"])
                 return
-            if status not in (0, 409, 503):
+            if status not in UNANSWERED:
                 self.ledger.faults.append(f"{status}: {answer.text[:500] if answer else ''}")
                 return
             time.sleep(0.05)

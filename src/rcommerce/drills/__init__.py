@@ -1,0 +1,1 @@
+"""Drills: what is promised, held against a fleet that is broken under load."""

@@ -1,0 +1,160 @@
+"""The course of a drill: a load, something breaks and heals meanwhile, and the books are compared.
+
+Reads leave at a stated rate, half of them past the caches; buyers place one order after the other,
+and send each again until it is answered. Both come through nginx.
+"""
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from rcommerce.bench import open_load
+from rcommerce.bench.load import get
+from rcommerce.bench.open_load import OpenLoad, Sample
+from rcommerce.drills.outcome import Check, Outcome, phase
+from rcommerce.drills.stage import Stage
+from rcommerce.lab.ledger import Buyers, Ledger
+
+READS, BUYERS = 200, 3  # reads a second, and buyers one after the other
+STOCK = 1_000_000
+BEFORE_S, AFTER_S = 4.0, 5.0
+LONGEST_S = 300.0
+LOAD = f"{READS} reads/s through nginx, half of them past the caches, and {BUYERS} buyers"
+
+
+@dataclass(slots=True)
+class Course:
+    """What happened, by the clients' own books and by the database."""
+
+    reads: list[Sample] = field(default_factory=list)
+    ledger: Ledger = field(default_factory=Ledger)
+    broke_at: float = 0.0
+    healed_at: float = 0.0
+    lost: int = 0  # acknowledged, and not there
+    duplicated: int = 0  # there, and acknowledged to nobody
+    oversold: int = 0
+    charged_twice: int = 0
+
+    def between(self, begin: float, end: float) -> list[Sample]:
+        """The reads that were due then."""
+        return [each for each in self.reads if begin <= each.due < end]
+
+    @property
+    def failed(self) -> list[Sample]:
+        """The reads that were not answered."""
+        return [each for each in self.reads if not each.is_accepted]
+
+    @property
+    def recovered_s(self) -> float:
+        """From the break to the last read or order that failed because of it; 0: none did."""
+        ends = [each.due + each.took_s for each in self.failed if each.due >= self.broke_at]
+        ends += [
+            each.answered
+            for each in self.ledger.attempts
+            if each.status != 201 and each.answered >= self.broke_at
+        ]
+        return round(max(ends) - self.broke_at, 2) if ends else 0.0
+
+    def books(self) -> list[Check]:
+        """What no drill may break."""
+        faults = self.ledger.faults
+        return [
+            Check("no acknowledged order is lost", self.lost == 0, f"{self.lost} lost"),
+            Check("no order is made twice", self.duplicated == 0, f"{self.duplicated} more"),
+            Check("nothing is sold that was not there", self.oversold == 0, f"{self.oversold}"),
+            Check("nobody is charged twice", self.charged_twice == 0, f"{self.charged_twice}"),
+            Check("every buyer is answered in the end", not faults, "; ".join(faults[:2])),
+            Check("orders were placed", bool(self.ledger.acknowledged)),
+        ]
+
+    def outcome(self, name: str, promise: str, checks: Sequence[Check]) -> Outcome:
+        """As it is told, with what was promised beside the books."""
+        every = [*checks, *self.books()]
+        first = min((each.due for each in self.reads), default=0.0)
+        last = max((each.due for each in self.reads), default=0.0) + 1
+        statuses = Counter(str(each.status) for each in self.failed)
+        return Outcome(
+            name=name,
+            promise=promise,
+            load=LOAD,
+            passed=all(each.held for each in every),
+            checks=every,
+            before=phase(self.between(first, self.broke_at)),
+            during=phase(self.between(self.broke_at, self.healed_at)),
+            after=phase(self.between(self.healed_at, last)),
+            recovered_s=self.recovered_s,
+            acknowledged=len(self.ledger.acknowledged),
+            lost=self.lost,
+            duplicated=self.duplicated,
+            oversold=self.oversold,
+            details={
+                "reads_that_failed": dict(statuses),
+                "orders_sent_again": sum(each.status != 201 for each in self.ledger.attempts),
+                "writes_stood_still_s": round(self.ledger.longest_gap_s(), 2),
+            },
+        )
+
+
+def course(stage: Stage, breaks: Callable[[], None], heals: Callable[[], None]) -> Course:
+    """Loads the stage, lets `breaks` and then `heals` do what they do, and audits. What they raise
+    ends the load."""
+    found = Course()
+    product = stage.product(STOCK)
+    ending = threading.Event()
+    load: list[OpenLoad] = []
+
+    def pick() -> tuple[str, bytes]:
+        chance = random.random()  # noqa: S311 - a load
+        if chance < 0.5:
+            return "hit", get(f"/api/v1/products/{random.choice(stage.products)}")  # noqa: S311
+        return "miss", get(f"/api/v1/products?min_price={chance:.9f}&per_page=5")  # in no cache
+
+    def read() -> None:
+        load.append(open_load.run(stage.port, READS, LONGEST_S, 0.0, pick, ending.is_set))
+
+    reading = threading.Thread(target=read)
+    with Buyers(lambda: stage.fleet.url, product, count=BUYERS) as buyers:
+        reading.start()
+        try:
+            time.sleep(BEFORE_S)
+            found.broke_at = time.monotonic()
+            breaks()
+            heals()
+            found.healed_at = time.monotonic()
+            time.sleep(AFTER_S)
+        finally:
+            ending.set()
+            reading.join()
+    found.reads, found.ledger = load[0].samples, buyers.ledger
+    _audit(stage, product["variants"][0]["id"], found)
+    return found
+
+
+def _audit(stage: Stage, variant: str, found: Course) -> None:
+    """Compares the books with the primary's."""
+    primary = stage.postgres()
+    rows = primary.query("select order_id from order_item where variant_id = %s", variant)
+    there, told = {str(row[0]) for row in rows}, set(found.ledger.acknowledged)
+    found.lost = len(told - there)
+    found.duplicated = len(there - told) + len(rows) - len(there)
+    [(sold,)] = primary.query(
+        "select coalesce(sum(quantity), 0) from order_item where variant_id = %s", variant
+    )
+    [(left,)] = primary.query(
+        "select coalesce(sum(on_hand - reserved), 0) from inventory_level where variant_id = %s",
+        variant,
+    )
+    found.oversold = abs(STOCK - int(sold) - int(left))
+    [(found.charged_twice,)] = primary.query(
+        """
+        select count(*) from (
+            select order_id from payment
+             where status = 'succeeded'
+               and order_id in (select order_id from order_item where variant_id = %s)
+             group by order_id having count(*) > 1) twice
+        """,
+        variant,
+    )

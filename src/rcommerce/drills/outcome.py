@@ -1,0 +1,58 @@
+"""What a drill says: what was promised, what happened, and whether they are the same."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from rcommerce.bench.open_load import Sample
+from rcommerce.bench.report import percentile
+
+
+class Phase(msgspec.Struct, kw_only=True):
+    """Requests of a stretch of time. Latencies in milliseconds, from when each was due."""
+
+    requests: int
+    failed: int
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+
+
+class Check(msgspec.Struct):
+    """A part of the promise: in words, and whether it held."""
+
+    promise: str
+    held: bool
+    found: str = ""
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """Of one drill. Counts are of what clients had acknowledged, held against the databases."""
+
+    name: str
+    promise: str
+    load: str
+    passed: bool
+    checks: list[Check]
+    before: Phase | None = None
+    during: Phase | None = None
+    after: Phase | None = None
+    recovered_s: float | None = None
+    acknowledged: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    oversold: int = 0
+    stale: int = 0
+    seconds: float = 0.0
+    details: dict[str, Any] = {}
+
+
+def phase(samples: Sequence[Sample]) -> Phase:
+    """The figures of these."""
+    took_s = [each.took_s for each in samples if each.is_accepted]
+    return Phase(
+        requests=len(samples),
+        failed=len(samples) - len(took_s),
+        p50_ms=percentile(took_s, 0.5) if took_s else None,
+        p99_ms=percentile(took_s, 0.99) if took_s else None,
+    )

@@ -1,0 +1,127 @@
+"""The fleet that drills break, and what they need to know of it."""
+
+import contextlib
+import json
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from rcommerce.errors import StartError
+from rcommerce.lab.fleet import INSTANCES, Fleet
+from rcommerce.lab.postgres import Postgres
+from rcommerce.lab.server import Server
+
+PRODUCTS = 1_000
+HEAL_TIMEOUT_S = 60.0
+# A drill asks more of one address than any client may.
+ENVIRONMENT = {
+    "RCOMMERCE_RATE_LIMITING__ENABLED": "false",
+    "RCOMMERCE_SERVER__LIMITS__RATE_LIMIT_PER_MINUTE": "0",
+}
+
+
+@dataclass(slots=True)
+class Stage:
+    """A fleet that is up. `tell` reports progress."""
+
+    fleet: Fleet
+    products: list[str]
+    tell: Callable[[str], None]
+    _staff: httpx.Client
+
+    @property
+    def port(self) -> int:
+        """Of nginx."""
+        return int(self.fleet.url.rpartition(":")[2])
+
+    @property
+    def instances(self) -> list[Server]:
+        """Those behind it."""
+        found = [self.fleet.members[f"shop-{n}"].part for n in range(1, INSTANCES + 1)]
+        return [each for each in found if isinstance(each, Server)]
+
+    def postgres(self, name: str = "primary") -> Postgres:
+        """A database server. Raises StartError where there is no such one."""
+        part = self.fleet.members[name].part
+        if not isinstance(part, Postgres):
+            raise StartError(f"{name} is no PostgreSQL")
+        return part
+
+    def product(self, stock: int) -> dict[str, Any]:
+        """A new product of the default shop, with so many units of its one variant."""
+        given = {
+            "title": f"Drill {time.time_ns()}",
+            "status": "active",
+            "price": "10.00",
+            "inventory_quantity": stock,
+        }
+        answer = self._staff.post("/api/v1/products", json=given)
+        answer.raise_for_status()
+        made: dict[str, Any] = answer.json()["product"]
+        return made
+
+    def heal(self) -> None:
+        """Starts whatever does not run, and waits until every instance finds everything well.
+        Raises StartError."""
+        for name, member in self.fleet.members.items():
+            if member.part.pid is None:
+                self.fleet.start_part(name)
+        deadline = time.monotonic() + HEAL_TIMEOUT_S
+        for each in self.instances:
+            while (unwell := _unwell(each)) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            if unwell:
+                raise StartError(f"{each.url} is not well again: {unwell}")
+
+
+def _unwell(server: Server) -> str:
+    try:
+        told = httpx.get(f"{server.url}/health/ready", timeout=5).json()
+    except (httpx.HTTPError, ValueError) as error:
+        return str(error) or type(error).__name__
+    bad = [name for name, each in told["dependencies"].items() if each["state"] != "up"]
+    return ", ".join(bad)
+
+
+@contextlib.contextmanager
+def stage(
+    tell: Callable[[str], None], environment: Mapping[str, str] | None = None
+) -> Iterator[Stage]:
+    """A fleet of one's own in a temporary folder; at the end nothing is left of it. `environment`
+    is of its instances. Raises StartError."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    folder = Path(tempfile.mkdtemp(prefix="rcommerce-drill-"))
+    folder.chmod(0o755)
+    both = {**ENVIRONMENT, **(environment or {})}
+    fleet = Fleet(folder, "fleet", products=PRODUCTS, tell=tell, environment=both)
+    try:
+        fleet.start()
+        key = json.loads(fleet.command("apikey", "create", "--all", "--json"))["key"]
+        rows = _database(fleet).query("select id from product where status = 'active'")
+        with httpx.Client(
+            base_url=fleet.url, headers={"Authorization": f"Bearer {key}"}, timeout=30
+        ) as staff:
+            yield Stage(fleet, [str(row[0]) for row in rows], tell, staff)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends already
+        fleet.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _database(fleet: Fleet) -> Postgres:
+    part = fleet.members["primary"].part
+    if not isinstance(part, Postgres):
+        raise StartError("the primary is no PostgreSQL")
+    return part
