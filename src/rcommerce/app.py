@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ from rcommerce.telemetry.databases import Within, of_databases
 from rcommerce.telemetry.orders import of_orders
 from rcommerce.telemetry.requests import Requests, of_limiter, of_requests
 
-LISTEN_EVERY_S = COUNT_EVERY_S = JOBS_AFTER_S = 1.0
+LISTEN_EVERY_S = COUNT_EVERY_S = JOBS_AFTER_S = RESTART_S = 1.0
+Work = Callable[[], Coroutine[Any, Any, None]]
 log = structlog.get_logger()
 
 
@@ -142,26 +144,26 @@ async def _lifespan(
 ) -> AsyncIterator[None]:
     drain.listen()
     await services.cluster.open()
-    work = [_sweep(services), _listen(services, front)]
+    work: list[Work] = [partial(_sweep, services), partial(_listen, services, front)]
     if services.settings.cache.enabled:
         direct = listeners(services.settings)
         work += [
-            Invalidations(services.cluster.shard(name), direct[name], shelf).run()
+            Invalidations(services.cluster.shard(name), direct[name], shelf).run
             for name, shelf in front.shelves.items()
         ]
     if services.redis is not None:
-        work.append(services.redis.run())
-    work.append(services.objects.run())
+        work.append(services.redis.run)
+    work.append(services.objects.run)
     cdn = adapter(services.settings.cdn)
     purgers = [
         Purger(services.cluster.shard(name), cdn, shelf.changed)
         for name, shelf in front.shelves.items()
         if cdn is not None
     ]
-    work += [each.run() for each in purgers]
+    work += [each.run for each in purgers]
     if services.settings.features.metrics:
         work += _figures(services, front, purgers, limiter)
-    tasks = [asyncio.create_task(each) for each in work]
+    tasks = [asyncio.create_task(_kept_up(each)) for each in work]
     if folder := os.environ.get(prometheus.FOLDER):
         say_ready(Path(folder))
     jobs = [asyncio.create_task(_jobs(services, drain))] if runs_jobs(services.settings) else []
@@ -185,7 +187,7 @@ def _figures(
     front: PageCache,
     purgers: Sequence[Purger],
     limiter: Limiter | None,
-) -> list[Coroutine[Any, Any, None]]:
+) -> list[Work]:
     """What keeps the figures for Prometheus up to date."""
     prometheus.forget_the_dead()
     requests = front.requests
@@ -198,7 +200,18 @@ def _figures(
     ]
     if limiter is not None:
         updates.append(of_limiter(limiter))
-    return [_count(prometheus.together(updates)), Within(services.cluster).run()]
+    return [partial(_count, prometheus.together(updates)), Within(services.cluster).run]
+
+
+async def _kept_up(work: Work) -> None:
+    """Does what never ends. Where it ends by a fault of ours, the log has it, and it begins anew:
+    nobody waits for it who would notice."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("background_interrupted")  # the edge of the process
+        await asyncio.sleep(RESTART_S)
 
 
 async def _jobs(services: Services, drain: Drain) -> None:

@@ -11,12 +11,13 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisClusterException, RedisError, ResponseError
 
 from rcommerce.cache.addresses import Address
 from rcommerce.settings.schema import Cache
 
-FAILURES = (RedisError, OSError, TimeoutError)
+# That no node of a Cluster can be reached is no RedisError.
+FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
 Commands = Any  # its async clients have no common type for what their commands return
 
 

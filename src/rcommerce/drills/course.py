@@ -1,7 +1,7 @@
 """The course of a drill: a load, something breaks and heals meanwhile, and the books are compared.
 
-Reads leave at a stated rate, half of them past the caches; buyers place one order after the other,
-and send each again until it is answered. Both come through nginx.
+Reads leave at a stated rate: products, carts, and lists that no cache has. Buyers place one order
+after the other, and send each again until it is answered. Both come through nginx.
 """
 
 import random
@@ -18,11 +18,11 @@ from rcommerce.drills.outcome import Check, Outcome, phase
 from rcommerce.drills.stage import Stage
 from rcommerce.lab.ledger import Buyers, Ledger
 
-READS, BUYERS = 200, 3  # reads a second, and buyers one after the other
+READS, BUYERS, CARTS = 100, 3, 20  # reads a second; buyers, each one order after the other
 STOCK = 1_000_000
 BEFORE_S, AFTER_S = 4.0, 5.0
 LONGEST_S = 300.0
-LOAD = f"{READS} reads/s through nginx, half of them past the caches, and {BUYERS} buyers"
+LOAD = f"{READS} reads/s (half of them past the caches) and {BUYERS} buyers, through nginx"
 
 
 @dataclass(slots=True)
@@ -57,6 +57,23 @@ class Course:
             if each.status != 201 and each.answered >= self.broke_at
         ]
         return round(max(ends) - self.broke_at, 2) if ends else 0.0
+
+    def no_read_failed(self, what: str = "no read fails") -> Check:
+        """The most that can be promised."""
+        return Check(what, not self.failed, f"{len(self.failed)} failed")
+
+    def none_after(self, seconds: float) -> Check:
+        """Whether all was well again so soon after it was healed."""
+        late = [each for each in self.failed if each.due > self.healed_at + seconds]
+        return Check(
+            f"{seconds:g} s after it is healed all is well", not late, f"{len(late)} failed"
+        )
+
+    def orders_between(self, begin: float, end: float) -> int:
+        """How many were acknowledged then."""
+        return sum(
+            each.status == 201 and begin <= each.answered < end for each in self.ledger.attempts
+        )
 
     def books(self) -> list[Check]:
         """What no drill may break."""
@@ -103,6 +120,7 @@ def course(stage: Stage, breaks: Callable[[], None], heals: Callable[[], None]) 
     ends the load."""
     found = Course()
     product = stage.product(STOCK)
+    carts = [stage.cart() for _ in range(CARTS)]
     ending = threading.Event()
     load: list[OpenLoad] = []
 
@@ -110,7 +128,11 @@ def course(stage: Stage, breaks: Callable[[], None], heals: Callable[[], None]) 
         chance = random.random()  # noqa: S311 - a load
         if chance < 0.5:
             return "hit", get(f"/api/v1/products/{random.choice(stage.products)}")  # noqa: S311
-        return "miss", get(f"/api/v1/products?min_price={chance:.9f}&per_page=5")  # in no cache
+        if chance < 0.8:
+            cart, token = random.choice(carts)  # noqa: S311
+            return "cart", get(f"/api/v1/carts/{cart}", f"X-Cart-Token: {token}\r\n")
+        # A list that no cache has.
+        return "miss", get(f"/api/v1/products?min_price={chance:.9f}&per_page=5")
 
     def read() -> None:
         load.append(open_load.run(stage.port, READS, LONGEST_S, 0.0, pick, ending.is_set))

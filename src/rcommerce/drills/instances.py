@@ -2,15 +2,11 @@
 
 import time
 
-from rcommerce.drills.course import Course, course
+from rcommerce.drills.course import course
 from rcommerce.drills.outcome import Check, Outcome
 from rcommerce.drills.stage import Stage
 
 DOWN_S = 4.0
-
-
-def _no_read_failed(found: Course) -> Check:
-    return Check("no read fails", not found.failed, f"{len(found.failed)} failed")
 
 
 def rolling_restart(stage: Stage) -> Outcome:
@@ -29,7 +25,7 @@ def rolling_restart(stage: Stage) -> Outcome:
         "rolling-restart",
         "a rolling restart fails no request",
         [
-            _no_read_failed(found),
+            found.no_read_failed(),
             Check("no order has to be sent again", again == 0, f"{again} were"),
             Check("each instance ends in order", not any(codes), f"exit codes {codes}"),
         ],
@@ -47,5 +43,5 @@ def kill_instance(stage: Stage) -> Outcome:
     return found.outcome(
         "kill-instance",
         "kill -9 of an instance fails no read, and loses or doubles no order",
-        [_no_read_failed(found)],
+        [found.no_read_failed()],
     )

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rcommerce.drills import instances, selling
+from rcommerce.drills import caches, databases, files, instances, selling
 from rcommerce.drills.outcome import Outcome
 from rcommerce.drills.stage import Stage
 
@@ -21,6 +21,15 @@ DRILLS = {
     "oversell": Drill("1,000 buyers of 100 units: 100 are sold", selling.oversell),
     "rolling-restart": Drill("each instance in turn: no request fails", instances.rolling_restart),
     "kill-instance": Drill("kill -9: no read fails, no order is lost", instances.kill_instance),
+    "redis-down": Drill("all of Valkey dies: everything goes on", caches.redis_down),
+    "redis-hang": Drill("all of Valkey hangs: everything goes on", caches.redis_hang),
+    "redis-failover": Drill("a master dies: no request fails", caches.redis_failover),
+    "replica-down": Drill("a replica dies: no request fails", databases.replica_down),
+    "primary-down": Drill("reads go on, writes are refused at once", databases.primary_down),
+    "shard-down": Drill("shops of other shards are unharmed", databases.shard_down),
+    "tenant-move": Drill("a shop moves while it sells", databases.tenant_move),
+    "pgbouncer-restart": Drill("the pooler dies and comes back", databases.pgbouncer_restart),
+    "s3-down": Drill("uploads are refused, all else goes on", files.s3_down),
 }
 
 

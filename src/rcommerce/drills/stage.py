@@ -16,6 +16,7 @@ import httpx
 from rcommerce.errors import StartError
 from rcommerce.lab.fleet import INSTANCES, Fleet
 from rcommerce.lab.postgres import Postgres
+from rcommerce.lab.process import Part, Process
 from rcommerce.lab.server import Server
 
 PRODUCTS = 1_000
@@ -34,7 +35,7 @@ class Stage:
     fleet: Fleet
     products: list[str]
     tell: Callable[[str], None]
-    _staff: httpx.Client
+    staff: httpx.Client
 
     @property
     def port(self) -> int:
@@ -54,6 +55,23 @@ class Stage:
             raise StartError(f"{name} is no PostgreSQL")
         return part
 
+    def kill(self, *names: str) -> None:
+        """Ends these parts at once, as a power cut would."""
+        for name in names:
+            self.fleet.kill_part(name)
+
+    def start(self, *names: str) -> None:
+        """Starts them again. Raises StartError."""
+        for name in names:
+            self.fleet.start_part(name)
+
+    def processes(self, kind: str) -> list[Process]:
+        """Those of parts whose names begin so: to be frozen and thawed."""
+        found = [
+            member.part for name, member in self.fleet.members.items() if name.startswith(kind)
+        ]
+        return [each.process for each in found if isinstance(each, Part)]
+
     def product(self, stock: int) -> dict[str, Any]:
         """A new product of the default shop, with so many units of its one variant."""
         given = {
@@ -62,10 +80,17 @@ class Stage:
             "price": "10.00",
             "inventory_quantity": stock,
         }
-        answer = self._staff.post("/api/v1/products", json=given)
+        answer = self.staff.post("/api/v1/products", json=given)
         answer.raise_for_status()
         made: dict[str, Any] = answer.json()["product"]
         return made
+
+    def cart(self) -> tuple[str, str]:
+        """A guest's cart: its id, and what opens it."""
+        answer = httpx.post(f"{self.fleet.url}/api/v1/carts/guest", json={}, timeout=30)
+        answer.raise_for_status()
+        cart = answer.json()["cart"]
+        return str(cart["id"]), str(cart["session_token"])
 
     def heal(self) -> None:
         """Starts whatever does not run, and waits until every instance finds everything well.
@@ -86,8 +111,11 @@ def _unwell(server: Server) -> str:
         told = httpx.get(f"{server.url}/health/ready", timeout=5).json()
     except (httpx.HTTPError, ValueError) as error:
         return str(error) or type(error).__name__
-    bad = [name for name, each in told["dependencies"].items() if each["state"] != "up"]
-    return ", ".join(bad)
+    return ", ".join(
+        f"{name} is {each['state']} ({each.get('cause') or 'no cause is known'})"
+        for name, each in told["dependencies"].items()
+        if each["state"] != "up"
+    )
 
 
 @contextlib.contextmanager

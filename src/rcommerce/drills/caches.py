@@ -1,0 +1,65 @@
+"""Valkey that dies, hangs, or changes its master."""
+
+import time
+
+from rcommerce.drills.course import course
+from rcommerce.drills.outcome import Check, Outcome
+from rcommerce.drills.stage import Stage
+
+AWAY_S = 5.0
+NODES = tuple(f"valkey-{n}" for n in range(1, 7))
+
+
+def redis_down(stage: Stage) -> Outcome:
+    """kill -9 of all six."""
+
+    def kill() -> None:
+        stage.kill(*NODES)
+        time.sleep(AWAY_S)
+
+    found = course(stage, kill, lambda: stage.start(*NODES))
+    sold = found.orders_between(found.broke_at, found.broke_at + AWAY_S)
+    return found.outcome(
+        "redis-down",
+        "without Redis everything goes on",
+        [found.no_read_failed(), Check("orders are placed meanwhile", sold > 0, f"{sold}")],
+    )
+
+
+def redis_hang(stage: Stage) -> Outcome:
+    """All six are stopped where they are: they refuse nothing, and answer nothing."""
+
+    def freeze() -> None:
+        for each in stage.processes("valkey"):
+            each.freeze()
+        time.sleep(AWAY_S)
+
+    def thaw() -> None:
+        for each in stage.processes("valkey"):
+            each.thaw()
+
+    try:
+        found = course(stage, freeze, thaw)
+    finally:
+        thaw()
+    sold = found.orders_between(found.broke_at + 1, found.broke_at + AWAY_S)
+    return found.outcome(
+        "redis-hang",
+        "a Redis that hangs is left alone within half a second, and everything goes on",
+        [found.no_read_failed(), Check("orders are placed meanwhile", sold > 0, f"{sold}")],
+    )
+
+
+def redis_failover(stage: Stage) -> Outcome:
+    """kill -9 of one master: its replica takes its keys over."""
+
+    def kill() -> None:
+        stage.kill("valkey-1")
+        time.sleep(AWAY_S)
+
+    found = course(stage, kill, lambda: stage.start("valkey-1"))
+    return found.outcome(
+        "redis-failover",
+        "a master of the Cluster that dies fails no request",
+        [found.no_read_failed()],
+    )

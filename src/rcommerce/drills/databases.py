@@ -1,0 +1,146 @@
+"""Database servers and poolers that die."""
+
+import json
+import time
+
+import httpx
+
+from rcommerce.bench.open_load import Sample
+from rcommerce.drills.course import Course, course
+from rcommerce.drills.outcome import Check, Outcome
+from rcommerce.drills.stage import Stage
+
+AWAY_S = 5.0
+AT_ONCE_S = 1.5  # within which a write is refused, once the primary is known to be away
+NOTICED_S = 1.0
+
+
+def _is_catalogue(sample: Sample) -> bool:
+    return sample.kind != "cart"  # a cart is read where it is written
+
+
+def replica_down(stage: Stage) -> Outcome:
+    """kill -9 of one of two."""
+
+    def kill() -> None:
+        stage.kill("replica-1")
+        time.sleep(AWAY_S)
+
+    found = course(stage, kill, lambda: stage.start("replica-1"))
+    return found.outcome(
+        "replica-down", "a replica that dies fails no request", [found.no_read_failed()]
+    )
+
+
+def primary_down(stage: Stage) -> Outcome:
+    """kill -9, and it stays away for a while."""
+
+    def kill() -> None:
+        stage.kill("primary")
+        time.sleep(AWAY_S)
+
+    found = course(stage, kill, lambda: stage.start("primary"))
+    catalogue = [each for each in found.failed if _is_catalogue(each)]
+    refused = [
+        each
+        for each in found.ledger.attempts
+        if found.broke_at + NOTICED_S < each.sent < found.broke_at + AWAY_S - AT_ONCE_S
+    ]
+    slow = [each for each in refused if each.took_s > AT_ONCE_S]
+    return found.outcome(
+        "primary-down",
+        "without the primary the catalogue is read as before, writes are refused at once, and none"
+        " is lost",
+        [
+            Check("no read of the catalogue fails", not catalogue, f"{len(catalogue)} failed"),
+            Check(
+                "writes are refused", bool(refused) and not any(e.status == 201 for e in refused)
+            ),
+            Check(f"each within {AT_ONCE_S:g} s", not slow, f"{len(slow)} took longer"),
+            found.none_after(2.0),
+            _sells_again(found),
+        ],
+    )
+
+
+def _sells_again(found: Course) -> Check:
+    after = found.orders_between(found.healed_at, float("inf"))
+    return Check("orders are placed again", after > 0, f"{after}")
+
+
+def shard_down(stage: Stage) -> Outcome:
+    """kill -9 of a shard on which other shops live."""
+    tenants = json.loads(stage.fleet.command("tenant", "list", "--json"))["tenants"]
+    there = next(each for each in tenants if str(each["shard"]).startswith("shard-"))
+    headers, refused = {"X-Tenant-ID": there["id"]}, []
+
+    def kill() -> None:
+        stage.kill(there["shard"])
+        deadline = time.monotonic() + AWAY_S
+        while time.monotonic() < deadline:
+            begun = time.monotonic()
+            answer = httpx.post(
+                f"{stage.fleet.url}/api/v1/carts/guest", json={}, headers=headers, timeout=30
+            )
+            refused.append((answer.status_code, time.monotonic() - begun))
+            time.sleep(0.2)
+
+    found = course(stage, kill, lambda: stage.start(there["shard"]))
+    known = refused[3:]
+    slow = [took_s for _, took_s in known if took_s > AT_ONCE_S]
+    return found.outcome(
+        "shard-down",
+        "a shard that dies harms no shop of another",
+        [
+            found.no_read_failed("no read of the other shops fails"),
+            Check("its own shops are told 503", {status for status, _ in known} == {503}),
+            Check(f"within {AT_ONCE_S:g} s", not slow, f"{len(slow)} took longer"),
+        ],
+    )
+
+
+def pgbouncer_restart(stage: Stage) -> Outcome:
+    """kill -9 of the only pooler, started again."""
+
+    def restart() -> None:
+        stage.kill("pgbouncer")
+        time.sleep(1.0)
+        stage.start("pgbouncer")
+
+    found = course(stage, restart, lambda: None)
+    catalogue = [each for each in found.failed if _is_catalogue(each)]
+    return found.outcome(
+        "pgbouncer-restart",
+        "a pooler that is started anew fails no read of the catalogue, and loses no order",
+        [
+            Check("no read of the catalogue fails", not catalogue, f"{len(catalogue)} failed"),
+            found.none_after(2.0),
+            _sells_again(found),
+        ],
+    )
+
+
+def tenant_move(stage: Stage) -> Outcome:
+    """The shop that sells moves to a shard, and back."""
+    paused: list[float] = []
+
+    def move() -> None:
+        told = json.loads(
+            stage.fleet.command("tenant", "move", "default", "--to", "shard-1", "--json")
+        )
+        paused.append(float(told["pause_s"]))
+
+    def back() -> None:
+        stage.fleet.command("tenant", "move", "default", "--to", "main", "--json")
+
+    found = course(stage, move, back)
+    gap = found.ledger.longest_gap_s()
+    return found.outcome(
+        "tenant-move",
+        "a shop moves to another shard and back while it sells: writes pause for less than 2.5 s,"
+        " and nothing is lost",
+        [
+            found.no_read_failed(),
+            Check("writes pause for less than 2.5 s", gap < 2.5, f"{gap:.2f} s"),
+        ],
+    )
