@@ -126,12 +126,16 @@ def tenant_move(stage: Stage) -> Outcome:
 
     def move() -> None:
         told = json.loads(
-            stage.fleet.command("tenant", "move", "default", "--to", "shard-1", "--json")
+            stage.fleet.command(
+                "tenant", "move", "default", "--to", "shard-1", "--drop-after", "2", "--json"
+            )
         )
         paused.append(float(told["pause_s"]))
 
     def back() -> None:
-        stage.fleet.command("tenant", "move", "default", "--to", "main", "--json")
+        stage.fleet.command(
+            "tenant", "move", "default", "--to", "main", "--drop-after", "2", "--json"
+        )
 
     found = course(stage, move, back)
     gap = found.ledger.longest_gap_s()
