@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -26,17 +26,14 @@ PATIENT = {  # statements wait longer than any request has time
 }
 
 
-@pytest.fixture
-def locked_shop(
-    own_folder: Path, started: Callable[[Postgres], Postgres]
-) -> Iterator[tuple[Running, Postgres]]:
+@pytest.fixture(scope="module")
+def locked_shop(folder: Path) -> Iterator[tuple[Running, Postgres]]:
     """A shop, and its database, whose tables a test may lock."""
-    primary = started(Postgres(own_folder / "primary", settings=FAST))
-    server = Server(
-        own_folder / "shop", settings={**SETTINGS, **settings.database(primary), **PATIENT}
-    )
-    with shop_on(server) as shop:
-        yield shop, primary
+    place = folder / "budgets"
+    with Postgres(place / "primary", settings=FAST) as primary:
+        given = {**SETTINGS, **settings.database(primary), **PATIENT}
+        with shop_on(Server(place / "shop", settings=given)) as shop:
+            yield shop, primary
 
 
 @contextlib.contextmanager

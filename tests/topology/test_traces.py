@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -60,17 +60,19 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def traced(
-    own_folder: Path, started: Callable[[Postgres], Postgres]
-) -> Iterator[tuple[Running, Collector]]:
+@pytest.fixture(scope="module")
+def traced(folder: Path) -> Iterator[tuple[Running, Collector]]:
     """A server and a worker, which trace what clients trace."""
     collector = Collector()
     serving = threading.Thread(target=collector.serve_forever)
     serving.start()
-    primary = started(Postgres(own_folder / "primary", settings=FAST))
+    place = folder / "traces"
     try:
-        with SeaweedFS(own_folder / "s3") as s3, Valkey(own_folder / "valkey") as valkey:
+        with (
+            Postgres(place / "primary", settings=FAST) as primary,
+            SeaweedFS(place / "s3") as s3,
+            Valkey(place / "valkey") as valkey,
+        ):
             given = {
                 **SETTINGS,
                 **settings.database(primary),
@@ -82,7 +84,7 @@ def traced(
                 "RCOMMERCE_LOGGING__REQUESTS": "true",
                 "OTEL_BSP_SCHEDULE_DELAY": "200",  # ms, as OpenTelemetry's own
             }
-            server = Server(own_folder / "shop", settings=given)
+            server = Server(place / "shop", settings=given)
             with shop_on(server) as shop, Worker(server, "traced"):
                 yield shop, collector
     finally:
