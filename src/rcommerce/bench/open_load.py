@@ -20,7 +20,7 @@ MOST_CONNECTIONS = 2000
 AT_FIRST = 100
 TICK_S = 0.002  # how exact a latency is
 CHUNK = 256 * 1024
-SETTLE_S = 1.0  # for what is under way at the end
+SETTLE_S = 10.0  # at the most, for what is under way at the end
 LATE_S = 1.0  # so late for want of a connection, it is not sent
 
 
@@ -135,6 +135,11 @@ class _Connections:
             return self._open()
         return None
 
+    @property
+    def are_busy(self) -> bool:
+        """Whether an answer is waited for."""
+        return len(self._idle) < len(self._all)
+
     def read(self) -> None:
         """Takes what has come."""
         for number, _ in self._poll.poll(0, MOST_CONNECTIONS):
@@ -199,7 +204,7 @@ def run(
             due += random.expovariate(per_second)
         time.sleep(TICK_S)
     settled = time.monotonic() + SETTLE_S
-    while time.monotonic() < settled:
+    while connections.are_busy and time.monotonic() < settled:
         connections.read()
         time.sleep(TICK_S)
     connections.close()

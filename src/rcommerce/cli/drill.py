@@ -52,15 +52,16 @@ def run(
         raise SettingsError(f"there is no drill {name}; there are {', '.join(DRILLS)}")
     names = list(DRILLS) if name is None else [name]
     outcomes: list[Outcome] = []
-    with err.status("a fleet comes up") as status:
-        tell = lambda text: status.update(f"a fleet comes up: {text}")  # noqa: E731
-        with stage(tell) as fleet:
-            for number, each in enumerate(names, 1):
-                status.update(f"{each} ({number} of {len(names)}): {DRILLS[each].about}")
-                outcomes.append(run_one(each, fleet))
-                if not as_json:
-                    _print(outcomes[-1])
-            status.update("the fleet goes")
+    with (
+        err.status("a fleet comes up") as status,
+        stage(lambda text: status.update(f"a fleet comes up: {text}")) as fleet,
+    ):
+        for number, each in enumerate(names, 1):
+            status.update(f"{each} ({number} of {len(names)}): {DRILLS[each].about}")
+            outcomes.append(run_one(each, fleet))
+            if not as_json:
+                _print(outcomes[-1])
+        status.update("the fleet goes")
     if as_json:
         shown = outcomes[0] if name else {"drills": outcomes}
         print(msgspec.json.encode(shown).decode())

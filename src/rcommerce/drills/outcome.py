@@ -42,7 +42,6 @@ class Outcome(msgspec.Struct, kw_only=True):
     lost: int = 0
     duplicated: int = 0
     oversold: int = 0
-    stale: int = 0
     seconds: float = 0.0
     details: dict[str, Any] = {}
 

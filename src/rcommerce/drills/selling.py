@@ -47,17 +47,17 @@ def oversell(stage: Stage) -> Outcome:
     ):
         list(crowd.map(buy, range(CROWD)))
     primary = stage.postgres()
-    [(sold,)] = primary.query(
-        "select coalesce(sum(quantity), 0) from order_item where variant_id = %s", variant
-    )
+    rows = primary.query("select order_id, quantity from order_item where variant_id = %s", variant)
+    there, sold = {str(order) for order, _ in rows}, sum(quantity for _, quantity in rows)
     [(on_hand, reserved)] = primary.query(
         "select sum(on_hand), sum(reserved) from inventory_level where variant_id = %s", variant
     )
     free = int(on_hand) - int(reserved)
     others = {status: n for status, n in statuses.items() if status not in (201, 409)}
     checks = [
-        Check(f"{UNITS} units are sold", int(sold) == UNITS, f"{sold}"),
+        Check(f"{UNITS} units are sold", sold == UNITS, f"{sold}"),
         Check(f"{UNITS} buyers are told so", len(set(told)) == UNITS, f"{len(told)}"),
+        Check("the same orders are there", there == set(told), f"{len(there)}"),
         Check("none is left over", free == 0, f"{free}"),
         Check("the others are told that there is none", not others, f"{others or ''}"),
     ]
@@ -69,6 +69,8 @@ def oversell(stage: Stage) -> Outcome:
         passed=all(each.held for each in checks),
         checks=checks,
         acknowledged=len(told),
-        oversold=max(0, int(sold) - UNITS),
+        lost=len(set(told) - there),
+        duplicated=len(there - set(told)),
+        oversold=max(0, sold - UNITS),
         seconds=round(time.monotonic() - begun, 1),
     )

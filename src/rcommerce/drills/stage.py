@@ -128,15 +128,17 @@ def stage(
     folder = Path(tempfile.mkdtemp(prefix="rcommerce-drill-"))
     folder.chmod(0o755)
     both = {**ENVIRONMENT, **(environment or {})}
-    fleet = Fleet(folder, "fleet", products=PRODUCTS, tell=tell, environment=both)
+    fleet = Fleet(folder, "fleet", products=PRODUCTS, tell=tell, environment=both, ports={})
     try:
         fleet.start()
         key = json.loads(fleet.command("apikey", "create", "--all", "--json"))["key"]
-        rows = _database(fleet).query("select id from product where status = 'active'")
         with httpx.Client(
             base_url=fleet.url, headers={"Authorization": f"Bearer {key}"}, timeout=30
         ) as staff:
-            yield Stage(fleet, [str(row[0]) for row in rows], tell, staff)
+            made = Stage(fleet, [], tell, staff)
+            rows = made.postgres().query("select id from product where status = 'active'")
+            made.products += [str(row[0]) for row in rows]
+            yield made
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends already
         fleet.kill()
@@ -146,10 +148,3 @@ def stage(
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
-
-
-def _database(fleet: Fleet) -> Postgres:
-    part = fleet.members["primary"].part
-    if not isinstance(part, Postgres):
-        raise StartError("the primary is no PostgreSQL")
-    return part

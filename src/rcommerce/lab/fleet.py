@@ -15,6 +15,7 @@ from rcommerce.errors import StartError
 from rcommerce.lab.haproxy import HAProxy
 from rcommerce.lab.nginx import Nginx
 from rcommerce.lab.pgbouncer import PgBouncer
+from rcommerce.lab.pgbouncer import program as require_pgbouncer
 from rcommerce.lab.ports import free_port
 from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.process import Part
@@ -99,8 +100,11 @@ class Fleet:
         products: int,
         tell: Callable[[str], None],
         environment: Mapping[str, str] | None = None,
+        ports: Mapping[str, int] = PORTS,
     ) -> None:
-        """`environment` is of the instances and workers, beside their settings file."""
+        """`environment` is of the instances and workers, beside their settings file. `ports` are
+        used where they are free; what has none gets any: two fleets that start at the same time
+        must not want the same ones."""
         self.folder = folder
         self.profile: Profile = profile
         self.members: dict[str, Member] = {}
@@ -111,7 +115,8 @@ class Fleet:
         self._more = dict(environment or {})
         self._ending = threading.Event()
         self._toml = folder / "rcommerce.toml"
-        self._port = {name: free_port(port) for name, port in PORTS.items()}
+        self._port = {name: free_port(ports.get(name, 0)) for name in PORTS}
+        self._first_valkey = ports.get("valkey")
 
     def start(self) -> None:
         """Brings everything up, what depends on nothing first. Raises StartError."""
@@ -167,10 +172,11 @@ class Fleet:
         self.url = shop.url
 
     def _start_fleet(self) -> None:
+        require_pgbouncer()  # before anything is started
         at, port = self.folder, self._port
         primary = self._primary()
         shards = [self._shard(n) for n in range(1, SHARDS + 1)]
-        valkey = Cluster(at / "valkey", first_port=port["valkey"])
+        valkey = Cluster(at / "valkey", first_port=self._first_valkey)
         for n, node in enumerate(valkey.nodes, 1):
             role = "master" if n <= MASTERS else "replica"
             self._add(f"valkey-{n}", f"Valkey Cluster, {role}", node)
@@ -278,12 +284,12 @@ class Fleet:
 
     def _fill(self, *, tenants_too: bool) -> None:
         """Migrates the databases, and gives the shops something to sell. Raises StartError."""
-        self._tell("the databases are migrated")
+        self._tell("the databases are being migrated")
         if tenants_too:  # the default shop was there before the shards: it lives on the primary
             self.command("db", "upgrade", RCOMMERCE_DATABASE__SHARDS="[]")
         self.command("db", "upgrade")
         settings = load(self._toml, {}).settings
-        self._tell(f"{self._products:,} products are made")
+        self._tell(f"{self._products:,} products are being made")
         asyncio.run(_stocked(settings, self._products, TENANTS if tenants_too else ()))
 
 

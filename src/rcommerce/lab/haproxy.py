@@ -1,24 +1,17 @@
 """HAProxy, as Debian has it, before several instances of the server."""
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from rcommerce.database import binaries
-from rcommerce.errors import StartError
 from rcommerce.lab.ports import free_port
-from rcommerce.lab.process import Part, Process
+from rcommerce.lab.process import Part, Process, installed
 from rcommerce.lab.templates import rendered
 
 
 def program() -> Path:
     """The installed haproxy. Raises StartError."""
-    path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
-    found = shutil.which("haproxy", path=path)
-    if found is None:
-        raise StartError("HAProxy is not installed: apt-get install haproxy")
-    return Path(found)
+    return installed("haproxy", "HAProxy", "haproxy")
 
 
 class HAProxy(Part):

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from rcommerce.database import binaries
 from rcommerce.errors import StartError
 from rcommerce.lab.ports import free_port
 from rcommerce.lab.postgres import DATABASE, PASSWORD, USER, Postgres
-from rcommerce.lab.process import START_TIMEOUT_S, Part, Process
+from rcommerce.lab.process import START_TIMEOUT_S, Part, Process, installed
 
 # The figures are the seed's.
 CONFIGURATION = {
@@ -36,12 +35,8 @@ CONFIGURATION = {
 
 def program() -> Path:
     """The installed pgbouncer, or the one that LAB_PGBOUNCER names. Raises StartError."""
-    found = os.environ.get("LAB_PGBOUNCER") or shutil.which(
-        "pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
-    )
-    if found is None:
-        raise StartError("PgBouncer is not installed: apt-get install pgbouncer")
-    return Path(found)
+    given = os.environ.get("LAB_PGBOUNCER")
+    return Path(given) if given else installed("pgbouncer", "PgBouncer", "pgbouncer")
 
 
 class PgBouncer(Part):

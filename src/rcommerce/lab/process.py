@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,15 @@ from rcommerce.errors import StartError
 
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 20
+
+
+def installed(program: str, title: str, packages: str) -> Path:
+    """A program of Debian's, also where the PATH leaves system folders out. Raises StartError."""
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin:/usr/local/bin"
+    found = shutil.which(program, path=path)
+    if found is None:
+        raise StartError(f"{title} is not installed: apt-get install {packages}")
+    return Path(found)
 
 
 class Process:

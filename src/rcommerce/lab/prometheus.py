@@ -1,8 +1,6 @@
 """Prometheus, which asks instances of the server for their figures."""
 
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +8,8 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 from rcommerce.database import binaries
-from rcommerce.errors import StartError
 from rcommerce.lab.ports import free_port
-from rcommerce.lab.process import Part, Process
+from rcommerce.lab.process import Part, Process, installed
 
 CONFIGURATION = """
 global:
@@ -28,10 +25,7 @@ scrape_configs:
 
 def program(name: str = "prometheus") -> Path:
     """Debian's prometheus, or its promtool. Raises StartError."""
-    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/bin")
-    if found is None:
-        raise StartError("Prometheus is not installed: apt-get install prometheus")
-    return Path(found)
+    return installed(name, "Prometheus", "prometheus")
 
 
 class Prometheus(Part):

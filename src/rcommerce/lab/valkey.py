@@ -1,6 +1,5 @@
 """Valkey on the loopback address: one server, or a Cluster of masters with their replicas."""
 
-import shutil
 import time
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -14,7 +13,7 @@ from redis.exceptions import RedisError
 from rcommerce.database import binaries
 from rcommerce.errors import StartError
 from rcommerce.lab.ports import free_port
-from rcommerce.lab.process import START_TIMEOUT_S, Part, Process
+from rcommerce.lab.process import START_TIMEOUT_S, Part, Process, installed
 
 MASTERS = 3
 SLOTS = 16384
@@ -39,10 +38,7 @@ def program() -> Path:
 
 def redis_program() -> Path:
     """Debian's redis-server, which has TLS. Raises StartError."""
-    found = shutil.which("redis-server")
-    if found is None:
-        raise StartError("Redis is not installed: apt-get install redis-server")
-    return Path(found)
+    return installed("redis-server", "Redis", "redis-server")
 
 
 class Valkey(Part):

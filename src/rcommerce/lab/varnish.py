@@ -1,22 +1,15 @@
 """Varnish in front of the shop, as a CDN of one's own."""
 
-import os
-import shutil
 from pathlib import Path
 
 from rcommerce.database import binaries
-from rcommerce.errors import StartError
 from rcommerce.lab.ports import free_port
-from rcommerce.lab.process import Part, Process
+from rcommerce.lab.process import Part, Process, installed
 
 
 def program() -> Path:
     """The installed varnishd. Raises StartError."""
-    path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
-    found = shutil.which("varnishd", path=path)
-    if found is None:
-        raise StartError("Varnish is not installed: apt-get install varnish varnish-modules")
-    return Path(found)
+    return installed("varnishd", "Varnish", "varnish varnish-modules")
 
 
 class Varnish(Part):
