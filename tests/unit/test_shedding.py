@@ -91,6 +91,17 @@ def test_a_slow_dependency_is_not_taken_for_load_for_long(clock: Clock) -> None:
     assert sum(limiter.refused.values()) == refused
 
 
+def test_after_an_overload_a_moment_in_which_nothing_moves_refuses_nobody(clock: Clock) -> None:
+    """Such as the start of another process on the same processor, half a minute later."""
+    limiter = Limiter()
+    simulate(clock, limiter, 3 / WORK_S, 20)
+    assert limiter.limit < START / 2
+    simulate(clock, limiter, 0.1 / WORK_S, 30)
+    before = sum(limiter.refused.values())
+    assert all(limiter.enter(Priority.CATALOGUE) for _ in range(100))
+    assert sum(limiter.refused.values()) == before
+
+
 def test_what_is_cheapest_to_try_again_is_refused_first() -> None:
     limiter = Limiter()
     admitted = []

@@ -8,6 +8,7 @@ when something comes: an event loop woken for each answer took four times as muc
 
 import contextlib
 import random
+import re
 import select
 import socket
 import time
@@ -21,17 +22,19 @@ AT_FIRST = 100
 TICK_S = 0.002  # how exact a latency is
 CHUNK = 256 * 1024
 SETTLE_S = 10.0  # at the most, for what is under way at the end
+CODE = re.compile(rb'"code": ?"([a-z_]+)"')  # of a problem
 LATE_S = 1.0  # so late for want of a connection, it is not sent
 
 
 class Sample(NamedTuple):
     """A request: when it was due (monotonic seconds), how long its answer took, its status (0 where
-    the connection broke), and its kind."""
+    the connection broke), its kind, and the code of the problem that it was told."""
 
     due: float
     took_s: float
     status: int
     kind: str
+    code: str = ""
 
     @property
     def is_accepted(self) -> bool:
@@ -70,18 +73,18 @@ class OpenLoad:
 class _Connection:
     """One keep-alive connection, with at most one request under way."""
 
-    __slots__ = ("_buffer", "due", "kind", "socket")
+    __slots__ = ("_buffer", "code", "due", "kind", "socket")
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
         self.socket.setblocking(False)
         self._buffer = b""
         self.due = 0.0
-        self.kind = ""
+        self.kind = self.code = ""
 
     def send(self, kind: str, request: bytes, due: float) -> None:
         """Sends one that was due at a moment of the monotonic clock."""
-        self.kind, self.due = kind, due
+        self.kind, self.due, self.code = kind, due, ""
         self.socket.send(request)
 
     def status(self) -> int | None:
@@ -103,8 +106,11 @@ class _Connection:
         length = int(head[at + 16 :].split(b"\r", 1)[0]) if at >= 0 else 0
         if len(self._buffer) < end + 4 + length:
             return None
+        status = int(head[9:12])
+        if status >= 400 and (found := CODE.search(self._buffer, end)):
+            self.code = found[1].decode()
         self._buffer = b""
-        return int(head[9:12])
+        return status
 
 
 class _Connections:
@@ -163,7 +169,9 @@ class _Connections:
     def _count(self, connection: _Connection, status: int) -> None:
         if connection.due >= self._count_from:
             took_s = time.monotonic() - connection.due
-            self._load.samples.append(Sample(connection.due, took_s, status, connection.kind))
+            self._load.samples.append(
+                Sample(connection.due, took_s, status, connection.kind, connection.code)
+            )
 
     def close(self) -> None:
         """Hangs up: what has not been answered by now will not be."""

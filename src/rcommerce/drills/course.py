@@ -92,7 +92,7 @@ class Course:
         every = [*checks, *self.books()]
         first = min((each.due for each in self.reads), default=0.0)
         last = max((each.due for each in self.reads), default=0.0) + 1
-        statuses = Counter(str(each.status) for each in self.failed)
+        statuses = Counter(f"{each.status} {each.code}".strip() for each in self.failed)
         return Outcome(
             name=name,
             promise=promise,

@@ -102,4 +102,6 @@ class Limiter:
         if refused > self._refused_before:
             self._best_before = {}
             self._resumes_at, self.limit = self.limit, float(FLOOR)
+        elif self.limit < START:  # the load that it was for is over
+            self.limit = min(START, self.limit * 2)
         self._refused_before = refused
