@@ -256,12 +256,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Shares(LoadScopeScheduling):  # type: ignore[misc] # untyped
-    """Two processes share the tests (`make test`): those on the session's servers are one's, file
-    after file of the others the other's."""
+    """Some processes share the tests (`make test`): those on the session's servers are one's, file
+    after file of the others the others'."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return file if "/topology/" in file else "session"
+        return file if "/topology/" in file or "/drills/" in file else "session"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:

@@ -37,7 +37,7 @@ from rcommerce.commerce.webhooks.routes import router as webhooks
 from rcommerce.database.invalidation import Invalidations
 from rcommerce.database.shard import Shard
 from rcommerce.errors import RCommerceError
-from rcommerce.http import body, idempotency, media, metrics, openapi, operations, pages
+from rcommerce.http import body, idempotency, media, metrics, openapi, operations, ops, pages
 from rcommerce.http.cross_origin import CrossOrigin, cors_config
 from rcommerce.http.drain import Drain, say_ready
 from rcommerce.http.entry import Entry
@@ -49,10 +49,13 @@ from rcommerce.resilience.shedding import Limiter
 from rcommerce.services import listeners, make_services, runs_jobs
 from rcommerce.settings import Settings, load
 from rcommerce.telemetry import prometheus
+from rcommerce.telemetry.agreement import of_agreement
 from rcommerce.telemetry.breakers import of_breakers
 from rcommerce.telemetry.caches import of_caches
 from rcommerce.telemetry.databases import Within, of_databases
+from rcommerce.telemetry.heartbeats import Heart, Meter
 from rcommerce.telemetry.orders import of_orders
+from rcommerce.telemetry.overview import Overview
 from rcommerce.telemetry.requests import Requests, of_limiter, of_requests
 
 LISTEN_EVERY_S = COUNT_EVERY_S = JOBS_AFTER_S = RESTART_S = 1.0
@@ -82,6 +85,9 @@ def build(settings: Settings) -> ASGIApp:
     rates = RateLimiting(settings, services.limits)
     drain = Drain()
     limiter = Limiter() if settings.server.limits.adaptive_concurrency else None
+    requests = Requests()
+    heart = Heart(services, "server", Meter(services, requests, memory), lambda: drain.is_on)
+    overview = Overview(services, heart, lambda: drain.is_on)
     middleware = ShopMiddleware(services, rates)
     api = Router(
         "/api/v1",
@@ -113,6 +119,9 @@ def build(settings: Settings) -> ASGIApp:
             operations.live,
             operations.ready,
             metrics.metrics,
+            ops.page,
+            ops.state,
+            ops.stream,
             media.file,
             media.send,
             pages.docs,
@@ -122,16 +131,16 @@ def build(settings: Settings) -> ASGIApp:
         dependencies={
             "services": Provide(lambda: services, sync_to_thread=False),
             "drain": Provide(lambda: drain, sync_to_thread=False),
+            "overview": Provide(lambda: overview, sync_to_thread=False),
         },
         exception_handlers=HANDLERS,
-        lifespan=[lambda _: _lifespan(services, front, drain, limiter)],
+        lifespan=[lambda _: _lifespan(services, front, drain, limiter, heart)],
         openapi_config=openapi.config(),
         request_max_body_size=settings.server.limits.max_request_size_mb * 1024 * 1024,
         request_class=body.StrictRequest,
         logging_config=None,
     )
     _prepare(app)
-    requests = Requests()
     cross_origin = CrossOrigin(settings)
     entry = Entry(app, settings, cross_origin, drain, requests, limiter)
     front = PageCache(entry, services, memory, cross_origin, rates, drain, requests)
@@ -140,7 +149,11 @@ def build(settings: Settings) -> ASGIApp:
 
 @contextlib.asynccontextmanager
 async def _lifespan(
-    services: Services, front: PageCache, drain: Drain, limiter: Limiter | None
+    services: Services,
+    front: PageCache,
+    drain: Drain,
+    limiter: Limiter | None,
+    heart: Heart,
 ) -> AsyncIterator[None]:
     drain.listen()
     await services.cluster.open()
@@ -163,6 +176,8 @@ async def _lifespan(
     work += [each.run for each in purgers]
     if services.settings.features.metrics:
         work += _figures(services, front, purgers, limiter)
+    if services.settings.features.ops != "Off":
+        work.append(heart.run)
     tasks = [asyncio.create_task(_kept_up(each)) for each in work]
     if folder := os.environ.get(prometheus.FOLDER):
         say_ready(Path(folder))
@@ -175,6 +190,7 @@ async def _lifespan(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await heart.stop()
         await services.cluster.close()
         await services.outgoing.close()
         await asyncio.to_thread(tracing.close)
@@ -196,6 +212,7 @@ def _figures(
         of_orders(services.order_events, requests.refused),
         of_databases(services.cluster),
         of_caches(front.memory, front.shelves, services, purgers),
+        of_agreement(services.settings, services.jwt_secret),
         of_breakers(lambda: services.breakers, services.outgoing.breakers.values),
     ]
     if limiter is not None:

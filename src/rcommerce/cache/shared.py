@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from rcommerce import ids
+from rcommerce import clock, ids
 from rcommerce.cache.redis import Redis, RedisAway
 
 FORMAT = 1  # of entries, and of the answers in them: another release with another one has its own
@@ -63,7 +63,7 @@ class Entry(msgspec.Struct, array_like=True):
     body: bytes
     etag: str = ""
     media_type: str = "application/json"
-    made_at: float = msgspec.field(default_factory=time.time)
+    made_at: float = msgspec.field(default_factory=clock.now)
 
 
 _ENCODER = msgspec.msgpack.Encoder()

@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 import urllib.request
 from collections import Counter
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from urllib.error import URLError
 import typer
 from rich.table import Table
 
+from rcommerce import clock
 from rcommerce.cache.fence import EVERYTHING
 from rcommerce.cache.redis import Redis, RedisAway
 from rcommerce.cache.shared import PAGES, Entry, Shared, unpacked
@@ -184,7 +184,7 @@ async def _described(shop: Shop, entry: Entry) -> dict[str, Any]:
     async with shop.read() as conn:
         last = await invalidation.last(conn, shop.tenant.id, [*entry.tags, EVERYTHING])
     return {
-        "age_s": round(time.time() - entry.made_at, 1),
+        "age_s": round(clock.now() - entry.made_at, 1),
         "position": entry.position,
         "is_true": entry.position > last,
         "last_invalidated_at": last,

@@ -1,5 +1,6 @@
 """rcommerce lab: a whole fleet on this machine, as real processes, to look at, load and break."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -8,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
+from rich.live import Live
 from rich.table import Table
 
 from rcommerce.cli.session import Json, err, out
@@ -116,6 +119,65 @@ def status(folder: Folder = FOLDER, as_json: Json = False) -> None:
     _show(found, as_json=as_json)
     if any(part["state"] == "dead" for part in found["parts"]):
         raise typer.Exit(1)
+
+
+@app.command()
+def watch(
+    url: Annotated[
+        str | None, typer.Option(help="Of any fleet, such as https://shop.example, for the lab's.")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(envvar="RCOMMERCE_KEY", help="An API key with the scope tenants:read."),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="One look, and no more.")] = False,
+    folder: Folder = FOLDER,
+    as_json: Json = False,
+) -> None:
+    """Watch the instances, databases and queues, once a second, until Ctrl-C: what the page /ops
+    shows.
+
+    Examples:
+
+      rcommerce lab watch
+
+      rcommerce lab watch --once --json
+
+      rcommerce lab watch --url https://shop.example --key ak_...
+    """
+    from rcommerce.cli.watch import drawn, views
+
+    urls = [url.rstrip("/")] if url else _instances(folder)
+    last, note = None, ""
+    with contextlib.ExitStack() as stack:
+        live = None
+        if not as_json and not once:
+            live = stack.enter_context(
+                Live(console=out, screen=out.is_terminal, auto_refresh=False)
+            )
+        for each in views(urls, key):
+            if isinstance(each, str):
+                note = each
+                if once:
+                    raise StartError(each)
+            else:
+                last, note = each, ""
+            if live is not None and last is not None:
+                live.update(drawn(last, note), refresh=True)
+            elif as_json and not note:
+                print(msgspec.json.encode(each).decode(), flush=True)
+            elif last is not None:
+                out.print(drawn(last))
+            if once:
+                return
+
+
+def _instances(folder: Path) -> list[str]:
+    parts = state.require(folder)["parts"]
+    found = [f"http://{each['address']}" for each in parts if each["name"].startswith("shop-")]
+    if not found:
+        raise StartError("the lab has no instance yet")
+    return found
 
 
 @app.command()

@@ -55,6 +55,7 @@ def worker(
 
 
 async def _run(settings: Settings, shards: list[str]) -> None:
+    from rcommerce.telemetry.heartbeats import Heart, Meter
     from rcommerce.worker import run
 
     stopping = asyncio.Event()
@@ -69,9 +70,14 @@ async def _run(settings: Settings, shards: list[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     async with open_services(settings) as services:
-        probing = asyncio.create_task(services.objects.run())
+        heart = Heart(services, "worker", Meter(services), stopping.is_set)
+        beside = [asyncio.create_task(services.objects.run())]
+        if settings.features.ops != "Off":
+            beside.append(asyncio.create_task(heart.run()))
         log.info("worker_started", shards=shards, concurrency=settings.jobs.concurrency)
         await run(services, stopping)
-        probing.cancel()
-        await asyncio.gather(probing, return_exceptions=True)
+        for each in beside:
+            each.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
+        await heart.stop()
     log.info("worker_stopped")

@@ -78,6 +78,7 @@ def cluster(
     connection to each primary itself, which is part of its share. Raises SettingsError.
     """
     control = _shard(MAIN, settings, settings, workers, dsn, listens=listens)
+    control.primary.sets_clock = True
     shards = {
         each.name: _shard(each.name, each, settings, workers, listens=listens)
         for each in settings.shards

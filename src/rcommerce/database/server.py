@@ -11,6 +11,7 @@ from typing import LiteralString
 import psycopg
 import structlog
 
+from rcommerce import clock
 from rcommerce.database import pooler
 from rcommerce.database.connection import Raw
 from rcommerce.database.pool import Pool, hang_up
@@ -33,12 +34,13 @@ PROBE_EVERY_S = 0.5
 PROBE_DOWN_EVERY_S = 0.2
 PREPARE_AFTER = 5  # psycopg's own default
 # Where the server is in the write-ahead log: what a replica has replayed, what a primary has made
-# durable; whether it is a replica; and which server of all it is.
+# durable; whether it is a replica; which server of all it is; and what time it has.
 PROBE: LiteralString = """
 select pg_is_in_recovery(),
        ((case when pg_is_in_recovery() then pg_last_wal_replay_lsn()
               else pg_current_wal_flush_lsn() end) - '0/0'::pg_lsn)::bigint,
-       pg_postmaster_start_time()::text || ' ' || coalesce(inet_server_port(), 0)
+       pg_postmaster_start_time()::text || ' ' || coalesce(inet_server_port(), 0),
+       extract(epoch from clock_timestamp())::float8
 """
 log = structlog.get_logger()
 
@@ -128,6 +130,7 @@ class Server:
         self._options = "" if through_pooler else " ".join(
             f"-c {name}={value}" for name, value in session_settings(limits).items()
         ) + " -c default_transaction_read_only=on"  # fmt: skip
+        self.sets_clock = False  # of this process
         self.probed: Callable[[], None] = _nothing  # called after each probe that was answered
         self.rests_until = 0.0  # it erred; by the monotonic clock
         self._last_answer = time.monotonic()
@@ -260,9 +263,11 @@ class Server:
         finally:
             overdue.cancel()
         if row is not None:
-            self.is_replica, self.position, self.identity = row
+            self.is_replica, self.position, self.identity, their_time = row
             self._last_answer = time.monotonic()
             self.latency_s = self._last_answer - begun
+            if self.sets_clock:
+                clock.agree(their_time, self.latency_s)
             self.probed()
 
     def _went_down(self, cause: str) -> None:

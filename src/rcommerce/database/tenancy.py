@@ -4,6 +4,7 @@
 CONTROL_TABLES = frozenset(
     {
         "alembic_version",
+        "heartbeat",
         "tenant",
         "api_key",
         "tenant_directory",

@@ -19,6 +19,7 @@ from rcommerce.http.consistency import SOURCES
 from rcommerce.http.cross_origin import CrossOrigin
 from rcommerce.http.drain import Drain
 from rcommerce.http.identity import SAFE
+from rcommerce.http.ops import STREAM
 from rcommerce.http.traces import traced
 from rcommerce.resilience.shedding import Limiter
 from rcommerce.settings import Settings
@@ -124,7 +125,8 @@ class Entry:
                 message["body"] = b""
             await send(message)
 
-        is_counted = SOURCES not in scope  # of a page for many, those who wait for it are counted
+        # Of a page for many, those who wait for it are counted; what goes on for hours has no time.
+        is_counted = SOURCES not in scope and scope["path"] != STREAM
         self._requests.in_flight += is_counted
         try:
             await self._answer(scope, receive, named)
@@ -142,7 +144,9 @@ class Entry:
         try:
             _require_text(scope)
             path = scope["path"]
-            if shedding.is_transfer(scope):
+            if path == STREAM:
+                await self._run(scope, receive, send)
+            elif shedding.is_transfer(scope):
                 await self._run(scope, self._unhurried(receive), send)
             else:
                 await self._answer_in_time(scope, receive, send)

@@ -20,6 +20,7 @@ LINKS = {
     "openapi": "/api/v1/openapi.json",
     "health": "/health",
     "metrics": "/metrics",
+    "ops": "/ops",
     "products": "/api/v1/products",
 }
 NO_STORE = {"Cache-Control": "no-store"}

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope
 
+from rcommerce import clock
 from rcommerce.cache.pages import Memory, Page, Shelf
 from rcommerce.cache.shared import PAGES, Entry
 from rcommerce.cache.sources import Sources
@@ -171,7 +172,7 @@ class Fill:
 
     def _page(self, key: bytes, entry: Entry, tenant: UUID) -> Page:
         page = Page(key, entry.body, entry.etag, entry.media_type)
-        page.made_at = now() - max(0.0, time.time() - entry.made_at)
+        page.made_at = now() - max(0.0, clock.now() - entry.made_at)
         page.fresh_until = page.made_at + self._ttl_s
         page.tenant, page.tags, page.position = tenant, frozenset(entry.tags), entry.position
         tags = cdn_tags(tenant, page.tags)

@@ -19,9 +19,12 @@ ASSETS = {
     "swagger-ui-bundle.js": "text/javascript",
     "docs.js": "text/javascript",
     "pages.css": "text/css",
+    "ops.css": "text/css",
+    "ops.js": "text/javascript",
 }
 
 FRONT_PAGE = (STATIC / "front.html").read_text("utf-8").replace("{version}", __version__).encode()
+OPS_PAGE = (STATIC / "ops.html").read_text("utf-8").replace("{version}", __version__).encode()
 DOCS_PAGE = (STATIC / "docs.html").read_text("utf-8").replace("{version}", __version__).encode()
 
 

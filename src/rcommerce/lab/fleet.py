@@ -53,6 +53,7 @@ PORTS = {
     "prometheus": 19090,
 }
 UP_AT_ONCE = 4
+LAB = {"RCOMMERCE_FEATURES__OPS": "Open"}  # whoever has started it may see all of it
 
 
 class Runs(Protocol):
@@ -251,7 +252,7 @@ class Fleet:
 
     @property
     def _environment(self) -> dict[str, str]:
-        return {"RCOMMERCE_CONFIG": str(self._toml), **self._more}
+        return {"RCOMMERCE_CONFIG": str(self._toml), **LAB, **self._more}
 
     def _write(self, template: str, values: Mapping[str, str]) -> None:
         fixed = {"host": "127.0.0.1", "balancers": "127.0.0.1", "secret": SECRET}

@@ -56,7 +56,7 @@ class Loaded:
 
     def leaves(self) -> Iterator[tuple[str, Any]]:
         """Every key with its value, in the order of the schema."""
-        yield from _leaves(self.settings, "")
+        yield from leaves(self.settings)
 
     def masked(self) -> Iterator[tuple[str, Any, str]]:
         """Every key, its value with secrets masked, and its origin."""
@@ -68,7 +68,7 @@ class Loaded:
 
     def require_built(self) -> None:
         """Raises SettingsError for the first key that asks for a part which is not built yet."""
-        defaults = dict(_leaves(Settings(), ""))
+        defaults = dict(leaves(Settings()))
         for key, value in self.leaves():
             if value == defaults[key] or not _within(key, UNBUILT):
                 continue
@@ -404,11 +404,12 @@ def _shop_faults(s: Settings) -> Faults:
         yield "shipping.flat_rates", "a rate must be at least 0"
 
 
-def _leaves(section: Section, prefix: str) -> Iterator[tuple[str, Any]]:
+def leaves(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key below a section with its value, in the order of the schema."""
     for name in section.__struct_fields__:
         value = getattr(section, name)
         if isinstance(value, Section):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
 

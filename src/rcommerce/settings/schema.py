@@ -355,7 +355,10 @@ class Tls(Section):
 
 
 class Features(Section):
+    """`ops`: who may see the page of the whole installation."""
+
     metrics: bool = True
+    ops: Literal["Staff", "Open", "Off"] = "Staff"
     debug_api: bool = False
     health_check: bool = True
 

@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType, to_builtins
 
-from rcommerce import ids, money
+from rcommerce import clock, ids, money
 from rcommerce.commerce import paging, versions
 from rcommerce.commerce.catalog import queries, tags, writes
 from rcommerce.commerce.catalog.schema import (
@@ -122,7 +121,7 @@ async def create(shop: Shop, new: NewProduct) -> tuple[UUID, str, bytes]:
         "meta_fields": Jsonb(new.meta_fields),
         "options": Jsonb(to_builtins(new.options)),
         "category_id": new.category_id,
-        "published_at": datetime.now(UTC) if new.status == "active" else None,
+        "published_at": clock.today() if new.status == "active" else None,
     }
     with translated(_CONSTRAINTS):
         async with shop.write() as tx:

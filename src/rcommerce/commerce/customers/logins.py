@@ -1,14 +1,13 @@
 """The rules of logging in and out: passwords, access and refresh tokens, sessions by cookie."""
 
 import contextlib
-import time
 from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
 from msgspec import json
 
-from rcommerce import ids
+from rcommerce import clock, ids
 from rcommerce.commerce.customers import passwords, queries, service, sessions, tokens
 from rcommerce.commerce.customers.schema import (
     Credentials,
@@ -197,7 +196,7 @@ async def _end_everything(tx: Connection, shop: Shop, customer: UUID) -> None:
 async def _begin_session(shop: Shop, customer: Credentials) -> None:
     """A new cookie, in place of the one that the client has: who knew that one is not logged in by
     it (session fixation)."""
-    token, now = sessions.new_token(customer.role), time.time()
+    token, now = sessions.new_token(customer.role), clock.now()
     session = KeptSession(
         customer_id=customer.id,
         role=customer.role,

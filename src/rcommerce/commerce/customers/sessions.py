@@ -7,13 +7,12 @@ change that gains nothing.
 """
 
 import contextlib
-import time
 from collections.abc import Sequence
 from uuid import UUID
 
 import msgspec
 
-from rcommerce import ids
+from rcommerce import clock, ids
 from rcommerce.cache.redis import Redis, RedisAway
 from rcommerce.commerce.customers import queries
 from rcommerce.commerce.shop import KeptSession, Shop
@@ -44,7 +43,7 @@ class DatabaseSessions:
         async with shop.read() as conn:
             found = await queries.session(conn, shop.tenant.id, token_hash, self._ttl_s, LONGEST_S)
         # Once a minute is often enough to know when it was used last.
-        if found is not None and time.time() - found.seen_at > min(60, self._ttl_s / 4):
+        if found is not None and clock.now() - found.seen_at > min(60, self._ttl_s / 4):
             with contextlib.suppress(Unavailable):  # to read, no primary is needed
                 async with shop.write_once() as tx:
                     await queries.touch_session(tx, shop.tenant.id, token_hash)
@@ -88,7 +87,7 @@ class RedisSessions:
         except RedisAway as away:
             raise Unavailable(AWAY, code="sessions_unavailable") from away
         found = None if raw is None else _read(raw)
-        return None if found is None or found.created_at < time.time() - LONGEST_S else found
+        return None if found is None or found.created_at < clock.now() - LONGEST_S else found
 
     async def all(self, shop: Shop, customer: UUID) -> Sequence[tuple[str, KeptSession]]:
         of = self._of(shop, customer)
@@ -103,7 +102,7 @@ class RedisSessions:
                 if session is None:
                     over.append(name)
                     continue
-                session.seen_at = time.time() - (self._ttl_s - left_s)
+                session.seen_at = clock.now() - (self._ttl_s - left_s)
                 found.append((token_hash, session))
             if over:
                 await self._redis.call("srem", of, *over)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import hmac
-import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,7 @@ from uuid import UUID
 import msgspec
 from psycopg.errors import ForeignKeyViolation
 
-from rcommerce import ids
+from rcommerce import clock, ids
 from rcommerce.commerce import paging
 from rcommerce.commerce.media import paths, queries
 from rcommerce.commerce.media.files import Kind, inspect
@@ -157,7 +156,7 @@ async def start_upload(shop: Shop, new: NewUpload) -> bytes:
     media = shop.services.settings.media
     objects = shop.services.objects
     url = await objects.sign_put(key, UPLOAD_EXPIRES_S)
-    expires = int(time.time()) + UPLOAD_EXPIRES_S
+    expires = int(clock.now()) + UPLOAD_EXPIRES_S
     if url is None:  # a folder: this server takes it, by the same means
         url = f"/media/{key}?expires={expires}&signature={_signature(shop.services, key, expires)}"
     view = UploadView(
@@ -174,7 +173,7 @@ async def start_upload(shop: Shop, new: NewUpload) -> bytes:
 
 def may_send(services: Services, key: str, expires: str, signature: str) -> bool:
     """Whether an address that a folder's `start_upload` gave out holds still."""
-    if not (paths.is_incoming(key) and expires.isdecimal() and int(expires) > time.time()):
+    if not (paths.is_incoming(key) and expires.isdecimal() and int(expires) > clock.now()):
         return False
     return hmac.compare_digest(_signature(services, key, int(expires)), signature)
 
@@ -230,7 +229,7 @@ async def remove_orphan(shop: Shop, orphan: Found) -> None:
 
 async def all_orphans(services: Services) -> AsyncIterator[tuple[Shop, list[Found]]]:
     """The orphans of every shop, a few at a time. Raises Unavailable."""
-    now = datetime.now(UTC)
+    now = clock.today()
     async for found in services.objects.list():
         of_tenants: dict[UUID, list[Found]] = defaultdict(list)
         for each in found:

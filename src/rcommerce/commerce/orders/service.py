@@ -1,14 +1,13 @@
 """The rules of orders: placing, fulfilling, returning. Payment and cancelling are in payments."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from msgspec import UNSET, to_builtins
 
-from rcommerce import ids, money
+from rcommerce import clock, ids, money
 from rcommerce.commerce import paging
 from rcommerce.commerce.catalog import service as catalog
 from rcommerce.commerce.catalog.schema import Priced
@@ -97,7 +96,7 @@ async def place(tx: Connection, shop: Shop, draft: Draft) -> tuple[UUID, str]:
     if not draft.totals.total < money.LARGEST:
         raise Unprocessable("the order's total is too large", code="total_too_large")
     order = ids.new_id()
-    number = ids.order_number(datetime.now(UTC).date())
+    number = ids.order_number(clock.today().date())
     ttl_s = shop.services.settings.checkout.reservation_ttl_secs
     wanted = [Wanted(item.variant_id, item.quantity) for item in draft.items]
     await inventory.reserve(tx, shop, wanted, order=order, ttl_s=ttl_s)

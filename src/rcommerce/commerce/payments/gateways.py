@@ -1,7 +1,6 @@
 """The gateways that come with the shop: `manual`, and `test`, which keeps real books."""
 
 import hmac
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -10,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from rcommerce import clock
 from rcommerce.commerce.strategies import Charge, GatewayError, GatewayEvent, Outcome
 from rcommerce.database import Cluster
 from rcommerce.errors import Invalid, NotFound, Unauthenticated
@@ -169,7 +169,7 @@ class Test:
             sign(self.webhook_secret, moment, body).encode(), given.encode()
         ):
             raise Unauthenticated("the signature is wrong", code="invalid_signature")
-        if not moment.isdecimal() or abs(time.time() - int(moment[:12])) > SIGNATURE_AGE_S:
+        if not moment.isdecimal() or abs(clock.now() - int(moment[:12])) > SIGNATURE_AGE_S:
             raise Unauthenticated("the event is too old", code="invalid_signature")
         try:
             event = msgspec.json.decode(body, type=_Event)

@@ -205,6 +205,11 @@ async def shards(cluster: Cluster) -> list[dict[str, Any]]:
     return found
 
 
+async def residents(conn: Connection) -> dict[str, int]:
+    """How many tenants live on each shard."""
+    return {name: row[0] for name, row in (await queries.residents(conn)).items()}
+
+
 async def set_status(cluster: Cluster, tenant: Tenant, status: str) -> None:
     """Opens (`active`) or closes (`suspended`) a shop; every process knows within seconds."""
     async with cluster.control.write() as tx:

@@ -7,8 +7,6 @@ receiver tells repetitions by `webhook-id`.
 import base64
 import hmac
 import secrets
-import time
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +15,7 @@ from uuid import UUID
 import structlog
 from msgspec import UNSET, UnsetType
 
-from rcommerce import ids
+from rcommerce import clock, ids
 from rcommerce.commerce import paging
 from rcommerce.commerce.shop import Shop
 from rcommerce.commerce.webhooks import queries
@@ -192,7 +190,7 @@ async def deliver(shop: Shop, which: UUID) -> None:
     if not message.is_active:
         await _note(shop, message, "dead", None, "the subscription is not active")
         return
-    now = int(time.time())
+    now = int(clock.now())
     name = str(message.id)
     headers = {
         "content-type": "application/json",
@@ -232,7 +230,7 @@ async def _note(
 
 async def _end(shop: Shop, message: Message) -> None:
     """410: the receiver wants no more."""
-    why = f"the receiver answered 410 at {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    why = f"the receiver answered 410 at {clock.today():%Y-%m-%d %H:%M} UTC"
     values = {"is_active": False, "ended_because": why}
     async with shop.write() as tx:
         await queries.update(tx, shop.tenant.id, message.subscription_id, values)
