@@ -34,45 +34,54 @@ def list_drills(as_json: Json = False) -> None:
 
 @app.command()
 def run(
-    name: Annotated[str | None, typer.Argument(help="A drill's name.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME...", help="Drills, as in drill list.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="All of them, one after the other.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run a drill on a fleet of its own, or all. Exit code 1: a promise was broken.
+    """Run drills on a fleet of their own, or all. Exit code 1: a promise was broken.
 
     Examples:
 
       rcommerce drill run kill-instance
 
+      rcommerce drill run redis-down redis-hang
+
       rcommerce drill run --all --json
     """
-    if (name is None) != every:
+    if bool(names) == every:
         raise SettingsError("give a drill's name, or --all")
-    if name is not None and name not in DRILLS:
-        raise SettingsError(f"there is no drill {name}; there are {', '.join(DRILLS)}")
-    names = list(DRILLS) if name is None else [name]
+    wanted = names or list(DRILLS)
+    if unknown := [each for each in wanted if each not in DRILLS]:
+        raise SettingsError(f"there is no drill {unknown[0]}; there are {', '.join(DRILLS)}")
     outcomes: list[Outcome] = []
     with (
         err.status("a fleet comes up") as status,
         stage(lambda text: status.update(f"a fleet comes up: {text}")) as fleet,
     ):
-        for number, each in enumerate(names, 1):
-            status.update(f"{each} ({number} of {len(names)}): {DRILLS[each].about}")
+        for number, each in enumerate(wanted, 1):
+            status.update(f"{each} ({number} of {len(wanted)}): {DRILLS[each].about}")
             outcomes.append(run_one(each, fleet))
             if not as_json:
                 _print(outcomes[-1])
         status.update("the fleet goes")
     if as_json:
-        shown = outcomes[0] if name else {"drills": outcomes}
+        shown = outcomes[0] if len(outcomes) == 1 else {"drills": outcomes}
         print(msgspec.json.encode(shown).decode())
     elif len(outcomes) > 1:
         held = sum(each.passed for each in outcomes)
-        out.print(f"{held} of {len(outcomes)} drills passed")
-    if not all(each.passed for each in outcomes):
+        left = sum(bool(each.not_run) for each in outcomes)
+        more = f", {left} could not be run here" if left else ""
+        out.print(f"{held} of {len(outcomes)} drills passed{more}")
+    if not all(each.passed or each.not_run for each in outcomes):
         raise typer.Exit(BROKEN)
 
 
 def _print(outcome: Outcome) -> None:
+    if outcome.not_run:
+        out.print(f"[yellow]not run[/yellow]  [bold]{outcome.name}[/bold]: {outcome.not_run}")
+        return
     verdict = "[green]passed[/green]" if outcome.passed else "[red]FAILED[/red]"
     out.print(f"{verdict}  [bold]{outcome.name}[/bold]: {outcome.promise}")
     out.print(f"  [dim]{outcome.load}; {outcome.seconds:g} s[/dim]")

@@ -16,7 +16,7 @@ from rcommerce.bench.load import get
 from rcommerce.bench.open_load import OpenLoad, Sample
 from rcommerce.drills.outcome import Check, Outcome, phase
 from rcommerce.drills.stage import Stage
-from rcommerce.lab.ledger import Buyers, Ledger
+from rcommerce.lab.ledger import Buyers, Ledger, Prepare, order_at_once
 
 READS, BUYERS, CARTS = 100, 3, 20  # reads a second; buyers, each one order after the other
 STOCK = 1_000_000
@@ -31,6 +31,7 @@ class Course:
 
     reads: list[Sample] = field(default_factory=list)
     ledger: Ledger = field(default_factory=Ledger)
+    variant: str = ""  # that was bought
     broke_at: float = 0.0
     healed_at: float = 0.0
     lost: int = 0  # acknowledged, and not there
@@ -61,6 +62,15 @@ class Course:
     def no_read_failed(self, what: str = "no read fails") -> Check:
         """The most that can be promised."""
         return Check(what, not self.failed, f"{len(self.failed)} failed")
+
+    def none_slower(self, seconds: float) -> Check:
+        """Whether nobody was kept waiting for what is away."""
+        slow = [
+            each.took_s
+            for each in self.between(self.broke_at, self.healed_at)
+            if each.took_s > seconds
+        ]
+        return Check(f"none takes more than {seconds:g} s", not slow, f"{len(slow)} did")
 
     def none_after(self, seconds: float) -> Check:
         """Whether all was well again so soon after it was healed."""
@@ -115,9 +125,17 @@ class Course:
         )
 
 
-def course(stage: Stage, breaks: Callable[[], None], heals: Callable[[], None]) -> Course:
+def course(
+    stage: Stage,
+    breaks: Callable[[], None],
+    heals: Callable[[], None],
+    *,
+    prepare: Prepare = order_at_once,
+    ends: Callable[[Course], None] = lambda _: None,
+) -> Course:
     """Loads the stage, lets `breaks` and then `heals` do what they do, and audits. What they raise
-    ends the load."""
+    ends the load. `prepare` is how the buyers buy; `ends` waits, after the load, for what comes
+    later."""
     found = Course()
     product = stage.product(STOCK)
     carts = [stage.cart() for _ in range(CARTS)]
@@ -138,7 +156,8 @@ def course(stage: Stage, breaks: Callable[[], None], heals: Callable[[], None]) 
         load.append(open_load.run(stage.port, READS, LONGEST_S, 0.0, pick, ending.is_set))
 
     reading = threading.Thread(target=read)
-    with Buyers(lambda: stage.fleet.url, product, count=BUYERS) as buyers:
+    buyers = Buyers(lambda: stage.fleet.url, product, count=BUYERS, prepare=prepare)
+    with buyers:
         reading.start()
         try:
             time.sleep(BEFORE_S)
@@ -151,7 +170,9 @@ def course(stage: Stage, breaks: Callable[[], None], heals: Callable[[], None]) 
             ending.set()
             reading.join()
     found.reads, found.ledger = load[0].samples, buyers.ledger
-    _audit(stage, product["variants"][0]["id"], found)
+    found.variant = product["variants"][0]["id"]
+    ends(found)
+    _audit(stage, found.variant, found)
     return found
 
 
@@ -170,13 +191,15 @@ def _audit(stage: Stage, variant: str, found: Course) -> None:
         variant,
     )
     found.oversold = abs(STOCK - int(sold) - int(left))
+    # By the shop's books, and by the gateway's own.
     [(found.charged_twice,)] = primary.query(
         """
         select count(*) from (
-            select order_id from payment
-             where status = 'succeeded'
-               and order_id in (select order_id from order_item where variant_id = %s)
-             group by order_id having count(*) > 1) twice
+            select p.order_id from payment p
+              left join test_gateway_charge c on c.idempotency_key = p.id::text
+             where p.order_id in (select order_id from order_item where variant_id = %s)
+             group by p.order_id
+            having count(*) filter (where p.status = 'succeeded') > 1 or count(c) > 1) twice
         """,
         variant,
     )

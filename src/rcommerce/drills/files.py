@@ -1,10 +1,10 @@
 """The store of files that dies."""
 
 import time
-import zlib
 
 from rcommerce.drills.course import course
 from rcommerce.drills.outcome import Check, Outcome
+from rcommerce.drills.pictures import small_picture
 from rcommerce.drills.stage import Stage
 
 AWAY_S = 6.0
@@ -17,7 +17,7 @@ def s3_down(stage: Stage) -> Outcome:
 
     def upload() -> int:
         begun = time.monotonic()
-        answer = stage.staff.post("/api/v1/media", content=_picture(), timeout=60)
+        answer = stage.staff.post("/api/v1/media", content=small_picture(), timeout=60)
         answers.append((answer.status_code, time.monotonic() - begun))
         return answer.status_code
 
@@ -49,20 +49,4 @@ def s3_down(stage: Stage) -> Outcome:
             Check(f"soon within {AT_ONCE_S:g} s", not slow, f"{len(slow)} took longer"),
             Check("they work after", after == 201, f"{after}"),
         ],
-    )
-
-
-def _picture() -> bytes:
-    """A new PNG of one grey pixel, as small as they come."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
-
-    text = b"drill\0" + str(time.time_ns()).encode()
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", (1).to_bytes(4) + (1).to_bytes(4) + bytes([8, 0, 0, 0, 0]))
-        + chunk(b"tEXt", text)
-        + chunk(b"IDAT", zlib.compress(b"\0\x80"))
-        + chunk(b"IEND", b"")
     )

@@ -7,6 +7,11 @@ import msgspec
 
 from rcommerce.bench.open_load import Sample
 from rcommerce.bench.report import percentile
+from rcommerce.errors import StartError
+
+
+class NotHere(StartError):
+    """A drill needs what this machine does not give."""
 
 
 class Phase(msgspec.Struct, kw_only=True):
@@ -27,7 +32,8 @@ class Check(msgspec.Struct):
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """Of one drill. Counts are of what clients had acknowledged, held against the databases."""
+    """Of one drill. Counts are of what clients had acknowledged, held against the databases.
+    `not_run` says why, where this machine does not give what it needs."""
 
     name: str
     promise: str
@@ -44,6 +50,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     oversold: int = 0
     seconds: float = 0.0
     details: dict[str, Any] = {}
+    not_run: str = ""
 
 
 def phase(samples: Sequence[Sample]) -> Phase:

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 
 from rcommerce.errors import StartError
 from rcommerce.lab.fleet import INSTANCES, Fleet
 from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.process import Part, Process
 from rcommerce.lab.server import Server
+from rcommerce.telemetry.overview import View
 
 PRODUCTS = 1_000
 HEAL_TIMEOUT_S = 60.0
@@ -25,6 +27,10 @@ HEAL_TIMEOUT_S = 60.0
 ENVIRONMENT = {
     "RCOMMERCE_RATE_LIMITING__ENABLED": "false",
     "RCOMMERCE_SERVER__LIMITS__RATE_LIMIT_PER_MINUTE": "0",
+    "RCOMMERCE_CHECKOUT__SWEEP_INTERVAL_SECS": "1",
+    # Their receivers of webhooks are on this machine.
+    "RCOMMERCE_WEBHOOKS__ALLOW_HTTP": "true",
+    "RCOMMERCE_WEBHOOKS__ALLOWED_NETWORKS": "127.0.0.1/32",
 }
 
 
@@ -47,6 +53,13 @@ class Stage:
         """Those behind it."""
         found = [self.fleet.members[f"shop-{n}"].part for n in range(1, INSTANCES + 1)]
         return [each for each in found if isinstance(each, Server)]
+
+    def restart(self, number: int, environment: Mapping[str, str]) -> None:
+        """Starts an instance anew, with something else in its environment. Raises StartError."""
+        instance = self.instances[number - 1]
+        instance.stop()
+        instance.configure(environment)
+        instance.start()
 
     def postgres(self, name: str = "primary") -> Postgres:
         """A database server. Raises StartError where there is no such one."""
@@ -91,6 +104,12 @@ class Stage:
         answer.raise_for_status()
         cart = answer.json()["cart"]
         return str(cart["id"]), str(cart["session_token"])
+
+    def view(self, number: int = 1) -> View:
+        """The fleet as an instance sees it. Raises httpx.HTTPError."""
+        answer = httpx.get(f"{self.instances[number - 1].url}/ops/state", timeout=10)
+        answer.raise_for_status()
+        return msgspec.json.decode(answer.content, type=View)
 
     def heal(self) -> None:
         """Starts whatever does not run, and waits until every instance finds everything well.

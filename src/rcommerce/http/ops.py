@@ -45,7 +45,7 @@ async def state(
     return ASGIResponse(body=body, media_type="application/json", headers=NO_STORE)
 
 
-@get(STREAM, tags=["Operations"], summary="The same, as it changes")
+@get(STREAM, include_in_schema=False)  # which has no word for what never ends
 async def stream(request: Request[Any, Any, Any], services: Services, overview: Overview) -> Stream:
     """Server-sent events, one a second: `data` is what `/ops/state` answers. It ends when the
     instance does; a client comes back by another one."""

@@ -31,6 +31,52 @@ ADDRESS = {
 UNANSWERED = frozenset({0, 409, 502, 503, 504})
 
 
+@dataclass(frozen=True, slots=True)
+class Purchase:
+    """What a buyer sends, again and again until it is answered."""
+
+    path: str
+    body: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+# Makes the next purchase of one unit of a product, of which a line of a cart is given; None where
+# the shop could not do its part of it now.
+Prepare = Callable[[httpx.Client, str, Mapping[str, Any]], Purchase | None]
+
+
+def order_at_once(client: httpx.Client, url: str, line: Mapping[str, Any]) -> Purchase:
+    """An order without a cart, to be paid by invoice."""
+    body = {"items": [line], "shipping_address": ADDRESS, "customer_email": "ada@example.com"}
+    return Purchase("/api/v1/orders", body)
+
+
+def checkout_by_card(token: str) -> Prepare:
+    """A guest's cart, checked out with a card of the test gateway."""
+
+    def prepare(client: httpx.Client, url: str, line: Mapping[str, Any]) -> Purchase | None:
+        try:
+            made = client.post(f"{url}/api/v1/carts/guest", json={})
+            if made.status_code != 201:
+                return None
+            cart = made.json()["cart"]
+            headers = {"X-Cart-Token": cart["session_token"]}
+            into = f"{url}/api/v1/carts/{cart['id']}/items"
+            if client.post(into, json=line, headers=headers).status_code != 201:
+                return None
+        except httpx.TransportError:
+            return None
+        body = {
+            "cart_id": cart["id"],
+            "shipping_address": ADDRESS,
+            "payment_method": {"type": "card", "gateway_id": "test", "token": token},
+            "customer_email": "ada@example.com",
+        }
+        return Purchase("/api/v1/checkout/complete", body, headers)
+
+    return prepare
+
+
 @dataclass(slots=True)
 class Attempt:
     """One request: when it was sent and answered (monotonic seconds), and with which status; 0
@@ -73,8 +119,10 @@ class Buyers(AbstractContextManager["Buyers"]):
         *,
         count: int = 4,
         headers: Mapping[str, str] | None = None,
+        prepare: Prepare = order_at_once,
     ) -> None:
         self.ledger = Ledger()
+        self._prepare = prepare
         self._url = url
         self._line = {
             "product_id": product["id"],
@@ -116,24 +164,26 @@ class Buyers(AbstractContextManager["Buyers"]):
                 self._order(client)
 
     def _order(self, client: httpx.Client) -> None:
-        headers = {**self._headers, "Idempotency-Key": str(uuid.uuid4())}
-        body = {
-            "items": [self._line],
-            "shipping_address": ADDRESS,
-            "customer_email": "ada@example.com",
-        }
+        purchase = self._prepare(client, self._url(), self._line)
+        if purchase is None:
+            time.sleep(0.05)
+            return
+        headers = {**self._headers, **purchase.headers, "Idempotency-Key": str(uuid.uuid4())}
         # An order that was begun is brought to its end, so that nobody is left in doubt.
         for _ in range(600):
             sent = time.monotonic()
             status, answer = 0, None
             try:
-                answer = client.post(f"{self._url()}/api/v1/orders", json=body, headers=headers)
+                answer = client.post(
+                    f"{self._url()}{purchase.path}", json=purchase.body, headers=headers
+                )
                 status = answer.status_code
             except httpx.TransportError:
                 pass
             self.ledger.attempts.append(Attempt(sent, time.monotonic(), status))
             if answer is not None and status == 201:
-                self.ledger.acknowledged.append(answer.json()["id"])
+                told = answer.json()
+                self.ledger.acknowledged.append(told.get("order", told)["id"])
                 return
             if status not in UNANSWERED:
                 self.ledger.faults.append(f"{status}: {answer.text[:500] if answer else ''}")

@@ -75,19 +75,20 @@ class PgBouncer(Part):
             cursor.execute(command)
             return cursor.fetchall() if cursor.description else []
 
+    def lead(self, name: str, server: Postgres) -> None:
+        """Leads the clients of a database to another server, as after a failover: the file is
+        changed and read again."""
+        self._databases[name] = (server, self._databases[name][1])
+        self._write_settings()
+        self.admin("reload")
+        self.admin(f"reconnect {name}")
+
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         binaries.let_in(self.folder)
         # The plain password serves md5 towards clients and SCRAM towards PostgreSQL alike.
         self._write("users.txt", f'"{USER}" "{PASSWORD}"\n')
-        lines = ["[databases]"]
-        for name, (server, database) in self._databases.items():
-            lines.append(f"{name} = host=127.0.0.1 port={server.port} dbname={database}")
-        lines.append("[pgbouncer]")
-        lines.append(f"listen_port = {self.port}")
-        lines.append(f"auth_file = {self.folder / 'users.txt'}")
-        lines += [f"{name} = {value}" for name, value in self._settings.items()]
-        self._write("pgbouncer.ini", "\n".join(lines) + "\n")
+        self._write_settings()
         self.process.start()
         self.process.await_port(self.port)
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -97,6 +98,16 @@ class PgBouncer(Part):
                 return
             time.sleep(0.05)
         raise StartError(f"PgBouncer does not answer:\n{self.process.log_tail()}")
+
+    def _write_settings(self) -> None:
+        lines = ["[databases]"]
+        for name, (server, database) in self._databases.items():
+            lines.append(f"{name} = host=127.0.0.1 port={server.port} dbname={database}")
+        lines.append("[pgbouncer]")
+        lines.append(f"listen_port = {self.port}")
+        lines.append(f"auth_file = {self.folder / 'users.txt'}")
+        lines += [f"{name} = {value}" for name, value in self._settings.items()]
+        self._write("pgbouncer.ini", "\n".join(lines) + "\n")
 
     def _write(self, name: str, text: str) -> None:
         path = self.folder / name

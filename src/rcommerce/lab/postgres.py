@@ -133,6 +133,28 @@ class Postgres(Part):
         source = f"{primary.conninfo()} application_name={self.folder.name}"
         self.configure({"primary_conninfo": source})
 
+    def copy_again(self, primary: "Postgres") -> None:
+        """Makes this server, which has ended, a replica of another: what it held goes."""
+        shutil.rmtree(self.data)
+        self._source = f"{primary.conninfo()} application_name={self.folder.name}"
+        self.start()
+
+    def become_primary(self, of: "Postgres") -> None:
+        """Takes over from its primary in order: nothing is written any more, and all of it is
+        here."""
+        of.stop()
+        self.promote()
+
+    def replayed(self) -> int:
+        """How far a replica is, in bytes of write-ahead log."""
+        [(found,)] = self.query("select pg_last_wal_replay_lsn() - '0/0'")
+        return int(found)
+
+    def receiver(self) -> int | None:
+        """The process id of a replica's receiver of write-ahead log."""
+        rows = self.query("select pid from pg_stat_wal_receiver", user="postgres")
+        return int(rows[0][0]) if rows else None
+
     def configure(self, settings: Mapping[str, str]) -> None:
         """Changes settings of the running server, as `alter system` and a reload do."""
         with psycopg.connect(self.conninfo("postgres"), autocommit=True) as connection:

@@ -1,0 +1,112 @@
+"""More than a fleet can do, and clients that keep it waiting."""
+
+import asyncio
+import random
+import time
+
+from rcommerce.bench import load, open_load
+from rcommerce.bench.load import LoadError, get
+from rcommerce.bench.open_load import OpenLoad
+from rcommerce.bench.report import percentile
+from rcommerce.drills.course import course
+from rcommerce.drills.outcome import Check, NotHere, Outcome
+from rcommerce.drills.slow import SlowClients, room_for
+from rcommerce.drills.stage import Stage
+
+TIMES = 3
+CALM_S, OVERLOAD_S = 4.0, 8.0
+CONNECTIONS = 24  # which keep the whole fleet at work, and no queue
+QUICK_S = 2.0
+RECOVERED_S = 5.0
+SLOW = 10_000
+SLOW_S = 14.0  # longer than headers may take
+
+
+def _search() -> bytes:
+    """A list that no cache has."""
+    return get(f"/api/v1/products?min_price={random.random():.9f}&per_page=20")  # noqa: S311
+
+
+def overload(stage: Stage) -> Outcome:
+    """Three times as many searches as the whole fleet can answer, while buyers buy."""
+    try:
+        peak = asyncio.run(load.reads(stage.port, CONNECTIONS, CALM_S, _search)).per_second
+    except LoadError as error:
+        raise NotHere(f"overload could not find what the fleet can do: {error}") from error
+    flood: list[OpenLoad] = []
+
+    def drown() -> None:
+        flood.append(
+            open_load.run(
+                stage.port, TIMES * peak, OVERLOAD_S, OVERLOAD_S / 4, lambda: ("flood", _search())
+            )
+        )
+
+    found = course(stage, drown, lambda: time.sleep(RECOVERED_S))
+    over = found.broke_at + OVERLOAD_S
+    [told] = flood
+    accepted = told.accepted_s
+    statuses = {status for status in told.by_status() if status not in ("200", "503")}
+    p99_s = (percentile(accepted, 0.99) or 0.0) / 1000 if accepted else 0.0
+    bought = [
+        each.took_s
+        for each in found.ledger.attempts
+        if each.status == 201 and found.broke_at < each.answered < over
+    ]
+    late = [each for each in found.failed if each.due > over + RECOVERED_S]
+    outcome = found.outcome(
+        "overload",
+        "three times as much as it can do: buyers go on, and what is answered is answered quickly",
+        [
+            Check("some searches are refused", told.goodput < TIMES * peak * 0.9),
+            Check("they are told 503", not statuses, f"{told.by_status()}"),
+            Check(
+                "half of what it can do is done",
+                told.goodput >= peak / 2,
+                f"{told.goodput:.0f} of {peak:.0f} searches/s",
+            ),
+            Check(f"within {QUICK_S:g} s, 99 of 100", p99_s < QUICK_S, f"{p99_s:.2f} s"),
+            Check("orders are placed meanwhile", bool(bought), f"{len(bought)}"),
+            Check(
+                f"each within {QUICK_S:g} s",
+                max(bought, default=0.0) < QUICK_S,
+                f"{max(bought, default=0.0):.2f} s",
+            ),
+            Check(f"{RECOVERED_S:g} s after it all is well", not late, f"{len(late)} failed"),
+        ],
+    )
+    outcome.details |= {
+        "searches_that_it_can_do": round(peak),
+        "asked_for": round(TIMES * peak),
+        "answered": round(told.goodput),
+        "their_p99_ms": round(p99_s * 1000),
+    }
+    return outcome
+
+
+def slowloris(stage: Stage) -> Outcome:
+    """Ten thousand clients that send their headers byte by byte."""
+    if not room_for(SLOW):
+        raise NotHere(f"slowloris needs {SLOW:,} open files: ulimit -n")
+    at_once: list[int] = []
+
+    def drip() -> None:
+        with SlowClients(stage.port, SLOW) as clients:
+            time.sleep(SLOW_S)
+        at_once.extend((clients.most, clients.ended))
+
+    found = course(stage, drip, lambda: None)
+    most, ended = at_once
+    sold = found.orders_between(found.broke_at, found.healed_at)
+    outcome = found.outcome(
+        "slowloris",
+        f"{SLOW:,} slow connections keep nobody else waiting",
+        [
+            Check("so many were open", most >= 0.9 * SLOW, f"{most:,}"),
+            Check("and were hung up on", ended >= 0.9 * SLOW, f"{ended:,}"),
+            found.no_read_failed(),
+            Check("orders are placed meanwhile", sold > 0, f"{sold}"),
+        ],
+    )
+    outcome.details |= {"slow_connections": most, "hung_up_on": ended}
+    return outcome
