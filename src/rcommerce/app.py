@@ -143,7 +143,7 @@ def build(settings: Settings) -> ASGIApp:
     _prepare(app)
     cross_origin = CrossOrigin(settings)
     entry = Entry(app, settings, cross_origin, drain, requests, limiter)
-    front = PageCache(entry, services, memory, cross_origin, rates, drain, requests)
+    front = PageCache(entry, services, memory, cross_origin, rates, drain, requests, limiter)
     return front if settings.cache.enabled else entry
 
 

@@ -1,20 +1,24 @@
-"""The drills hold what they promise, and fail where what protects it is taken away."""
+"""The drills hold what they promise, and each fails where what protects it is taken away."""
 
+import contextlib
 import json
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from drills.unprotected import REMOVALS, Removal, copy
 from rcommerce.drills import course
 from rcommerce.drills.registry import DRILLS, run
 from rcommerce.drills.stage import Stage, stage
 from rcommerce.errors import StartError
 from rcommerce.lab.nginx import Nginx
 from rcommerce.lab.pgbouncer import program as pgbouncer
+from rcommerce.lab.worker import Worker
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -27,41 +31,78 @@ def fleet() -> Iterator[Stage]:
     except StartError as error:
         pytest.skip(str(error))
     with pytest.MonkeyPatch.context() as patch, stage(lambda _: None) as made:
-        patch.setattr(course, "BEFORE_S", 2.0)
-        patch.setattr(course, "AFTER_S", 2.5)
+        patch.setattr(course, "BEFORE_S", 1.5)
+        patch.setattr(course, "AFTER_S", 2.0)
         yield made
 
 
-@pytest.fixture
-def no_second_try(fleet: Stage) -> Iterator[None]:
-    """nginx asks no other instance where one dies."""
-    nginx = fleet.fleet.members["nginx"].part
+@pytest.fixture(scope="module")
+def unprotected(fleet: Stage, tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """The same, from now on without what protects it in the code."""
+    folder = copy(tmp_path_factory.mktemp("unprotected"))
+    restart(fleet, {"PYTHONPATH": str(folder)})
+    return fleet
+
+
+def restart(fleet: Stage, environment: dict[str, str]) -> None:
+    """All instances and the worker at a time, with something else in their environment."""
+    worker = fleet.fleet.members["worker"].part
+    assert isinstance(worker, Worker)
+    worker.stop()
+    worker.configure(environment)
+    worker.start()
+    with ThreadPoolExecutor() as all_at_once:
+        each = range(1, len(fleet.instances) + 1)
+        list(all_at_once.map(lambda number: fleet.restart(number, environment), each))
+
+
+@contextlib.contextmanager
+def without(fleet: Stage, removal: Removal) -> Iterator[None]:
+    """Takes away what is not in the code."""
+    nginx, primary = fleet.fleet.members["nginx"].part, fleet.postgres()
     assert isinstance(nginx, Nginx)
-    file = nginx.folder / "rcommerce.conf"
-    before = file.read_text()
-    without = before.replace("proxy_next_upstream error timeout;", "proxy_next_upstream off;")
-    assert without != before
-    file.write_text(without)
-    nginx.process.send(signal.SIGHUP)
-    yield
-    file.write_text(before)
-    nginx.process.send(signal.SIGHUP)
+    files = {name: (nginx.folder / name).read_text() for name in ("nginx.conf", "rcommerce.conf")}
+    with contextlib.ExitStack() as stack:
+        for old, new in removal.nginx:
+            assert any(old in text for text in files.values())
+            for name, text in files.items():
+                (nginx.folder / name).write_text(text.replace(old, new))
+            stack.callback(nginx.process.send, signal.SIGHUP)
+            for name, text in files.items():
+                stack.callback((nginx.folder / name).write_text, text)
+            nginx.process.send(signal.SIGHUP)
+        if removal.primary:
+            before = {name: primary.query(f"show {name}")[0][0] for name in removal.primary}
+            primary.configure(removal.primary)
+            stack.callback(primary.configure, before)
+        if removal.settings:
+            restart(fleet, removal.settings)
+            stack.callback(restart, fleet, dict.fromkeys(removal.settings, "true"))
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        for name, value in removal.constants.items():
+            patch.setattr(f"rcommerce.drills.{name}", value)
+        yield
 
 
 @pytest.mark.parametrize("name", DRILLS)
 def test_a_drill_holds(fleet: Stage, name: str) -> None:
     outcome = run(name, fleet)
+    if outcome.not_run:
+        pytest.skip(outcome.not_run)
     assert outcome.passed, outcome
 
 
-@pytest.mark.usefixtures("no_second_try")
-@pytest.mark.parametrize("name", ["kill-instance"])
-def test_without_what_protects_it_a_drill_fails(fleet: Stage, name: str) -> None:
-    outcome = run(name, fleet)
-    assert not outcome.passed
-    assert outcome.during is not None
-    assert outcome.during.failed > 0
-    assert outcome.lost == outcome.duplicated == 0  # the Idempotency-Key is another protection
+@pytest.mark.parametrize("name", DRILLS)
+def test_without_what_protects_it_a_drill_fails(unprotected: Stage, name: str) -> None:
+    removal = REMOVALS[name]
+    with without(unprotected, removal):
+        outcome = run(name, unprotected, heals=False)
+    if outcome.not_run:
+        pytest.skip(outcome.not_run)
+    broken = [each.promise for each in outcome.checks if not each.held]
+    assert any(each.startswith(removal.promise) for each in broken), (broken, outcome)
+    with contextlib.suppress(StartError):  # it may be unwell for good
+        unprotected.heal()
 
 
 def test_what_is_no_drill_is_told(tmp_path: Path) -> None:

@@ -28,7 +28,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def simulate(
-    clock: Clock, limiter: Limiter, per_second: float, seconds: float, away_s: float = AWAY_S
+    clock: Clock,
+    limiter: Limiter,
+    per_second: float,
+    seconds: float,
+    away_s: float = AWAY_S,
+    work_s: float = WORK_S,
 ) -> tuple[float, list[float]]:
     """One processor, which does one request after the other: (accepted a second, their latencies in
     the second half)."""
@@ -47,7 +52,7 @@ def simulate(
                 latencies.append(clock.now - came)
         clock.now = arrival
         if limiter.enter(Priority.CHECKOUT):
-            free_at = max(free_at, arrival) + WORK_S
+            free_at = max(free_at, arrival) + work_s
             heapq.heappush(ends, (free_at + away_s, arrival))
     while ends:
         _, came = heapq.heappop(ends)
@@ -91,6 +96,15 @@ def test_a_slow_dependency_is_not_taken_for_load_for_long(clock: Clock) -> None:
     assert sum(limiter.refused.values()) == refused
 
 
+def test_dear_requests_do_not_wait_for_seconds_until_the_limit_is_found(clock: Clock) -> None:
+    """Thirty a second: there is little to learn from in a second."""
+    limiter, work_s = Limiter(), 0.03
+    simulate(clock, limiter, 0.5 / work_s, 20, work_s=work_s)
+    accepted, latencies = simulate(clock, limiter, 3 / work_s, 8, work_s=work_s)
+    assert accepted * work_s > 0.8
+    assert latencies[-1] < 60 * work_s, (latencies[-1], limiter.limit)
+
+
 def test_after_an_overload_a_moment_in_which_nothing_moves_refuses_nobody(clock: Clock) -> None:
     """Such as the start of another process on the same processor, half a minute later."""
     limiter = Limiter()
@@ -98,7 +112,7 @@ def test_after_an_overload_a_moment_in_which_nothing_moves_refuses_nobody(clock:
     assert limiter.limit < START / 2
     simulate(clock, limiter, 0.1 / WORK_S, 30)
     before = sum(limiter.refused.values())
-    assert all(limiter.enter(Priority.CATALOGUE) for _ in range(100))
+    assert all(limiter.enter(Priority.CATALOGUE) for _ in range(START * 3 // 4))
     assert sum(limiter.refused.values()) == before
 
 

@@ -5,6 +5,8 @@ import time
 from rcommerce.drills.course import course
 from rcommerce.drills.outcome import Check, Outcome
 from rcommerce.drills.stage import Stage
+from rcommerce.errors import StartError
+from rcommerce.lab.valkey import Valkey
 
 AWAY_S = 5.0
 SLOWEST_S = 2.0  # some calls wait half a second each, until its breakers open
@@ -57,14 +59,24 @@ def redis_hang(stage: Stage) -> Outcome:
 
 def redis_failover(stage: Stage) -> Outcome:
     """kill -9 of one master: its replica takes its keys over."""
+    name = _master(stage)
 
     def kill() -> None:
-        stage.kill("valkey-1")
+        stage.kill(name)
         time.sleep(AWAY_S)
 
-    found = course(stage, kill, lambda: stage.start("valkey-1"))
+    found = course(stage, kill, lambda: stage.start(name))
     return found.outcome(
         "redis-failover",
         "a master of the Cluster that dies fails no request",
         [found.no_read_failed()],
     )
+
+
+def _master(stage: Stage) -> str:
+    """A node that has keys: which ones do changes with every failover. Raises StartError."""
+    for name in NODES:
+        node = stage.fleet.members[name].part
+        if isinstance(node, Valkey) and node.client().info("replication")["role"] == "master":
+            return name
+    raise StartError("no node of Valkey is a master")

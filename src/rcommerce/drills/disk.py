@@ -19,6 +19,7 @@ from rcommerce.lab.postgres import Postgres
 ROOM_MB = 96  # beside what the primary has already
 LEFT_BYTES = 256 * 1024
 FULL_S = 5.0
+SWITCH_EVERY_S = 0.4
 WITHIN_S = 5.0
 
 
@@ -35,9 +36,9 @@ def disk_full(stage: Stage) -> Outcome:
                 os.posix_fallocate(file.fileno(), 0, max(free - LEFT_BYTES, 1))
             deadline = time.monotonic() + FULL_S
             while time.monotonic() < deadline:
+                time.sleep(SWITCH_EVERY_S)
                 with contextlib.suppress(psycopg.Error):  # the log needs a file that it has no
                     primary.query("select pg_switch_wal()", user="postgres")  # room for
-                time.sleep(0.1)
 
         def clear() -> None:
             ballast.unlink()

@@ -31,15 +31,10 @@ def primary_failover(stage: Stage) -> Outcome:
     until(lambda: bool(primary.query(SYNCED, user="postgres")), WITHIN_S)
 
     def fail() -> None:
-        receivers = [pid for each in replicas if (pid := each.receiver()) is not None]
-        try:
-            for pid in receivers:
-                os.kill(pid, signal.SIGSTOP)
-            time.sleep(ALONE_S)
-            stage.kill("primary")
-        finally:
-            for pid in receivers:
-                os.kill(pid, signal.SIGCONT)
+        for pid in primary.senders():  # nothing leaves the primary any more
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(ALONE_S)
+        stage.kill("primary")
         time.sleep(AWAY_S)
 
     def take_over() -> None:

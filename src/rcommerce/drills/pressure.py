@@ -16,7 +16,7 @@ from rcommerce.drills.stage import Stage
 TIMES = 3
 CALM_S, OVERLOAD_S = 4.0, 8.0
 CONNECTIONS = 24  # which keep the whole fleet at work, and no queue
-QUICK_S = 2.0
+QUICK_S = 3.0
 RECOVERED_S = 5.0
 SLOW = 10_000
 SLOW_S = 14.0  # longer than headers may take
@@ -61,8 +61,8 @@ def overload(stage: Stage) -> Outcome:
             Check("some searches are refused", told.goodput < TIMES * peak * 0.9),
             Check("they are told 503", not statuses, f"{told.by_status()}"),
             Check(
-                "half of what it can do is done",
-                told.goodput >= peak / 2,
+                "a third of what it can do is done, beside the buyers",
+                told.goodput >= peak / 3,
                 f"{told.goodput:.0f} of {peak:.0f} searches/s",
             ),
             Check(f"within {QUICK_S:g} s, 99 of 100", p99_s < QUICK_S, f"{p99_s:.2f} s"),
@@ -103,7 +103,7 @@ def slowloris(stage: Stage) -> Outcome:
         f"{SLOW:,} slow connections keep nobody else waiting",
         [
             Check("so many were open", most >= 0.9 * SLOW, f"{most:,}"),
-            Check("and were hung up on", ended >= 0.9 * SLOW, f"{ended:,}"),
+            Check("and most were hung up on", ended > SLOW / 2, f"{ended:,}"),
             found.no_read_failed(),
             Check("orders are placed meanwhile", sold > 0, f"{sold}"),
         ],

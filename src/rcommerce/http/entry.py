@@ -80,7 +80,8 @@ class Entry:
         if not is_http(scope):
             await self.app(scope, receive, send)
             return
-        limiter = self._limiter
+        # A page for many was let in before, where it is looked for in Redis.
+        limiter = self._limiter if SOURCES not in scope else None
         rank = shedding.priority(scope) if limiter is not None else None
         if limiter is None or rank is None:
             await self._handle(scope, receive, send, None)
@@ -89,10 +90,8 @@ class Entry:
         else:
             told = self._cross_origin.told_to(scope)
             await shedding.refuse(send, [*self._always, *self._drain.headers, *told])
-            problems.note(scope, shedding.CODE)
-            if SOURCES not in scope:
-                self._requests.refused[shedding.CODE] += 1
-                self._requests.add(scope["method"], UNMATCHED, 503, 0.0)
+            self._requests.refused[shedding.CODE] += 1
+            self._requests.add(scope["method"], UNMATCHED, 503, 0.0)
 
     async def _handle(
         self, scope: HTTPScope, receive: Receive, send: Send, limiter: Limiter | None

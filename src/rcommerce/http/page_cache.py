@@ -16,7 +16,7 @@ from rcommerce.cache.pages import Memory, Page
 from rcommerce.commerce.shop import NOBODY, Client, Services
 from rcommerce.database.consistency import COOKIE, Tokens
 from rcommerce.errors import Problem
-from rcommerce.http import consistency, problems, security
+from rcommerce.http import consistency, problems, security, shedding
 from rcommerce.http.clients import client
 from rcommerce.http.cross_origin import CrossOrigin
 from rcommerce.http.drain import Drain
@@ -27,6 +27,7 @@ from rcommerce.http.rate_limiting import RateLimiting
 from rcommerce.http.representation import VARY, Headers, variant
 from rcommerce.http.sessions import OF_STAFF
 from rcommerce.rate_limits import networks
+from rcommerce.resilience.shedding import Limiter
 from rcommerce.telemetry.requests import Requests
 
 PLACES = 10_000  # shops at most whose place is remembered
@@ -51,6 +52,7 @@ class PageCache:
         rates: RateLimiting,
         drain: Drain,
         requests: Requests,
+        limiter: Limiter | None,
     ) -> None:
         self._app = app
         self.requests = requests
@@ -68,8 +70,9 @@ class PageCache:
         self._cross_origin = cross_origin
         self._varies = cross_origin.varies
         vary = VARY + b", Origin" if cross_origin.varies else VARY
-        always = [(b"vary", vary), *cross_origin.everybody, *security.headers(services.settings)]
-        self._fill = Fill(app, services, memory, always, self.forget_places)
+        self._secure = security.headers(services.settings)
+        always = [(b"vary", vary), *cross_origin.everybody, *self._secure]
+        self._fill = Fill(app, services, memory, always, self.forget_places, limiter)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """ASGI. What a hit runs through is written out in one piece: a call costs 2 % of it."""
@@ -146,6 +149,14 @@ class PageCache:
         if self._rates.looks and not await self._admit(place, scope, asked, send):
             return None
         begun, flight = now(), self._fill.flight(key, place, scope)
+        if flight is None:
+            if old is not None:
+                return old, _STALE
+            told = self._cross_origin.told(asked.get(b"origin"))
+            await shedding.refuse(send, [*self._secure, *self._drain.headers, *told])
+            self.requests.refused[shedding.CODE] += 1
+            self.requests.add(scope["method"], route(scope["path"]), 503, 0.0)
+            return None
         self.requests.in_flight += 1
         try:
             await flight.landed.wait()

@@ -16,9 +16,10 @@ from rcommerce.cache.shared import PAGES, Entry
 from rcommerce.cache.sources import Sources
 from rcommerce.cdn.tags import cdn_tags
 from rcommerce.commerce.shop import Services, Tenant
-from rcommerce.http import consistency, problems
+from rcommerce.http import consistency, problems, shedding
 from rcommerce.http.answer import Answer
 from rcommerce.http.representation import CACHE_CONTROL, Headers
+from rcommerce.resilience.shedding import Limiter
 from rcommerce.telemetry.requests import UNMATCHED
 
 ATTEMPTS = 3  # to read something newer than what was made untrue meanwhile
@@ -68,7 +69,8 @@ class Flight:
 
 
 class Fill:
-    """`always` are headers of every page; `moved` is told that a shop was not where it was."""
+    """`always` are headers of every page; `moved` is told that a shop was not where it was;
+    `limiter` says how many pages may be made at a time, with what else there is to do."""
 
     def __init__(
         self,
@@ -77,22 +79,32 @@ class Fill:
         memory: Memory,
         always: Headers,
         moved: Callable[[], None],
+        limiter: Limiter | None,
     ) -> None:
         self._app = app
         self._memory = memory
         self._shared = services.shared
         self._always = always
         self._moved = moved
+        self._limiter = limiter
         self._flights: dict[bytes, Flight] = {}
         self._ttl_s = float(services.settings.cache.product_cache_ttl)
         self._control = CACHE_CONTROL.format(ttl=int(self._ttl_s)).encode()
 
-    def flight(self, key: bytes, place: Place, scope: HTTPScope) -> Flight:
-        """The making of a page, joined by whoever misses it meanwhile."""
+    def flight(self, key: bytes, place: Place, scope: HTTPScope) -> Flight | None:
+        """The making of a page, joined by whoever misses it meanwhile. None: there is too much to
+        do to begin one."""
         found = self._flights.get(key)
         if found is not None and (place.shelf.fence.is_live or now() < found.begun + JOIN_S):
             return found
-        flight = self._flights[key] = Flight(self._make(key, place, scope))
+        limiter, rank = self._limiter, shedding.priority(scope)
+        if limiter is None or rank is None:
+            making = self._make(key, place, scope)
+        elif limiter.enter(rank):
+            making = self._make_limited(limiter, key, place, scope)
+        else:
+            return None
+        flight = self._flights[key] = Flight(making)
 
         def landed(_: object) -> None:
             if self._flights.get(key) is flight:
@@ -100,6 +112,19 @@ class Fill:
 
         flight.task.add_done_callback(landed)
         return flight
+
+    async def _make_limited(
+        self, limiter: Limiter, key: bytes, place: Place, scope: HTTPScope
+    ) -> Page | Answer:
+        begun, kind, is_typical = now(), "made", False
+        try:
+            made = await self._make(key, place, scope)
+            is_typical = isinstance(made, Page) or made.status < 400
+            if isinstance(made, Page) and made.is_shared:
+                kind = "redis"  # which takes less time
+            return made
+        finally:
+            limiter.leave(f"{kind} {route(scope['path'])}", now() - begun, is_typical=is_typical)
 
     async def _make(self, key: bytes, place: Place, scope: HTTPScope) -> Page | Answer:
         """A page as Redis has it, or made anew; an answer where it is none to keep."""

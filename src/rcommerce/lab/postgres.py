@@ -150,10 +150,11 @@ class Postgres(Part):
         [(found,)] = self.query("select pg_last_wal_replay_lsn() - '0/0'")
         return int(found)
 
-    def receiver(self) -> int | None:
-        """The process id of a replica's receiver of write-ahead log."""
-        rows = self.query("select pid from pg_stat_wal_receiver", user="postgres")
-        return int(rows[0][0]) if rows else None
+    def senders(self) -> list[int]:
+        """The process ids of those that send its write-ahead log to replicas."""
+        return [
+            row[0] for row in self.query("select pid from pg_stat_replication", user="postgres")
+        ]
 
     def configure(self, settings: Mapping[str, str]) -> None:
         """Changes settings of the running server, as `alter system` and a reload do."""

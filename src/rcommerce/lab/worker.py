@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
@@ -44,6 +45,10 @@ class Worker:
     def exit_code(self) -> int | None:
         """How it ended; None while it runs."""
         return None if self._process is None else self._process.poll()
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """More settings, from the next start on."""
+        self._server.configure(settings)
 
     def start(self) -> None:
         """Starts it; the log says when it works."""

@@ -11,10 +11,13 @@ from enum import IntEnum
 
 FLOOR = 16  # in flight at the least: below, a slow dependency would be taken for load
 CEILING = 1000
-START = 200
+START = 100
 # Waiting beyond what the work itself needs: fewer, and the limit grows; more, and it falls.
 FEW, MANY = 8.0, 16.0
-BACKOFF = 0.9
+# By how much it falls at a time: the more, the longer all wait (as the gradient of Netflix's
+# concurrency-limits). Dear requests give little to learn from in a second.
+MOST_FALL, LEAST_FALL = 0.5, 0.9
+TOLERANCE = 2.0  # times the latency without load
 WINDOW_S = 0.1
 LEAST_SAMPLES = 10
 PROBE_S = 0.2
@@ -86,7 +89,8 @@ class Limiter:
                 self.limit, self._resumes_at = self._resumes_at, None
                 self._refused_before = sum(self.refused.values())  # these were its own doing
         elif queue > MANY:
-            self.limit = max(FLOOR, self.limit * BACKOFF)
+            gradient = TOLERANCE * self._expected_s / self._took_s
+            self.limit = max(FLOOR, self.limit * min(LEAST_FALL, max(MOST_FALL, gradient)))
         elif queue < FEW and self._most * 2 >= self.limit:
             self.limit = min(CEILING, self.limit + 1 + self.limit / 20)
         self._begun, self._samples, self._most = moment, 0, self.in_flight

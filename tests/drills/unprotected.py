@@ -1,0 +1,183 @@
+"""What protects against each drill, and how it is taken away: so that each is seen to fail.
+
+The product has no switch for it. An edit is made in a copy of the package, which the instances and
+the worker of the drills' fleet are started with; other protections are of nginx, of the settings,
+or of how the operator goes about it.
+"""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import rcommerce
+
+PACKAGE = Path(rcommerce.__file__).parent
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A line of the package, and what it becomes."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Removal:
+    """`promise` is how the check begins that is to fail; `constants` are of rcommerce.drills."""
+
+    promise: str
+    edits: tuple[Edit, ...] = ()
+    nginx: tuple[tuple[str, str], ...] = ()
+    settings: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, object] = field(default_factory=dict)
+    primary: dict[str, str] = field(default_factory=dict)  # settings of PostgreSQL
+
+
+NO_SECOND_TRY = (("proxy_next_upstream error timeout;", "proxy_next_upstream off;"),)
+WITHOUT_REDIS = Edit(
+    "cache/shared.py",
+    "        except RedisAway:\n            self.away += 1\n            return await make()",
+    "        except RedisAway:\n            raise",
+)
+# Replicas are read from while there is a primary, and no longer.
+WITHOUT_PRIMARY = (
+    Edit(
+        "database/rotation.py",
+        "            replica.is_up\n",
+        "            replica.is_up\n            and self._primary.is_up\n",
+    ),
+    Edit(
+        "database/shard.py",
+        "return max(left, key=lambda each: each.position, default=None)",
+        "return None",
+    ),
+)
+REMOVALS = {
+    "oversell": Removal(
+        "100 units are sold",
+        (
+            Edit(
+                "commerce/inventory/queries.py",
+                "having coalesce(sum(share.taken), 0) < line.quantity",
+                "having false",
+            ),
+        ),
+    ),
+    "rolling-restart": Removal("no read fails", nginx=NO_SECOND_TRY),
+    "kill-instance": Removal("no read fails", nginx=NO_SECOND_TRY),
+    "redis-down": Removal("no read fails", (WITHOUT_REDIS,)),
+    "redis-hang": Removal("no read fails", (WITHOUT_REDIS,)),
+    "redis-failover": Removal("no read fails", (WITHOUT_REDIS,)),
+    "replica-down": Removal(
+        "no read fails",
+        (
+            Edit(
+                "database/shard.py",
+                "        if not is_lost(error) and not is_elsewhere_fine:\n",
+                "        if True:\n",
+            ),
+        ),
+    ),
+    "replica-lag": Removal(
+        "each writer reads what he has written",
+        (Edit("database/shard.py", "and replica.position >= position", ""),),
+    ),
+    "primary-down": Removal("no read of the catalogue fails", WITHOUT_PRIMARY),
+    "primary-failover": Removal(
+        "no acknowledged order is lost", constants={"failover.SYNCHRONOUS": ""}
+    ),
+    "shard-down": Removal(
+        "its own shops are told 503",
+        (
+            Edit(
+                "database/server.py",
+                "        if not self.is_up:\n            raise self.unavailable()\n",
+                "",
+            ),
+        ),
+    ),
+    "tenant-move": Removal(
+        "it moves",  # what differs is found: nothing is lost even so
+        (
+            Edit(
+                "database/writing.py",
+                "select enter_tenant('{home.tenant_id}', {home.epoch:d})",
+                "select '{home.tenant_id}', {home.epoch:d}",
+            ),
+        ),
+    ),
+    "pgbouncer-restart": Removal("no read of the catalogue fails", WITHOUT_PRIMARY),
+    "s3-down": Removal(
+        "they are told 503",
+        (
+            Edit(
+                "storage/objects.py",
+                "self.breaker.failed(_reason(error))\n            raise self._unavailable()",
+                "self.breaker.failed(_reason(error))\n            raise RuntimeError",
+            ),
+        ),
+    ),
+    "gateway-timeout": Removal(
+        "the gateway has charged for nothing else",
+        (
+            Edit(
+                "commerce/payments/service.py",
+                "        payment_id=payment.id,\n        order_number",
+                "        payment_id=ids.new_id(),\n        order_number",
+            ),
+        ),
+    ),
+    "webhook-crash": Removal(
+        "all are delivered in the end",
+        (Edit("commerce/webhooks/service.py", "    raise Undelivered(error)", "    return"),),
+    ),
+    "worker-kill": Removal(
+        "each of",
+        (
+            Edit(
+                "jobs/worker.py",
+                "where status = 'doing' and worker_id is null",
+                "where status = 'doing' and worker_id is null and false",
+            ),
+        ),
+    ),
+    "clock-skew": Removal(
+        "whoever logs in at one instance",
+        (Edit("clock.py", "    found = theirs + took_s / 2 - time.time()\n", "    return\n"),),
+    ),
+    "disk-full": Removal(
+        "no acknowledged order is lost",
+        primary={"synchronous_commit": "off", "wal_writer_delay": "10s"},
+    ),
+    "overload": Removal(
+        "within", settings={"RCOMMERCE_SERVER__LIMITS__ADAPTIVE_CONCURRENCY": "false"}
+    ),
+    "slowloris": Removal(
+        "no read fails", nginx=(("worker_connections 18000;", "worker_connections 1024;"),)
+    ),
+    "config-drift": Removal(
+        "it is named",
+        (
+            Edit(
+                "settings/digests.py",
+                "return hmac.new(secret.encode(), value, sha256).hexdigest()[:SIZE]",
+                'return "0" * SIZE',
+            ),
+        ),
+    ),
+}
+
+
+def copy(folder: Path) -> Path:
+    """A copy of the package in which all edits are made: they harm nothing while all is well. What
+    it is found by."""
+    made = folder / "rcommerce"
+    shutil.copytree(PACKAGE, made, ignore=shutil.ignore_patterns("__pycache__"))
+    for edit in dict.fromkeys(edit for each in REMOVALS.values() for edit in each.edits):
+        path = made / edit.file
+        text = path.read_text()
+        assert text.count(edit.old) == 1, f"{edit.file} has no more: {edit.old}"
+        path.write_text(text.replace(edit.old, edit.new))
+    return folder
