@@ -157,12 +157,16 @@ class Fill:
 
     async def _read(self, place: Place, scope: HTTPScope) -> Entry | Answer:
         """Runs the application. Where a lagging server has answered with what is known to be out
-        of date, again with a server that is further."""
+        of date, again with a server that is further; while there is none (the primary has died with
+        what nobody else has), the old answer is better than none, and not to keep."""
         tenant, fence, required = place.tenant.id, place.shelf.fence, 0
         here = (place.shelf.name, place.tenant.epoch)
+        old: Answer | None = None
         for _ in range(ATTEMPTS):
             sources, era = Sources(required), fence.era
             answer = await self._run(scope, sources)
+            if answer.status == 503 and old is not None:
+                return old
             if sources.home != here:
                 self._moved()  # just now: positions are of another log
                 return answer
@@ -170,6 +174,7 @@ class Fill:
             if not sources.position or sources.position > last or not fence.is_live:
                 break
             required = last + 1
+            old = answer if answer.status == 200 else None
         if answer.status != 200 or not sources.tags:
             return answer
         etag = answer.headers.get(b"etag", b"").decode().strip('"')
