@@ -45,7 +45,7 @@ from rcommerce.http.page_cache import PageCache
 from rcommerce.http.problems import HANDLERS
 from rcommerce.http.rate_limiting import RateLimiting
 from rcommerce.http.shop import ShopMiddleware, provide_cart_token, provide_shop
-from rcommerce.resilience.shedding import Limiter
+from rcommerce.resilience.shedding import Limiters
 from rcommerce.services import listeners, make_services, runs_jobs
 from rcommerce.settings import Settings, load
 from rcommerce.telemetry import prometheus
@@ -56,7 +56,7 @@ from rcommerce.telemetry.databases import Within, of_databases
 from rcommerce.telemetry.heartbeats import Heart, Meter
 from rcommerce.telemetry.orders import of_orders
 from rcommerce.telemetry.overview import Overview
-from rcommerce.telemetry.requests import Requests, of_limiter, of_requests
+from rcommerce.telemetry.requests import Requests, of_limiters, of_requests
 
 LISTEN_EVERY_S = COUNT_EVERY_S = JOBS_AFTER_S = RESTART_S = 1.0
 Work = Callable[[], Coroutine[Any, Any, None]]
@@ -84,7 +84,7 @@ def build(settings: Settings) -> ASGIApp:
     services = make_services(settings, memory=memory if settings.cache.enabled else None)
     rates = RateLimiting(settings, services.limits)
     drain = Drain()
-    limiter = Limiter() if settings.server.limits.adaptive_concurrency else None
+    limiters = Limiters() if settings.server.limits.adaptive_concurrency else None
     requests = Requests()
     heart = Heart(services, "server", Meter(services, requests, memory), lambda: drain.is_on)
     overview = Overview(services, heart, lambda: drain.is_on)
@@ -134,7 +134,7 @@ def build(settings: Settings) -> ASGIApp:
             "overview": Provide(lambda: overview, sync_to_thread=False),
         },
         exception_handlers=HANDLERS,
-        lifespan=[lambda _: _lifespan(services, front, drain, limiter, heart)],
+        lifespan=[lambda _: _lifespan(services, front, drain, limiters, heart)],
         openapi_config=openapi.config(),
         request_max_body_size=settings.server.limits.max_request_size_mb * 1024 * 1024,
         request_class=body.StrictRequest,
@@ -142,8 +142,8 @@ def build(settings: Settings) -> ASGIApp:
     )
     _prepare(app)
     cross_origin = CrossOrigin(settings)
-    entry = Entry(app, settings, cross_origin, drain, requests, limiter)
-    front = PageCache(entry, services, memory, cross_origin, rates, drain, requests, limiter)
+    entry = Entry(app, settings, cross_origin, drain, requests, limiters)
+    front = PageCache(entry, services, memory, cross_origin, rates, drain, requests, limiters)
     return front if settings.cache.enabled else entry
 
 
@@ -152,7 +152,7 @@ async def _lifespan(
     services: Services,
     front: PageCache,
     drain: Drain,
-    limiter: Limiter | None,
+    limiters: Limiters | None,
     heart: Heart,
 ) -> AsyncIterator[None]:
     drain.listen()
@@ -175,7 +175,7 @@ async def _lifespan(
     ]
     work += [each.run for each in purgers]
     if services.settings.features.metrics:
-        work += _figures(services, front, purgers, limiter)
+        work += _figures(services, front, purgers, limiters)
     if services.settings.features.ops != "Off":
         work.append(heart.run)
     tasks = [asyncio.create_task(_kept_up(each)) for each in work]
@@ -202,7 +202,7 @@ def _figures(
     services: Services,
     front: PageCache,
     purgers: Sequence[Purger],
-    limiter: Limiter | None,
+    limiters: Limiters | None,
 ) -> list[Work]:
     """What keeps the figures for Prometheus up to date."""
     prometheus.forget_the_dead()
@@ -215,8 +215,8 @@ def _figures(
         of_agreement(services.settings, services.jwt_secret),
         of_breakers(lambda: services.breakers, services.outgoing.breakers.values),
     ]
-    if limiter is not None:
-        updates.append(of_limiter(limiter))
+    if limiters is not None:
+        updates.append(of_limiters(limiters))
     return [partial(_count, prometheus.together(updates)), Within(services.cluster).run]
 
 

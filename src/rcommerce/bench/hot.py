@@ -52,7 +52,7 @@ def _run(bench: Bench, name: str, path: str, *, conditional: bool = False) -> Re
         size, etag = asked(server.port, request)
         if conditional:
             request, status, size = get(path, f"If-None-Match: {etag}\r\n"), 304, 0
-        with _constant(bench, status, size) as port:
+        with constant_server(bench, status, size) as port:
             values, ceilings = in_turn(
                 bench,
                 lambda: load(server.port, [request], status, SECONDS),
@@ -136,7 +136,7 @@ def _is_whole(answer: bytes) -> bool:
 
 
 @contextmanager
-def _constant(bench: Bench, status: int, size: int) -> Iterator[int]:
+def constant_server(bench: Bench, status: int, size: int) -> Iterator[int]:
     """The same HTTP server with a constant; its port."""
     port = free_port()
     cpus = bench.measured_cpus

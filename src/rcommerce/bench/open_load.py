@@ -42,13 +42,24 @@ class Sample(NamedTuple):
         return 0 < self.status < 400
 
 
+class Request(NamedTuple):
+    """What is sent next: its kind, its bytes, and what is done with the body of its answer, where
+    that was accepted."""
+
+    kind: str
+    raw: bytes
+    then: Callable[[bytes], None] | None = None
+
+
 @dataclass(slots=True)
 class OpenLoad:
-    """What came back within these seconds, and how many requests could not be sent in time."""
+    """What came back within these seconds, how many requests could not be sent in time, and how
+    much of a processor the load itself took."""
 
     seconds: float = 0.0
     samples: list[Sample] = field(default_factory=list)
     unsent: int = 0
+    cpu: float = 0.0
 
     @property
     def accepted_s(self) -> list[float]:
@@ -73,7 +84,7 @@ class OpenLoad:
 class _Connection:
     """One keep-alive connection, with at most one request under way."""
 
-    __slots__ = ("_buffer", "code", "due", "kind", "socket")
+    __slots__ = ("_buffer", "_then", "code", "due", "kind", "socket")
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
@@ -81,11 +92,12 @@ class _Connection:
         self._buffer = b""
         self.due = 0.0
         self.kind = self.code = ""
+        self._then: Callable[[bytes], None] | None = None
 
-    def send(self, kind: str, request: bytes, due: float) -> None:
+    def send(self, request: Request, due: float) -> None:
         """Sends one that was due at a moment of the monotonic clock."""
-        self.kind, self.due, self.code = kind, due, ""
-        self.socket.send(request)
+        self.kind, self.due, self.code, self._then = request.kind, due, "", request.then
+        self.socket.send(request.raw)
 
     def status(self) -> int | None:
         """Of the answer, once all of it is here; 0 where the server has hung up."""
@@ -109,6 +121,8 @@ class _Connection:
         status = int(head[9:12])
         if status >= 400 and (found := CODE.search(self._buffer, end)):
             self.code = found[1].decode()
+        elif self._then is not None and status < 400:
+            self._then(self._buffer[end + 4 :])
         self._buffer = b""
         return status
 
@@ -189,13 +203,13 @@ def run(
     per_second: float,
     seconds: float,
     warm_s: float,
-    pick: Callable[[], tuple[str, bytes]],
+    pick: Callable[[], Request],
     is_over: Callable[[], bool] = lambda: False,
 ) -> OpenLoad:
     """Sends so many requests a second, at random moments (a Poisson process), for so many seconds
-    or until it `is_over`. `pick` gives the kind and the bytes of the next; what was due in the
-    first `warm_s` is not counted."""
-    load = OpenLoad(seconds - warm_s)
+    or until it `is_over`. `pick` gives the next; what was due in the first `warm_s` is not
+    counted."""
+    load, used_s = OpenLoad(seconds - warm_s), time.process_time()
     begun = time.monotonic()
     connections = _Connections(port, begun + warm_s, load)
     due, stop = begun, begun + seconds
@@ -204,7 +218,7 @@ def run(
         while due <= moment:
             connection = connections.free()
             if connection is not None:
-                connection.send(*pick(), due)
+                connection.send(pick(), due)
             elif moment - due < LATE_S:
                 break  # it is late, and says so once it is sent
             else:
@@ -215,5 +229,6 @@ def run(
     while connections.are_busy and time.monotonic() < settled:
         connections.read()
         time.sleep(TICK_S)
+    load.cpu = (time.process_time() - used_s) / (time.monotonic() - begun)
     connections.close()
     return load

@@ -7,12 +7,12 @@ is refused at once, search before the catalogue, and that before carts.
 import asyncio
 import json
 import random
+import urllib.request
 from statistics import median
-from urllib.request import Request, urlopen
 
 from rcommerce.bench import open_load, report
 from rcommerce.bench.load import Load, get, reads
-from rcommerce.bench.open_load import OpenLoad
+from rcommerce.bench.open_load import OpenLoad, Request
 from rcommerce.bench.report import Result
 from rcommerce.bench.setup import Bench
 
@@ -35,17 +35,18 @@ def run(bench: Bench) -> Result:
     with bench.server(uncached) as server, bench.server({**uncached, **free}) as unlimited:
         carts = [_cart(server.url) for _ in range(50)]
 
-        def pick() -> tuple[str, bytes]:
+        def pick() -> Request:
             chance = random.random()
             if chance < 0.7:
-                return "catalogue", get(f"/api/v1/products/{random.choice(products)}")
+                return Request("catalogue", get(f"/api/v1/products/{random.choice(products)}"))
             if chance < 0.95:
                 cart, token = random.choice(carts)
-                return "cart", get(f"/api/v1/carts/{cart}", f"X-Cart-Token: {token}\r\n")
-            return "search", get("/api/v1/products?q=shirt&per_page=1")
+                headers = f"X-Cart-Token: {token}\r\n"
+                return Request("cart", get(f"/api/v1/carts/{cart}", headers))
+            return Request("search", get("/api/v1/products?q=shirt&per_page=1"))
 
         def closed(seconds: float) -> Load:
-            return asyncio.run(reads(unlimited.port, CONNECTIONS, seconds, lambda: pick()[1]))
+            return asyncio.run(reads(unlimited.port, CONNECTIONS, seconds, lambda: pick().raw))
 
         def opened(per_second: float) -> OpenLoad:
             return open_load.run(server.port, per_second, SECONDS, WARM_S, pick)
@@ -95,9 +96,9 @@ def run(bench: Bench) -> Result:
 
 def _cart(url: str) -> tuple[str, str]:
     """A guest's cart: its id, and what opens it."""
-    request = Request(  # noqa: S310 - the bench's own server
+    request = urllib.request.Request(  # noqa: S310 - the bench's own server
         f"{url}/api/v1/carts/guest", b"{}", {"Content-Type": "application/json"}
     )
-    with urlopen(request, timeout=10) as answer:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
         cart = json.load(answer)["cart"]
     return cart["id"], cart["session_token"]

@@ -10,7 +10,8 @@ import msgspec
 class Result(msgspec.Struct, kw_only=True):
     """A benchmark's figure. `ratio` is value to ceiling; `ok` says whether it meets its `bar`.
 
-    Where less is better (memory, time) the bar is an upper bound and there is no ceiling.
+    Where less is better (memory, time) the bar is an upper bound and there is no ceiling. `rows`
+    are a table, beside the seed's figures where it has some.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Result(msgspec.Struct, kw_only=True):
     bar: float
     ok: bool
     details: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
 
 
 def against(

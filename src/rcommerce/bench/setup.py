@@ -20,6 +20,16 @@ from rcommerce.database.embedded import EmbeddedPostgres
 from rcommerce.errors import StartError
 from rcommerce.lab.server import Server
 
+INSTANCE = {
+    "RCOMMERCE_JOBS__IN_SERVER": "false",
+    "RCOMMERCE_CHECKOUT__SWEEP_INTERVAL_SECS": "3600",
+}
+# A load comes from one address.
+UNLIMITED = {
+    "RCOMMERCE_RATE_LIMITING__ENABLED": "false",
+    "RCOMMERCE_SERVER__LIMITS__RATE_LIMIT_PER_MINUTE": "0",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Bench:
@@ -31,11 +41,14 @@ class Bench:
     other_cpus: set[int]
     tell: Callable[[str], None]
 
-    def server(self, settings: Mapping[str, str] | None = None) -> Server:
-        """The server with one worker, on the measured processor. As an instance of a fleet it runs
-        no jobs."""
-        given = {"RCOMMERCE_JOBS__IN_SERVER": "false", **(settings or {})}
-        return Server(self.folder, settings=given, cpus=self.measured_cpus)
+    def server(
+        self, settings: Mapping[str, str] | None = None, *, workers: int = 1, every: bool = False
+    ) -> Server:
+        """The server with one worker, on the measured processor; with `every` on the others, too.
+        As an instance of a fleet it runs no jobs."""
+        cpus = self.measured_cpus | self.other_cpus if every else self.measured_cpus
+        given = {**INSTANCE, **(settings or {})}
+        return Server(self.folder, settings=given, cpus=cpus, workers=workers)
 
     def query(self, sql: str) -> list[tuple[object, ...]]:
         """Rows from the shop's database."""

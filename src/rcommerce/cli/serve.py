@@ -22,6 +22,9 @@ from rcommerce.services import jwt_secret, uses_test_gateway, worker_count
 from rcommerce.settings import DatabaseSettings, Settings
 
 BACKLOG = 4096
+# Of a worker at a time, idle ones among them: what comes beyond is not even accepted. How many
+# requests are worked on is for the limiters; open files end it sooner (`ulimit -n`).
+CONNECTIONS = 100_000
 METRICS = "rcommerce-metrics-"
 
 
@@ -102,6 +105,7 @@ def _serve(settings: Settings, folder: Path) -> None:
         **_tls(settings),
         workers=worker_count(settings),
         backlog=BACKLOG,
+        backpressure=CONNECTIONS,
         respawn_failed_workers=True,
         respawn_interval=1,
         workers_kill_timeout=settings.server.graceful_shutdown_timeout_secs or None,

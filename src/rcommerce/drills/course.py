@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from rcommerce.bench import open_load
 from rcommerce.bench.load import get
-from rcommerce.bench.open_load import OpenLoad, Sample
+from rcommerce.bench.open_load import OpenLoad, Request, Sample
 from rcommerce.drills.outcome import Check, Outcome, phase
 from rcommerce.drills.stage import Stage
 from rcommerce.lab.ledger import Buyers, Ledger, Prepare, order_at_once
@@ -142,15 +142,17 @@ def course(
     ending = threading.Event()
     load: list[OpenLoad] = []
 
-    def pick() -> tuple[str, bytes]:
+    def pick() -> Request:
         chance = random.random()  # noqa: S311 - a load
         if chance < 0.5:
-            return "hit", get(f"/api/v1/products/{random.choice(stage.products)}")  # noqa: S311
+            product = random.choice(stage.products)  # noqa: S311
+            return Request("hit", get(f"/api/v1/products/{product}"))
         if chance < 0.8:
             cart, token = random.choice(carts)  # noqa: S311
-            return "cart", get(f"/api/v1/carts/{cart}", f"X-Cart-Token: {token}\r\n")
+            headers = f"X-Cart-Token: {token}\r\n"
+            return Request("cart", get(f"/api/v1/carts/{cart}", headers))
         # A list that no cache has.
-        return "miss", get(f"/api/v1/products?min_price={chance:.9f}&per_page=5")
+        return Request("miss", get(f"/api/v1/products?min_price={chance:.9f}&per_page=5"))
 
     def read() -> None:
         load.append(open_load.run(stage.port, READS, LONGEST_S, 0.0, pick, ending.is_set))

@@ -6,7 +6,7 @@ import time
 
 from rcommerce.bench import load, open_load
 from rcommerce.bench.load import LoadError, get
-from rcommerce.bench.open_load import OpenLoad
+from rcommerce.bench.open_load import OpenLoad, Request
 from rcommerce.bench.report import percentile
 from rcommerce.drills.course import course
 from rcommerce.drills.outcome import Check, NotHere, Outcome
@@ -38,7 +38,11 @@ def overload(stage: Stage) -> Outcome:
     def drown() -> None:
         flood.append(
             open_load.run(
-                stage.port, TIMES * peak, OVERLOAD_S, OVERLOAD_S / 4, lambda: ("flood", _search())
+                stage.port,
+                TIMES * peak,
+                OVERLOAD_S,
+                OVERLOAD_S / 4,
+                lambda: Request("flood", _search()),
             )
         )
 

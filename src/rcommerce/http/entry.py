@@ -21,7 +21,7 @@ from rcommerce.http.drain import Drain
 from rcommerce.http.identity import SAFE
 from rcommerce.http.ops import STREAM
 from rcommerce.http.traces import traced
-from rcommerce.resilience.shedding import Limiter
+from rcommerce.resilience.shedding import Limiter, Limiters
 from rcommerce.settings import Settings
 from rcommerce.telemetry.requests import UNMATCHED, Requests, now
 
@@ -52,7 +52,7 @@ class Entry:
     """
 
     __slots__ = (
-        "_always", "_cross_origin", "_drain", "_limiter", "_requests", "_slow_s",
+        "_always", "_cross_origin", "_drain", "_limiters", "_requests", "_slow_s",
         "_tells_all", "_time_s", "app",
     )  # fmt: skip
 
@@ -63,13 +63,13 @@ class Entry:
         cross_origin: CrossOrigin,
         drain: Drain,
         requests: Requests,
-        limiter: Limiter | None,
+        limiters: Limiters | None,
     ) -> None:
         self.app = app
         self._cross_origin = cross_origin
         self._drain = drain
         self._requests = requests
-        self._limiter = limiter
+        self._limiters = limiters
         self._slow_s = settings.logging.slow_request_ms / 1000
         self._tells_all = settings.logging.requests
         self._always = security.headers(settings)
@@ -81,11 +81,11 @@ class Entry:
             await self.app(scope, receive, send)
             return
         # A page for many was let in before, where it is looked for in Redis.
-        limiter = self._limiter if SOURCES not in scope else None
-        rank = shedding.priority(scope) if limiter is not None else None
-        if limiter is None or rank is None:
+        limiters = self._limiters if SOURCES not in scope else None
+        rank = shedding.priority(scope) if limiters is not None else None
+        if limiters is None or rank is None:
             await self._handle(scope, receive, send, None)
-        elif limiter.enter(rank):
+        elif (limiter := limiters.of(rank)).enter(rank):
             await self._handle(scope, receive, send, limiter)
         else:
             told = self._cross_origin.told_to(scope)

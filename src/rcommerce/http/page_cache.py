@@ -27,7 +27,7 @@ from rcommerce.http.rate_limiting import RateLimiting
 from rcommerce.http.representation import VARY, Headers, variant
 from rcommerce.http.sessions import OF_STAFF
 from rcommerce.rate_limits import networks
-from rcommerce.resilience.shedding import Limiter
+from rcommerce.resilience.shedding import Limiters
 from rcommerce.telemetry.requests import Requests
 
 PLACES = 10_000  # shops at most whose place is remembered
@@ -52,7 +52,7 @@ class PageCache:
         rates: RateLimiting,
         drain: Drain,
         requests: Requests,
-        limiter: Limiter | None,
+        limiters: Limiters | None,
     ) -> None:
         self._app = app
         self.requests = requests
@@ -72,7 +72,7 @@ class PageCache:
         vary = VARY + b", Origin" if cross_origin.varies else VARY
         self._secure = security.headers(services.settings)
         always = [(b"vary", vary), *cross_origin.everybody, *self._secure]
-        self._fill = Fill(app, services, memory, always, self.forget_places, limiter)
+        self._fill = Fill(app, services, memory, always, self.forget_places, limiters)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """ASGI. What a hit runs through is written out in one piece: a call costs 2 % of it."""

@@ -19,7 +19,7 @@ from rcommerce.commerce.shop import Services, Tenant
 from rcommerce.http import consistency, problems, shedding
 from rcommerce.http.answer import Answer
 from rcommerce.http.representation import CACHE_CONTROL, Headers
-from rcommerce.resilience.shedding import Limiter
+from rcommerce.resilience.shedding import Limiter, Limiters
 from rcommerce.telemetry.requests import UNMATCHED
 
 ATTEMPTS = 3  # to read something newer than what was made untrue meanwhile
@@ -70,7 +70,7 @@ class Flight:
 
 class Fill:
     """`always` are headers of every page; `moved` is told that a shop was not where it was;
-    `limiter` says how many pages may be made at a time, with what else there is to do."""
+    `limiters` say how many pages may be made at a time, with what else there is to do."""
 
     def __init__(
         self,
@@ -79,14 +79,14 @@ class Fill:
         memory: Memory,
         always: Headers,
         moved: Callable[[], None],
-        limiter: Limiter | None,
+        limiters: Limiters | None,
     ) -> None:
         self._app = app
         self._memory = memory
         self._shared = services.shared
         self._always = always
         self._moved = moved
-        self._limiter = limiter
+        self._limiters = limiters
         self._flights: dict[bytes, Flight] = {}
         self._ttl_s = float(services.settings.cache.product_cache_ttl)
         self._control = CACHE_CONTROL.format(ttl=int(self._ttl_s)).encode()
@@ -97,10 +97,10 @@ class Fill:
         found = self._flights.get(key)
         if found is not None and (place.shelf.fence.is_live or now() < found.begun + JOIN_S):
             return found
-        limiter, rank = self._limiter, shedding.priority(scope)
-        if limiter is None or rank is None:
+        limiters, rank = self._limiters, shedding.priority(scope)
+        if limiters is None or rank is None:
             making = self._make(key, place, scope)
-        elif limiter.enter(rank):
+        elif (limiter := limiters.of(rank)).enter(rank):
             making = self._make_limited(limiter, key, place, scope)
         else:
             return None

@@ -109,3 +109,17 @@ class Limiter:
         elif self.limit < START:  # the load that it was for is over
             self.limit = min(START, self.limit * 2)
         self._refused_before = refused
+
+
+class Limiters:
+    """Those of a process: what buys has a limit of its own. Where the disk of the primary is slow,
+    writes wait for it, and nobody who only looks is refused for that."""
+
+    __slots__ = ("buying", "looking")
+
+    def __init__(self) -> None:
+        self.buying, self.looking = Limiter(), Limiter()
+
+    def of(self, priority: Priority) -> Limiter:
+        """That which a request of this priority is let in by."""
+        return self.buying if priority <= Priority.CART else self.looking

@@ -32,11 +32,14 @@ class Cors(Section):
 
 
 class Limits(Section):
+    """`header_timeout_secs` is how long a connection may be idle, too: longer than a balancer keeps
+    its own (60 s of nginx and of AWS's), or it sends a request on one that is just being closed."""
+
     max_request_size_mb: Positive = 10
     rate_limit_per_minute: NotNegative = 1000
     rate_limit_burst: NotNegative = 200
     adaptive_concurrency: bool = True
-    header_timeout_secs: Positive = 10
+    header_timeout_secs: Positive = 75
 
 
 class Server(Section):

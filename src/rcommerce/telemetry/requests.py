@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http import HTTPMethod
 from typing import Any
 
-from rcommerce.resilience.shedding import Limiter, Priority
+from rcommerce.resilience.shedding import Limiters, Priority
 from rcommerce.telemetry.prometheus import Update
 
 # Upper bounds of the histogram's buckets, in seconds. 0.1 is what the alert on latency asks for.
@@ -90,21 +90,24 @@ def of_requests(requests: Requests) -> Update:
     return update
 
 
-def of_limiter(limiter: Limiter) -> Update:
+def of_limiters(limiters: Limiters) -> Update:
     """The same of what is let in."""
     from prometheus_client import Counter, Gauge
 
     limit = Gauge(
         "rcommerce_concurrency_limit",
         "Requests that are worked on at a time, as adapted, of all workers",
+        ["of"],
         multiprocess_mode="livesum",
     )
     shed = Counter("rcommerce_shed", "Requests refused under load", ["priority"])
     told = dict.fromkeys(Priority, 0)
 
     def update() -> None:
-        limit.set(limiter.limit)
-        for priority, count in limiter.refused.items():
+        limit.labels("buying").set(limiters.buying.limit)
+        limit.labels("looking").set(limiters.looking.limit)
+        for priority in Priority:
+            count = limiters.of(priority).refused[priority]
             shed.labels(priority.name.lower()).inc(count - told[priority])
             told[priority] = count
 

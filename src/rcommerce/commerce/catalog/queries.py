@@ -19,6 +19,8 @@ _CATEGORY = """(
     select json_build_object('id', c.id, 'name', c.name, 'slug', c.slug)
       from category c where (c.tenant_id, c.id) = (t.tenant_id, t.category_id))"""
 
+# Renditions are only worked out where there are any: a function of its own costs PostgreSQL half as
+# much as all the rest.
 _DETAIL = f"""
     select t.version::text, json_build_object('product', json_build_object(
         'id', t.id,
@@ -53,7 +55,8 @@ _DETAIL = f"""
                 'id', i.id, 'src', image_src(i.src, i.media_id, %%(media)s),
                 'alt_text', i.alt_text, 'width', i.width, 'height', i.height,
                 'position', i.position, 'media_id', i.media_id,
-                'renditions', media_renditions(m.renditions, %%(media)s))
+                'renditions', case when m.renditions is null then '{{}}'::json
+                                   else media_renditions(m.renditions, %%(media)s) end)
                 order by i.position, i.id), '[]')
               from product_image i
               left join media m on (m.tenant_id, m.id) = (i.tenant_id, i.media_id)

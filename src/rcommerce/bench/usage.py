@@ -1,0 +1,37 @@
+"""How much of a processor processes take."""
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_s(pids: Iterable[int]) -> float:
+    """What these have used since they began, in seconds of a processor."""
+    return sum(_used_s(pid) for pid in pids)
+
+
+def _used_s(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0  # it has ended
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+class Meter:
+    """Of some processes, from now on."""
+
+    def __init__(self, pids: Iterable[int]) -> None:
+        self._pids = list(pids)
+        self._before, self._begun = cpu_s(self._pids), time.monotonic()
+
+    def used_s(self) -> float:
+        """Seconds of a processor."""
+        return cpu_s(self._pids) - self._before
+
+    def share(self) -> float:
+        """Of a processor, on average."""
+        return self.used_s() / (time.monotonic() - self._begun)
