@@ -20,6 +20,8 @@ from rcommerce.lab.nginx import Nginx
 from rcommerce.lab.pgbouncer import program as pgbouncer
 from rcommerce.lab.worker import Worker
 
+# What will never come need not be waited for so long.
+IMPATIENT = {"jobs.DONE_S": 10.0, "payments.SETTLED_S": 10.0}
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -79,7 +81,7 @@ def without(fleet: Stage, removal: Removal) -> Iterator[None]:
             restart(fleet, removal.settings)
             stack.callback(restart, fleet, dict.fromkeys(removal.settings, "true"))
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        for name, value in removal.constants.items():
+        for name, value in {**IMPATIENT, **removal.constants}.items():
             patch.setattr(f"rcommerce.drills.{name}", value)
         yield
 

@@ -4,9 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from rcommerce.bench import checkout, footprint, hot, overload, read_cold, shared, sides
+from rcommerce.bench import (
+    checkout,
+    connections,
+    fleet,
+    footprint,
+    hot,
+    mixed,
+    overload,
+    read_cold,
+    shared,
+    sides,
+)
 from rcommerce.bench.report import Result
-from rcommerce.bench.setup import Bench, shop
+from rcommerce.bench.setup import Bench, external_shop, shop
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +34,11 @@ def _in_shop(
 ) -> Result:
     with shop(products, tell) as bench:
         return measure(bench)
+
+
+def _horizontal(tell: Callable[[str], None]) -> Result:
+    with external_shop(fleet.PRODUCTS, tell, fleet.POSTGRES) as bench:
+        return fleet.horizontal(bench)
 
 
 BENCHMARKS = {
@@ -70,6 +86,26 @@ BENCHMARKS = {
         "three times as many requests as it can answer: what it accepts, against its peak",
         f"ratio ≥ {overload.BAR}, p99 ≤ {overload.SLOWER_BAR:g} times that at 80 %",
         partial(_in_shop, overload.PRODUCTS, overload.run),
+    ),
+    "mixed": Benchmark(
+        "a shop's day over 100,000 products, at rising arrival rates, open loop",
+        f"≥ {mixed.BAR:g} requests/s with a p99 under {mixed.BAR_MS:g} ms",
+        partial(_in_shop, mixed.PRODUCTS, mixed.run),
+    ),
+    "single-instance": Benchmark(
+        "product reads on one and two processors, and on more by a model; beside the seed's table",
+        "the seed's row of one vCPU",
+        partial(_in_shop, fleet.PRODUCTS, fleet.single_instance),
+    ),
+    "horizontal": Benchmark(
+        "1, 3, 10 and 20 instances: what a request costs; beside the seed's table",
+        f"at 20 instances ≤ {fleet.COST_BAR:g} times what it costs at 1",
+        _horizontal,
+    ),
+    "connections": Benchmark(
+        f"{connections.IDLE:,} idle keep-alive clients, beside {connections.RATE} requests/s",
+        f"all held, p99 ≤ {connections.BAR:g} times that without them",
+        partial(_in_shop, connections.PRODUCTS, connections.run),
     ),
     "startup": Benchmark(
         "from the command to the first 200, PostgreSQL running",

@@ -11,14 +11,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
 
 from rcommerce.database.embedded import EmbeddedPostgres
 from rcommerce.errors import StartError
+from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.server import Server
+from rcommerce.lab.settings import database
 
 INSTANCE = {
     "RCOMMERCE_JOBS__IN_SERVER": "false",
@@ -33,22 +35,29 @@ UNLIMITED = {
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A shop to measure. `tell` reports progress."""
+    """A shop to measure. `tell` reports progress; `settings` are of its database, where that is not
+    embedded."""
 
     folder: Path
     dsn: str
     measured_cpus: set[int]
     other_cpus: set[int]
     tell: Callable[[str], None]
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def server(
-        self, settings: Mapping[str, str] | None = None, *, workers: int = 1, every: bool = False
+        self,
+        settings: Mapping[str, str] | None = None,
+        *,
+        workers: int = 1,
+        every: bool = False,
+        name: str = "",
     ) -> Server:
         """The server with one worker, on the measured processor; with `every` on the others, too.
         As an instance of a fleet it runs no jobs."""
         cpus = self.measured_cpus | self.other_cpus if every else self.measured_cpus
-        given = {**INSTANCE, **(settings or {})}
-        return Server(self.folder, settings=given, cpus=cpus, workers=workers)
+        given = {**INSTANCE, **self.settings, **(settings or {})}
+        return Server(self.folder / name, settings=given, cpus=cpus, workers=workers)
 
     def query(self, sql: str) -> list[tuple[object, ...]]:
         """Rows from the shop's database."""
@@ -64,6 +73,33 @@ def shop(products: int, tell: Callable[[str], None]) -> Iterator[Bench]:
     try:
         with pinned() as measured:
             yield from _shop(folder, products, measured, tell)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def external_shop(
+    products: int, tell: Callable[[str], None], postgres: Mapping[str, str]
+) -> Iterator[Bench]:
+    """The same on a PostgreSQL that is not embedded, with these settings of its own. Raises
+    StartError."""
+    folder = Path(tempfile.mkdtemp(prefix="rcommerce-bench-"))
+    try:
+        with pinned() as measured:
+            tell("starting PostgreSQL")
+            with Postgres(folder / "primary", settings=postgres) as primary:
+                settings = database(primary)
+                bench = Bench(
+                    folder, primary.conninfo("postgres"), measured, os.sched_getaffinity(0), tell,
+                    settings,
+                )  # fmt: skip
+                admin = Server(folder / "admin", settings=settings)
+                upgraded = admin.command("db", "upgrade")
+                if upgraded.returncode != 0:
+                    raise StartError(upgraded.stderr)
+                tell(f"making {products:,} products")
+                _load_demo(admin, products)
+                yield bench
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -87,12 +123,12 @@ def _shop(
     tell("starting PostgreSQL")
     with EmbeddedPostgres(folder / "postgres") as postgres:
         tell(f"making {products:,} products")
-        _load_demo(folder, products)
+        _load_demo(Server(folder), products)
         yield Bench(folder, postgres.conninfo, measured, os.sched_getaffinity(0), tell)
 
 
-def _load_demo(folder: Path, products: int) -> None:
-    done = Server(folder).command("demo", "load", "--products", str(products), "--json")
+def _load_demo(server: Server, products: int) -> None:
+    done = server.command("demo", "load", "--products", str(products), "--json")
     if done.returncode != 0:
         raise StartError(f"the demo products could not be made: {done.stderr[-2000:]}")
 

@@ -1,13 +1,14 @@
 """rcommerce bench: what it can do here, as ratios to ceilings measured in the same run."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.table import Table
 
-from rcommerce.bench import sides
+from rcommerce.bench import plots, sides
 from rcommerce.bench.registry import BENCHMARKS, measure
 from rcommerce.bench.report import Result
 from rcommerce.cli.session import Json, err, out
@@ -33,6 +34,9 @@ def list_benchmarks(as_json: Json = False) -> None:
 @app.command()
 def run(
     name: Annotated[str, typer.Argument(help="A benchmark's name, or all.")],
+    plot: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Draw what can be drawn, as SVG and PNG.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a benchmark in a shop of its own. Exit code 1: it missed its bar.
@@ -41,7 +45,9 @@ def run(
 
       rcommerce bench run read-cold
 
-      rcommerce bench run checkout --json
+      rcommerce bench run mixed --plot plots
+
+      rcommerce bench run all --json
     """
     names = list(BENCHMARKS) if name == "all" else [name]
     if unknown := [each for each in names if each not in BENCHMARKS]:
@@ -52,6 +58,8 @@ def run(
         with err.status(each) as status:
             result = measure(each, lambda text, each=each: status.update(f"{each}: {text}"))  # type: ignore[misc]
         results.append(result)
+        for path in plots.save(result, plot) if plot else ():
+            err.print(f"[dim]drawn: {path}[/dim]")
         if not as_json:
             _print(result)
     if as_json:
@@ -90,9 +98,25 @@ def _print(result: Result) -> None:
     else:
         line = (
             f"{result.value:,.0f} {result.unit}, ceiling {result.ceiling:,.0f}:"
-            f" ratio {result.ratio:.2f} (bar ≥ {result.bar:g})"
+            f" ratio {result.ratio:.2f}"
         )
+        line += f" (bar {'≤' if result.details.get('at_most') else '≥'} {result.bar:g})"
     out.print(f"[bold]{result.name}[/bold]  {line}  {verdict}")
     for key, value in result.details.items():
-        if key != "rounds":
+        if key not in ("rounds", "curves", "at_most"):
             out.print(f"  [dim]{key.replace('_', ' ')}: {value}[/dim]")
+    if result.rows:
+        out.print(_table(result.rows))
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for key in rows[0]:
+        table.add_column(key.replace("_", " "), justify="right")
+    for row in rows:
+        table.add_row(*("-" if each is None else _cell(each) for each in row.values()))
+    return table
+
+
+def _cell(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int | float) else str(value)

@@ -14,6 +14,7 @@ CEILING = 1000
 START = 100
 # Waiting beyond what the work itself needs: fewer, and the limit grows; more, and it falls.
 FEW, MANY = 8.0, 16.0
+PATIENT_S = 0.02  # so long a wait, on average, is no overload
 # By how much it falls at a time: the more, the longer all wait (as the gradient of Netflix's
 # concurrency-limits). Dear requests give little to learn from in a second.
 MOST_FALL, LEAST_FALL = 0.5, 0.9
@@ -88,7 +89,7 @@ class Limiter:
             if moment - self._thrown_at >= PROBE_S:
                 self.limit, self._resumes_at = self._resumes_at, None
                 self._refused_before = sum(self.refused.values())  # these were its own doing
-        elif queue > MANY:
+        elif queue > MANY and self._took_s - self._expected_s > PATIENT_S * self._samples:
             gradient = TOLERANCE * self._expected_s / self._took_s
             self.limit = max(FLOOR, self.limit * min(LEAST_FALL, max(MOST_FALL, gradient)))
         elif queue < FEW and self._most * 2 >= self.limit:

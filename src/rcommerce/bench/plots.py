@@ -1,0 +1,89 @@
+"""Pictures of what was measured, as SVG and PNG: they belong in the README."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rcommerce.bench.report import Result
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+INK, SOFT, OURS, SEED = "#1b1f24", "#59636e", "#0b6b4f", "#b8c0c8"
+SIZE = (7.2, 4.0)
+NINES = {0: "0 %", 1: "90 %", 2: "99 %", 3: "99.9 %"}
+
+
+def save(result: Result, folder: Path) -> list[Path]:
+    """Draws a result; the files that were written: none, where there is nothing to draw. Raises
+    OSError."""
+    draw = DRAWN.get(result.name)
+    if draw is None:
+        return []
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams.update(
+        {"font.size": 10, "svg.hashsalt": "rcommerce", "axes.edgecolor": SOFT, "text.color": INK}
+    )
+    from matplotlib import pyplot
+
+    folder.mkdir(parents=True, exist_ok=True)
+    figure, axes = pyplot.subplots(figsize=SIZE, layout="constrained")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(visible=True, color="#e6e9ec", linewidth=0.8)
+    axes.set_axisbelow(True)
+    draw(axes, result)
+    paths = [folder / f"{result.name}.{kind}" for kind in ("svg", "png")]
+    for path in paths:
+        figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix == ".svg" else None)
+    pyplot.close(figure)
+    return paths
+
+
+def _percentiles(axes: "Axes", result: Result) -> None:
+    """Latency by percentile, as HdrHistogram's plots have it."""
+    for name, points in result.details["curves"].items():
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
+    axes.set_yscale("log")
+    axes.set_xticks(list(NINES), list(NINES.values()))
+    axes.set_xlabel("of all requests, at the most")
+    axes.set_ylabel("milliseconds, from when it was due")
+    axes.set_title(f"{result.name}: latency by percentile", loc="left")
+    axes.legend(frameon=False, title="requests/s" if result.name == "mixed" else None)
+
+
+def _beside_seed(axes: "Axes", result: Result, key: str, ours: str) -> None:
+    names = [f"{row[key]:,}" for row in result.rows]
+    at = range(len(names))
+    rates = [row[ours] for row in result.rows]
+    seeds = [row["seed_requests/s"] for row in result.rows]
+    axes.bar([n - 0.2 for n in at], rates, 0.4, color=OURS, label="R Commerce")
+    axes.bar([n + 0.2 for n in at], seeds, 0.4, color=SEED, label="asked for")
+    for n, rate in zip(at, rates, strict=True):
+        axes.annotate(f"{rate:,}", (n - 0.2, rate), ha="center", va="bottom", fontsize=8)
+    axes.set_xticks(list(at), names)
+    axes.set_ylabel("requests/s")
+    axes.legend(frameon=False)
+
+
+def _single(axes: "Axes", result: Result) -> None:
+    _beside_seed(axes, result, "processors", "requests/s")
+    axes.set_xlabel("processors (1 measured, more modelled)")
+    axes.set_title("one instance: product reads a second", loc="left")
+
+
+def _horizontal(axes: "Axes", result: Result) -> None:
+    _beside_seed(axes, result, "instances", "requests/s_modelled")
+    axes.set_xlabel(
+        "instances of one processor each (modelled from the measured cost of a request)"
+    )
+    axes.set_title("a fleet: product reads a second", loc="left")
+
+
+DRAWN: dict[str, Callable[[Any, Result], None]] = {
+    "mixed": _percentiles,
+    "connections": _percentiles,
+    "single-instance": _single,
+    "horizontal": _horizontal,
+}
