@@ -13,8 +13,8 @@ from rcommerce.bench.load import get
 from rcommerce.bench.open_load import Request
 from rcommerce.bench.report import Result
 from rcommerce.bench.setup import UNLIMITED, Bench
-from rcommerce.drills.slow import room_for
 from rcommerce.errors import StartError
+from rcommerce.lab.limits import room_for
 
 IDLE = 15_000
 RATE = 500

@@ -10,8 +10,9 @@ from rcommerce.bench.open_load import OpenLoad, Request
 from rcommerce.bench.report import percentile
 from rcommerce.drills.course import course
 from rcommerce.drills.outcome import Check, NotHere, Outcome
-from rcommerce.drills.slow import SlowClients, room_for
+from rcommerce.drills.slow import SlowClients
 from rcommerce.drills.stage import Stage
+from rcommerce.lab.limits import room_for
 
 TIMES = 3
 CALM_S, OVERLOAD_S = 4.0, 8.0

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import resource
 import select
 import socket
 import threading
@@ -11,7 +10,6 @@ from types import TracebackType
 from typing import Self
 
 DRIP_EVERY_S = 2.0
-SPARE_FILES = 500
 BEGIN = b"GET /api/v1/products HTTP/1.1\r\nHost: slow\r\nX-Drip: "
 
 
@@ -80,13 +78,3 @@ class SlowClients:
         poll.unregister(number)
         self._open.pop(number).close()
         self.ended += 1
-
-
-def room_for(connections: int) -> bool:
-    """Whether this process may have so many open, asking the system for more where it may."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + SPARE_FILES
-    if soft < wanted <= hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-        soft = wanted
-    return soft >= wanted
