@@ -30,7 +30,8 @@ test: $(READY) servers ## everything, real servers included
 
 # Debian's, of which the tests start processes of their own: program=packages.
 SERVERS = pgbouncer=pgbouncer redis-server=redis-server varnishd=varnish,varnish-modules \
-	openssl=openssl prometheus=prometheus haproxy=haproxy chromium=chromium
+	openssl=openssl prometheus=prometheus haproxy=haproxy chromium=chromium \
+	faketime=faketime
 
 servers: ## Debian's servers, for the tests: installed where root may, else said to be missing
 	@PATH="$$PATH:/usr/sbin"; \
