@@ -9,6 +9,7 @@ from rcommerce.bench import (
     connections,
     fleet,
     footprint,
+    growth,
     hot,
     mixed,
     overload,
@@ -106,6 +107,16 @@ BENCHMARKS = {
         f"{connections.IDLE:,} idle keep-alive clients, beside {connections.RATE} requests/s",
         f"all held, p99 ≤ {connections.BAR:g} times that without them",
         partial(_in_shop, connections.PRODUCTS, connections.run),
+    ),
+    "catalogue-growth": Benchmark(
+        "product detail and lists with 1,000, 100,000 and a million products, caches off",
+        f"≤ {growth.FLAT:g} times the time with 1,000",
+        partial(_in_shop, growth.PRODUCTS, growth.catalogue),
+    ),
+    "tenant-growth": Benchmark(
+        "product detail and lists with 10, 1,000 and 10,000 tenants, caches off",
+        f"≤ {growth.FLAT:g} times the time with 10",
+        partial(_in_shop, growth.OF_TENANT, growth.tenants),
     ),
     "startup": Benchmark(
         "from the command to the first 200, PostgreSQL running",
