@@ -19,7 +19,7 @@ from rcommerce.database.shard import Shard
 from rcommerce.errors import RCommerceError
 from rcommerce.jobs import queue
 from rcommerce.telemetry import heartbeats
-from rcommerce.telemetry.heartbeats import Heart, Kind, Pool, Process
+from rcommerce.telemetry.heartbeats import Figures, Heart, Kind, Pool, Process
 
 LOOK_EVERY_S = 1.0
 ASK_TIMEOUT_S = 1.0
@@ -29,7 +29,7 @@ State = Literal["up", "draining", "silent"]
 Mood = Literal["good", "bad", "neutral"]
 
 
-class Instance(msgspec.Struct, kw_only=True):
+class Instance(Figures, kw_only=True):
     """The processes of one server or worker together. Of latencies the worst process's."""
 
     name: str
@@ -38,20 +38,6 @@ class Instance(msgspec.Struct, kw_only=True):
     state: State
     processes: int
     up_s: float
-    requests_per_s: float = 0.0
-    errors_per_s: float = 0.0
-    refused_per_s: float = 0.0
-    orders_per_s: float = 0.0
-    p50_ms: float | None = None
-    p99_ms: float | None = None
-    in_flight: int = 0
-    memory_hit_ratio: float | None = None
-    redis_hit_ratio: float | None = None
-    cpu: float = 0.0
-    memory_mb: float = 0.0
-    clock_behind_s: float = 0.0
-    pools: list[Pool] = []
-    open_breakers: dict[str, str] = {}
     drift: list[str] = []  # the settings in which it differs from most others
 
 
