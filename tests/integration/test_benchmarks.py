@@ -16,7 +16,7 @@ def test_checkout_is_measured_against_its_own_statements(monkeypatch: pytest.Mon
 
 
 def test_a_shops_day_is_measured_at_each_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"SECONDS": 2.0, "WARM_S": 0.5, "RATES": (20, 40)}.items():
+    for name, value in {"SECONDS": 2.0, "WARM_S": 0.5, "RATES": (20, 40), "BAR_MS": 1e5}.items():
         monkeypatch.setattr(mixed, name, value)
     with shop(50, print) as bench:
         result = mixed.run(bench, warm_s=1.0)
