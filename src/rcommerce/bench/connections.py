@@ -5,7 +5,6 @@ import select
 import socket
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Self
 
 from rcommerce.bench import latency, open_load
@@ -13,6 +12,7 @@ from rcommerce.bench.load import get
 from rcommerce.bench.open_load import Request
 from rcommerce.bench.report import Result
 from rcommerce.bench.setup import UNLIMITED, Bench
+from rcommerce.bench.usage import resident_mb
 from rcommerce.errors import StartError
 from rcommerce.lab.limits import room_for
 
@@ -58,12 +58,7 @@ class Idle:
         poll.close()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for each in self._open.values():
             each.close()
 
@@ -107,7 +102,7 @@ def run(bench: Bench) -> Result:
                     "answered/s": round(load.goodput),
                     "failed": failed,
                     **latency.percentiles_ms(found),
-                    "server_mb": round(_resident_mb(server.workers()[0])),
+                    "server_mb": round(resident_mb(server.workers()[0])),
                 }
             )
             curves[f"{idle:,} idle"] = latency.curve(found)
@@ -134,8 +129,3 @@ def run(bench: Bench) -> Result:
         details={"ceiling_is": "the p99 without them", "at_most": True, "curves": curves},
         rows=rows,
     )
-
-
-def _resident_mb(pid: int) -> float:
-    with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * 4096 / 1e6

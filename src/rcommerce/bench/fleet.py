@@ -8,7 +8,7 @@ which.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,7 +16,7 @@ import psycopg
 
 from rcommerce.bench import hot, latency, open_load, scaling
 from rcommerce.bench.load import Connection, get
-from rcommerce.bench.open_load import OpenLoad, Request
+from rcommerce.bench.open_load import Request
 from rcommerce.bench.report import Result
 from rcommerce.bench.setup import UNLIMITED, Bench
 from rcommerce.bench.usage import Meter
@@ -26,8 +26,11 @@ PRODUCTS = 200
 POSTGRES = {"max_connections": "500"}
 COUNTS = (1, 3, 10, 20)
 SEED_HORIZONTAL = {1: (5_000, 20), 3: (15_000, 60), 10: (50_000, 200), 20: (100_000, 400)}
-SEED_SINGLE = {1: (500, 50, 1_000), 2: (2_000, 20, 5_000), 4: (5_000, 10, 15_000)} | {
-    8: (12_000, 8, 40_000)
+SEED_SINGLE = {
+    1: (500, 50, 1_000),
+    2: (2_000, 20, 5_000),
+    4: (5_000, 10, 15_000),
+    8: (12_000, 8, 40_000),
 }
 COST_BAR = 1.15  # a request's cost at 20 instances, against at 1
 ROUND_S, LEAST_S = 6.0, 1.0  # of load in a round: together, and of each instance at the least
@@ -107,11 +110,10 @@ def horizontal(bench: Bench) -> Result:
 
 def _warm(port: int, requests: Sequence[bytes]) -> None:
     """Every page is in memory afterwards."""
-    load = iter(requests)
 
     async def ask_all() -> None:
         connection = await Connection.open(port)
-        for request in load:
+        for request in requests:
             await connection.ask(request)
         connection.close()
 
@@ -179,9 +181,9 @@ def single_instance(bench: Bench) -> Result:
             for _ in range(cpus * 4):  # a connection is one worker's
                 _warm(server.port, requests)
             meter = Meter(server.workers())
-            peak = _peak(server.port, requests)
+            peak = hot.load(server.port, requests, 200, hot.SECONDS)
             cost_s = meter.used_s() / (peak * hot.SECONDS)
-            load = _open(server.port, min(0.7 * peak, 3_000.0), pick)
+            load = open_load.run(server.port, min(0.7 * peak, 3_000.0), 8.0, 2.0, pick)
             measured[cpus] = (peak, latency.at(latency.histogram(load.accepted_s), 99), cost_s)
     # With two, the load is on one of the processors as well: the cost of a request tells more.
     law = scaling.fitted(1 / measured[1][2], {2: measured[2][2] / measured[1][2]})
@@ -223,11 +225,3 @@ def single_instance(bench: Bench) -> Result:
         },
         rows=rows,
     )
-
-
-def _peak(port: int, requests: Sequence[bytes]) -> float:
-    return hot.load(port, requests, 200, hot.SECONDS)
-
-
-def _open(port: int, rate: float, pick: Callable[[], Request]) -> OpenLoad:
-    return open_load.run(port, rate, 8.0, 2.0, pick)

@@ -1,11 +1,11 @@
 """startup and memory: what a worker costs before anybody has asked it anything."""
 
 import time
-from pathlib import Path
 
 from rcommerce.bench import report
 from rcommerce.bench.report import Result
 from rcommerce.bench.setup import Bench
+from rcommerce.bench.usage import resident_mb
 
 STARTUP_BAR_S = 2.0
 MEMORY_BAR_MB = 110.0
@@ -30,12 +30,5 @@ def memory(bench: Bench) -> Result:
         bench.tell(f"round {number} of {ROUNDS}")
         with bench.server() as server:
             time.sleep(SETTLE_S)
-            sizes.append(max(_resident_mb(pid) for pid in server.workers()))
+            sizes.append(max(resident_mb(pid) for pid in server.workers()))
     return report.at_most("memory", "MB", MEMORY_BAR_MB, sizes, {"measured": "VmRSS"})
-
-
-def _resident_mb(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise LookupError("the kernel does not tell")

@@ -48,7 +48,6 @@ def primary_failover(stage: Stage) -> Outcome:
         other = next(each for each in replicas if each is not new)
         other.follow(new)
         _give_back(primary, new, other, pooler)
-        stage.fleet.members["primary"].wanted = "running"
 
     found = course(stage, fail, take_over, ends=ends)
     primary.configure({"synchronous_standby_names": ""})

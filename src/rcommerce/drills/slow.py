@@ -6,7 +6,6 @@ import select
 import socket
 import threading
 import time
-from types import TracebackType
 from typing import Self
 
 DRIP_EVERY_S = 2.0
@@ -30,12 +29,7 @@ class SlowClients:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ending.set()
         self._thread.join()
         for each in self._open.values():

@@ -23,6 +23,7 @@ from rcommerce.settings.digests import digests
 from rcommerce.telemetry.requests import BOUNDS_S, Requests
 
 BEAT_EVERY_S = 2.0
+LAST_S = 1.0  # to say that it ends
 FORGOTTEN_S = 60.0  # after so long without a sign
 Kind = Literal["server", "worker"]
 log = structlog.get_logger()
@@ -178,6 +179,7 @@ class Heart:
         self._is_draining = is_draining
         self._settings = digests(settings, services.jwt_secret)
         self._begun = time.monotonic()
+        self._has_beaten = False
 
     async def run(self) -> None:
         """Where the control database is away, nobody hears it."""
@@ -198,7 +200,7 @@ class Heart:
 
     async def beat(self) -> None:
         """Says it once. Raises Unavailable."""
-        now = self.process()
+        now, self._has_beaten = self.process(), True
         async with self._services.cluster.control.write() as tx:
             await tx.execute(
                 """
@@ -225,14 +227,16 @@ class Heart:
             )
 
     async def stop(self) -> None:
-        """Says that it ends: it is missed by nobody."""
+        """Says that it ends: nobody misses it. A database that hangs does not hold that up."""
+        if not self._has_beaten:
+            return
         try:
-            async with self._services.cluster.control.write() as tx:
+            async with asyncio.timeout(LAST_S), self._services.cluster.control.write() as tx:
                 await tx.execute(
                     "delete from heartbeat where (instance, pid) = (%(instance)s, %(pid)s)",
                     {"instance": self.instance, "pid": os.getpid()},
                 )
-        except (RCommerceError, psycopg.Error) as error:
+        except (RCommerceError, psycopg.Error, TimeoutError) as error:
             log.debug("heartbeat_missed", error=str(error))
 
 
