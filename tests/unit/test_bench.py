@@ -6,6 +6,8 @@ import pytest
 
 from rcommerce.bench import report, statements
 from rcommerce.bench.registry import BENCHMARKS
+from rcommerce.bench.statements import Statement
+from rcommerce.errors import StartError
 
 LOG = """\
 2026-11-23 23:14:00.000 UTC [1] LOG:  statement: select 'mark'
@@ -58,6 +60,17 @@ def test_several_statements_in_one_message_are_told_apart(tmp_path: Path) -> Non
     assert first[1].parameters == (
         "'01a20dda-1b54-7743-b5b1-162c1f1d5ccc'", "NULL", "30", "'it''s; a, b'", r"E'a\\b'"
     )  # fmt: skip
+
+
+def test_what_came_between_is_in_neither_of_two_that_are_alike() -> None:
+    def made(*sql: str) -> list[Statement]:
+        return [Statement(each, ()) for each in sql]
+
+    disturbed = made("begin", "select clock", "commit")
+    recordings = [disturbed, made("begin", "commit"), disturbed, made("begin", "commit")]
+    assert statements.alike(recordings) == (recordings[1], recordings[3])
+    with pytest.raises(StartError, match="no two"):
+        statements.alike(recordings[:2])
 
 
 @pytest.mark.parametrize(

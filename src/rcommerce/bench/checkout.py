@@ -33,6 +33,7 @@ PRODUCTS = 2_000
 VARIANTS = 500  # that both sides sell
 WARM_UP_S = 3  # of each round of pgbench: its connections prepare their statements then
 MARK = "bench-mark"
+RECORDINGS = 5  # of which two are alike
 _PROGRESS = re.compile(r"^progress: [\d.]+ s, ([\d.]+) tps", re.MULTILINE)
 
 
@@ -127,17 +128,19 @@ async def buy(port: int, goods: list[tuple[str, str]], seconds: float) -> Load:
 
 
 async def _record(bench: Bench, port: int, goods: list[tuple[str, str]]) -> str:
-    """The statements of a checkout as a script, from two recordings of it."""
+    """The statements of a checkout as a script, from two recordings of it that agree: what the
+    server does beside requests (a sign of life, the time) may come into any of them."""
     shopper = Shopper(await Connection.open(port))
     log = bench.folder / "postgres" / "postgres.log"
     with statements.logging(bench):
         await asyncio.sleep(0.5)  # the server's connections have to hear of it
         await shopper.buy(*goods[0])  # what a process remembers for a while, it remembers now
-        for _ in range(2):
+        for _ in range(RECORDINGS):
             bench.query(f"select '{MARK}'")
             await shopper.buy(*goods[0])
         bench.query(f"select '{MARK}'")
-    first, second, _ = map(_without_publication, statements.recorded(log, MARK))
+    recordings = [_without_publication(each) for each in statements.recorded(log, MARK)[:-1]]
+    first, second = statements.alike(recordings)
     product, variant = goods[0]
     choices = {product: [good[0] for good in goods], variant: [good[1] for good in goods]}
     return statements.script(bench.dsn, first, second, choices)

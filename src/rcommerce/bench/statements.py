@@ -85,6 +85,16 @@ def _written_out(statement: Statement, prepared: str) -> Statement:
     return Statement(sql, values, statement.goes_on)
 
 
+def alike(recordings: Sequence[list[Statement]]) -> tuple[list[Statement], list[Statement]]:
+    """The shortest two that sent the same statements. Raises StartError where no two did."""
+    by_length = sorted(recordings, key=len)
+    for number, one in enumerate(by_length):
+        for other in by_length[number + 1 :]:
+            if [each.sql for each in one] == [each.sql for each in other]:
+                return one, other
+    raise StartError("no two recordings of the same work sent the same statements")
+
+
 def entries(log: Path) -> Iterator[tuple[str, str]]:
     """(LOG, DETAIL, …; the text) of each entry of a PostgreSQL log."""
     kind, lines = "", list[str]()
@@ -108,10 +118,8 @@ def script(
     """A pgbench script that does what both recordings did, with fresh values each time.
 
     `choices` maps an id of the recording to those that stand for it in turn, all chosen by the
-    same number. Raises StartError where the recordings are not the same statements.
+    same number. The recordings are of the same statements (`alike`).
     """
-    if [each.sql for each in first] != [each.sql for each in second]:
-        raise StartError("two recordings of the same checkout sent different statements")
     fresh: dict[str, str] = {}
     for one, other in zip(first, second, strict=True):
         for value, its in zip(one.parameters, other.parameters, strict=True):

@@ -9,7 +9,7 @@ are compared with the best of the same route, so that a checkout among reads is 
 import time
 from enum import IntEnum
 
-FLOOR = 16  # in flight at the least: below, a slow dependency would be taken for load
+FLOOR = 32  # in flight at the least: below, a slow dependency would be taken for load
 CEILING = 1000
 START = 100
 # Waiting beyond what the work itself needs: fewer, and the limit grows; more, and it falls.
