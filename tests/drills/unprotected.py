@@ -1,7 +1,7 @@
 """What protects against each drill, and how it is taken away: so that each is seen to fail.
 
 The product has no switch for it. An edit is made in a copy of the package, which the instances and
-the worker of the drills' fleet are started with; other protections are of nginx, of the settings,
+the worker of the drills' fleet are started with; other protections are of nginx, of PostgreSQL,
 or of how the operator goes about it.
 """
 
@@ -30,7 +30,6 @@ class Removal:
     promise: str
     edits: tuple[Edit, ...] = ()
     nginx: tuple[tuple[str, str], ...] = ()
-    settings: dict[str, str] = field(default_factory=dict)
     constants: dict[str, object] = field(default_factory=dict)
     primary: dict[str, str] = field(default_factory=dict)  # settings of PostgreSQL
 
@@ -154,7 +153,14 @@ REMOVALS = {
         primary={"synchronous_commit": "off", "wal_writer_delay": "10s"},
     ),
     "overload": Removal(
-        "within", settings={"RCOMMERCE_SERVER__LIMITS__ADAPTIVE_CONCURRENCY": "false"}
+        "within",
+        (
+            Edit(
+                "resilience/shedding.py",
+                "if self.in_flight >= self.limit * SHARES[priority]:",
+                "if False:",
+            ),
+        ),
     ),
     "slowloris": Removal(
         "no read fails", nginx=(("worker_connections 18000;", "worker_connections 1024;"),)

@@ -288,15 +288,6 @@ def test_every_example_of_the_document_is_what_the_routes_take(shop: Running) ->
         assert shop.guest("POST", path, examples[name]).status_code == 404, name
 
 
-def test_a_benchmark_prints_one_object_for_machines(embedded_shop: Running) -> None:
-    done = embedded_shop.server.command("bench", "run", "startup", "--json")
-    result = json.loads(done.stdout)
-    assert {"name", "value", "unit", "ceiling", "ratio", "bar", "ok"} <= set(result)
-    assert done.returncode == (0 if result["ok"] else 1)
-    unknown = embedded_shop.server.command("bench", "run", "nothing")
-    assert (unknown.returncode, "read-cold" in unknown.stderr) == (2, True)
-
-
 def test_a_balancer_asks_with_http_1_0_and_no_host(shop: Running) -> None:
     import socket
 

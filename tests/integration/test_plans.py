@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 
 from conftest import SETTINGS, Running, completion, running
+from rcommerce.bench import growth
 from rcommerce.bench.statements import entries
 from rcommerce.database.embedded import EmbeddedPostgres
 from rcommerce.lab.ledger import ADDRESS
@@ -32,11 +33,13 @@ def large_shop() -> Iterator[Running]:
     server = Server(path, settings=SETTINGS)
     try:
         with EmbeddedPostgres(path / "postgres"):
-            made = server.command("demo", "load", "--products", str(PRODUCTS), "--json")
+            made = server.command("demo", "load", "--products", str(growth.PRODUCTS), "--json")
             assert made.returncode == 0, made.stderr
-            assert json.loads(made.stdout)["made"] == PRODUCTS
             with server:
-                yield running(server)
+                shop = running(server)
+                growth.multiply(shop.query, 1, PRODUCTS // growth.PRODUCTS)
+                assert shop.query("select count(*) from product") == [(PRODUCTS,)]
+                yield shop
     finally:
         server.kill()
         shutil.rmtree(path, ignore_errors=True)

@@ -104,7 +104,7 @@ def test_a_client_reads_its_own_writes_from_replicas_that_lag(lasting: Replicate
     stale, unmarked = [], 0
     url = f"{shop.server.url}/api/v1{path}"
     with httpx.Client(timeout=30, headers=shop.staff.headers) as client:
-        for number in range(1000):
+        for number in range(400):
             written = client.patch(url, json={"title": f"Title {number}"})
             assert written.status_code == 200, written.text
             token = written.headers["x-consistency-token"]
@@ -121,9 +121,9 @@ def test_a_client_reads_its_own_writes_from_replicas_that_lag(lasting: Replicate
             unmarked += client.get(url).json()["product"]["title"] != f"Title {number}"
     assert stale == []
     # Reads without a token went on to use the replicas, and could be told by it.
-    assert unmarked > 100
+    assert unmarked > 40
     after = [product_reads(each) for each in lasting.replicas]
-    assert sum(after) - sum(before) > 900
+    assert sum(after) - sum(before) > 360
     for replica in lasting.replicas:
         delay(replica, "0")
 

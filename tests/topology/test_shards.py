@@ -224,7 +224,7 @@ def test_a_move_that_is_cut_off_anywhere_goes_on_and_loses_nothing(
     tenant = sharded.tenant()
     product = tenant.product()
     with Buyers(lambda: sharded.server.url, product, headers={"X-Tenant-ID": tenant.id}) as buyers:
-        buyers.await_orders(20)
+        buyers.await_orders(8)
         for _ in range(5):
             home, target = sharded.home(tenant), sharded.other(tenant)
             process = started_move(sharded, tenant, target)
@@ -233,9 +233,9 @@ def test_a_move_that_is_cut_off_anywhere_goes_on_and_loses_nothing(
         process.send_signal(how)
         process.communicate()
         # A fence runs out by itself: the shop sells on, wherever the move was cut off.
-        buyers.await_orders(20)
+        buyers.await_orders(8)
         done = sharded.move(tenant, target)
-        buyers.await_orders(20)
+        buyers.await_orders(8)
     assert done["phase"] == "done"
     assert buyers.ledger.faults == []
     assert sharded.home(tenant) == target
@@ -249,7 +249,7 @@ def test_a_move_can_be_taken_back_until_it_has_flipped(sharded: Sharded) -> None
     product = tenant.product()
     target = sharded.other(tenant)
     with Buyers(lambda: sharded.server.url, product, headers={"X-Tenant-ID": tenant.id}) as buyers:
-        buyers.await_orders(20)
+        buyers.await_orders(8)
         process = started_move(sharded, tenant, target)
         assert await_phase(sharded, tenant, "rehearse", process)
         process.kill()
@@ -260,7 +260,7 @@ def test_a_move_can_be_taken_back_until_it_has_flipped(sharded: Sharded) -> None
         assert "--abort" in refused.stderr
         undone = sharded.server.command("tenant", "move", tenant.slug, "--abort")
         assert undone.returncode == 0, undone.stderr
-        buyers.await_orders(20)
+        buyers.await_orders(8)
     assert sharded.home(tenant) == tenant.shard
     assert sharded.orders(tenant, tenant.shard) == set(buyers.ledger.acknowledged)
     assert sharded.orders(tenant, target) == set()

@@ -44,6 +44,10 @@ def test_shoppers_look_more_than_they_buy_and_finish_what_they_begin() -> None:
     assert kinds["checkout"] == pytest.approx(250, rel=0.3)
 
 
+def _grown(key: str) -> list[dict[str, Any]]:
+    return [{key: n, "detail_ms": 0.5, "list_ms": 1.0 + n / 1e6} for n in (10, 1_000, 10_000)]
+
+
 def _rows(key: str, rate: str) -> list[dict[str, Any]]:
     return [{key: n, rate: 1_000 * n, "seed_requests/s": 500 * n} for n in (1, 2, 4)]
 
@@ -55,6 +59,8 @@ def _rows(key: str, rate: str) -> list[dict[str, Any]]:
         ("connections", []),
         ("single-instance", _rows("processors", "requests/s")),
         ("horizontal", _rows("instances", "requests/s_modelled")),
+        ("catalogue-growth", _grown("products")),
+        ("tenant-growth", _grown("tenants")),
     ],
 )
 def test_what_can_be_drawn_is(tmp_path: Path, name: str, rows: list[dict[str, Any]]) -> None:

@@ -30,6 +30,7 @@ DEMO = {
     " on (d.tenant_id, d.id) = (v.tenant_id, v.product_id)",
     "product_image": _BY_PRODUCT.format("product_image"),
     "variant": _BY_PRODUCT.format("variant"),
+    "collection_product": _BY_PRODUCT.format("collection_product"),
 }
 # What a copy has of its own, by the column; the rest is the original's.
 COPY = {
@@ -41,6 +42,7 @@ COPY = {
     "created_at": "{0} + n * interval '5 days'",
     "updated_at": "{0} + n * interval '5 days'",
 }
+Query = Callable[[str], list[tuple[Any, ...]]]
 COLUMNS = """
 select column_name from information_schema.columns
  where table_schema = 'public' and table_name = '{}' and is_generated = 'NEVER'
@@ -64,7 +66,7 @@ def catalogue(bench: Bench) -> Result:
     for size in CATALOGUES:
         if size > there:
             bench.tell(f"making {size:,} products")
-            _multiply(bench, there // PRODUCTS, size // PRODUCTS)
+            multiply(bench.query, there // PRODUCTS, size // PRODUCTS)
             there = size
         sample = bench.query("select id from product order by md5(id::text) limit 2000")
         details = [get(f"/api/v1/products/{row[0]}") for row in sample]
@@ -145,10 +147,11 @@ def _flat(name: str, of: str, figures: tuple[str, ...], rows: list[dict[str, Any
     )
 
 
-def _multiply(bench: Bench, have: int, want: int) -> None:
-    """Copies of every product of the demo, numbered from `have` to before `want`."""
-    bench.query("create table if not exists bench_demo as select tenant_id, id from product")
-    _copy(bench, f"cross join generate_series({have}, {want - 1}) n", COPY)
+def multiply(query: Query, have: int, want: int) -> None:
+    """Copies of every product of the demo, numbered from `have` to before `want`. `query` is a
+    superuser's."""
+    query("create table if not exists bench_demo as select tenant_id, id from product")
+    _copy(query, f"cross join generate_series({have}, {want - 1}) n", COPY)
 
 
 def _settle(bench: Bench, have: int, want: int) -> None:
@@ -166,21 +169,23 @@ def _settle(bench: Bench, have: int, want: int) -> None:
         f" insert into tenant_placement (tenant_id, epoch, state)"
         f" select id, 1, 'active' from bench_tenant"
     )
-    _copy(bench, "cross join bench_tenant n", {"tenant_id": "n.id", "category_id": "null::uuid"})
+    _copy(
+        bench.query, "cross join bench_tenant n", {"tenant_id": "n.id", "category_id": "null::uuid"}
+    )
     bench.query("drop table bench_tenant")
 
 
-def _copy(bench: Bench, times: str, changed: Mapping[str, str]) -> None:
+def _copy(query: Query, times: str, changed: Mapping[str, str]) -> None:
     for table, demo in DEMO.items():
-        indexes = bench.query(SECONDARY.format(table))
-        columns = [str(row[0]) for row in bench.query(COLUMNS.format(table))]
+        indexes = query(SECONDARY.format(table))
+        columns = [str(row[0]) for row in query(COLUMNS.format(table))]
         values = ", ".join(changed.get(each, "{0}").format(f"t.{each}") for each in columns)
         for name, _ in indexes:  # to make them anew takes less
-            bench.query(f"drop index {name}")
-        bench.query(
+            query(f"drop index {name}")
+        query(
             f"{SESSION} insert into {table} ({', '.join(columns)})"
             f" select {values} from {demo} {times}"
         )
         for _, made in indexes:
-            bench.query(f"{SESSION} {made}")
-    bench.query("vacuum analyze")
+            query(f"{SESSION} {made}")
+    query("vacuum analyze")

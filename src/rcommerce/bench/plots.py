@@ -81,9 +81,28 @@ def _horizontal(axes: "Axes", result: Result) -> None:
     axes.set_title("a fleet: product reads a second", loc="left")
 
 
+def _growth(axes: "Axes", result: Result) -> None:
+    of = "products" if "products" in result.rows[0] else "tenants"
+    sizes = [row[of] for row in result.rows]
+    for key, name in (("detail_ms", "product detail"), ("list_ms", "a page of a list")):
+        times = [row[key] for row in result.rows]
+        axes.plot(sizes, times, marker="o", markersize=4, label=name)
+        axes.annotate(f"{times[-1]:g}", (sizes[-1], times[-1]), va="bottom", ha="right", fontsize=8)
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes.minorticks_off()
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(of)
+    axes.set_ylabel("milliseconds, without caches")
+    axes.set_title(f"{result.name}: time of a request", loc="left")
+    axes.legend(frameon=False)
+
+
 DRAWN: dict[str, Callable[[Any, Result], None]] = {
     "mixed": _percentiles,
     "connections": _percentiles,
     "single-instance": _single,
     "horizontal": _horizontal,
+    "catalogue-growth": _growth,
+    "tenant-growth": _growth,
 }
