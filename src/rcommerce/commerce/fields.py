@@ -79,7 +79,8 @@ class OrderLine(Input, kw_only=True):
 
 
 class ListMeta(msgspec.Struct, kw_only=True):
-    """Where a page stands in its list. Counting stops at 10,000: `total_relation` is at_least."""
+    """Where a page stands in its list. Counting stops a thousand rows on: `total_relation` is then
+    at_least."""
 
     total: int | None
     total_relation: Literal["exact", "at_least"]

@@ -9,9 +9,11 @@ import msgspec
 
 from rcommerce.errors import Invalid
 
-# A count stops here and says "at least": counting a million rows for each page would cost more
-# than the page. A cursor reaches every row.
-COUNTED = 10_000
+REACHED = 10_000  # rows that pages reach; a cursor reaches every row
+# A count says "at least" once it is so far beyond the page: to count a million rows, or ten
+# thousand, would cost more than the page.
+COUNTED = 1_000
+RANKED = 1_000  # rows that are compared, where no index has the order
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -27,6 +29,11 @@ class Window(msgspec.Struct, frozen=True):
     per_page: int
     page: int | None
     after: tuple[str, ...] | None
+
+    @property
+    def end(self) -> int:
+        """Where the page ends in its list."""
+        return (self.page or 0) * self.per_page
 
     def params(self) -> dict[str, Any]:
         """The parameters that `list_sql` speaks of."""
@@ -45,9 +52,9 @@ def window(page: int | None, per_page: int, cursor: str | None, keys: Sequence[K
             raise Invalid.field("cursor", "goes without page")
         return Window(per_page, None, _decoded(cursor, keys))
     number = page or 1
-    if number * per_page > COUNTED:
+    if number * per_page > REACHED:
         raise Invalid.field(
-            "page", f"pages reach the first {COUNTED} rows; go further with meta.next_cursor"
+            "page", f"pages reach the first {REACHED} rows; go further with meta.next_cursor"
         )
     return Window(per_page, number, None)
 
@@ -73,18 +80,23 @@ def list_sql(
     keys: Sequence[Key],
     descending: bool,
     window: Window,
+    given: str = "",
 ) -> str:
     """The statement of a list: PostgreSQL builds {name: [row, …], meta}.
 
-    `table` is aliased `t` in `where`, `row` and `keys`. The keys must be unique together.
+    `table` is aliased `t` in `where`, `row` and `keys`. The keys must be unique together. Where the
+    first of them is no column, no index has the order: then some of the rows are ranked, and the
+    rest left out. `given` are more common table expressions, for `where` and `keys`.
     """
     direction = "desc" if descending else "asc"
     columns = ", ".join(f"{key.sql} as key_{number}" for number, key in enumerate(keys))
     order = ", ".join(f"key_{number} {direction}" for number in range(len(keys)))
     after = ""
-    # A page counts its list, along the index that its order has; who follows a cursor has seen it.
-    along = ", ".join(f"{key.sql} {direction}" for key in keys if key.sql.startswith("t."))
-    counting = f"select from {table} t where {where} order by {along} limit {COUNTED}"
+    # A page counts its list, along the index that its order has, where it is not found by words; who
+    # follows a cursor has seen it.
+    along = "" if given else "order by " + ", ".join(f"{key.sql} {direction}" for key in keys)
+    counted = COUNTED * (1 + window.end // COUNTED)
+    counting = f"select from {table} t where {where} {along} limit {counted}"
     total = f"(select count(*)::int from ({counting}) _)"
     if window.after is not None:
         sign = "<" if descending else ">"
@@ -93,10 +105,12 @@ def list_sql(
         after = f"and ({left}) {sign} ({right})"
         total = "null::int"
     cursor = ", ".join(f"key_{number}::text" for number in range(len(keys)))
+    source = f"{table} t where {where}"
+    if not keys[0].sql.startswith("t."):
+        source = f"(select * from {source} limit {RANKED}) t where true"
     return rf"""
-        with page as materialized (
-            select t.*, {columns} from {table} t
-             where {where} {after}
+        with {given} page as materialized (
+            select t.*, {columns} from {source} {after}
              order by {order}
              limit %(per_page)s + 1 offset %(offset)s
         ), shown as materialized (
@@ -106,15 +120,15 @@ def list_sql(
         ), last as (
             select rtrim(translate(encode(convert_to(json_build_array({cursor})::text, 'UTF8'),
                                           'base64'), E'+/\n', '-_'), '=') as cursor
-              from shown
-             where (select count(*) from page) > %(per_page)s
-             order by {order} offset %(per_page)s - 1 limit 1
+              from (select * from shown
+                     where (select count(*) from page) > %(per_page)s
+                     order by {order} offset %(per_page)s - 1 limit 1) _
         )
         select json_build_object(
             '{name}', coalesce((select json_agg({row} order by {order}) from shown t), '[]'),
             'meta', json_build_object(
                 'total', total,
-                'total_relation', case when total >= {COUNTED} then 'at_least' else 'exact' end,
+                'total_relation', case when total >= {counted} then 'at_least' else 'exact' end,
                 'page', %(page)s::int,
                 'per_page', %(per_page)s::int,
                 'total_pages', ceil(total::numeric / %(per_page)s)::int,

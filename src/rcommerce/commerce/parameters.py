@@ -4,9 +4,9 @@ from typing import Annotated
 
 from litestar.params import Parameter
 
-from rcommerce.commerce.paging import COUNTED
+from rcommerce.commerce.paging import REACHED
 
-Page = Annotated[int | None, Parameter(ge=1, le=COUNTED, description="from 1; or use cursor")]
+Page = Annotated[int | None, Parameter(ge=1, le=REACHED, description="from 1; or use cursor")]
 PerPage = Annotated[int, Parameter(ge=1, le=100)]
 Cursor = Annotated[str | None, Parameter(max_length=4000, description="meta.next_cursor")]
 IfMatch = Annotated[

@@ -153,9 +153,10 @@ _ROW = f"""json_build_object(
           from product_image i where (i.tenant_id, i.product_id) = (t.tenant_id, t.id)),
     'created_at', rfc3339(t.created_at))"""
 
-# The rank of a hit: its words first, then how alike the title is.
-_RANK = """(ts_rank(t.search, websearch_to_tsquery('simple', %(q)s))
-            + word_similarity(%(q)s, t.search_text))::float8"""
+# What is sought, misspelt or not; worked out once for a statement.
+_SOUGHT = """
+    sought as materialized (select search_query(%(tenant)s, %(q)s) as query),"""
+_RANK = "ts_rank(t.search, (select query from sought))::float8"
 _ID = Key("t.id", "uuid")
 KEYS = {
     "title": (Key("t.title", "text"), _ID),
@@ -182,7 +183,7 @@ _CONDITIONS = {
         select from collection_product m
          where (m.tenant_id, m.collection_id, m.product_id)
                = (t.tenant_id, %(collection_id)s, t.id))""",
-    "category": """t.category_id in (
+    "category": """t.category_id = any(array(
         with recursive tree as (
             select c.id from category c
              where c.tenant_id = %(tenant)s
@@ -190,8 +191,8 @@ _CONDITIONS = {
             union
             select c.id from tree
               join category c on (c.tenant_id, c.parent_id) = (%(tenant)s, tree.id)
-        ) select id from tree)""",
-    "q": "t.id in (select product_matches(%(tenant)s, %(q)s))",
+        ) select id from tree))""",
+    "q": "t.search @@ (select query from sought)",
     "is_featured": "t.is_featured = %(is_featured)s",
 }
 
@@ -219,6 +220,7 @@ async def products(
         keys=KEYS[wanted.sort],
         descending=wanted.descending,
         window=window,
+        given=_SOUGHT if wanted.q is not None else "",
     )
     return await conn.json(sql, params)
 
