@@ -92,7 +92,7 @@ def list_sql(
     columns = ", ".join(f"{key.sql} as key_{number}" for number, key in enumerate(keys))
     order = ", ".join(f"key_{number} {direction}" for number in range(len(keys)))
     after = ""
-    # A page counts its list, along the index that its order has, where it is not found by words; who
+    # A page counts its list, along the index of its order where it is not found by words; who
     # follows a cursor has seen it.
     along = "" if given else "order by " + ", ".join(f"{key.sql} {direction}" for key in keys)
     counted = COUNTED * (1 + window.end // COUNTED)

@@ -329,19 +329,25 @@ class Shop:
         self.order_events.clear()
 
     @asynccontextmanager
-    async def write_once(self) -> AsyncIterator[Connection]:
+    async def write_once(self, *, is_durable: bool = True) -> AsyncIterator[Connection]:
         """A connection for a single short statement, which is a transaction of its own: begun and
-        committed in the message that carries it."""
-        yield self.connection or _Once(self)
+        committed in the message that carries it. Where a crash may undo it without harm, it need
+        not be `is_durable`, and waits for no disk."""
+        yield self.connection or _Once(self, is_durable=is_durable)
 
     async def run_once(
-        self, sql: LiteralString, params: Params, rows: AsyncRowFactory[Any] | None
+        self,
+        sql: LiteralString,
+        params: Params,
+        rows: AsyncRowFactory[Any] | None,
+        *,
+        is_durable: bool,
     ) -> AsyncCursor[Any]:
         """Such a statement, where the tenant lives."""
 
         async def attempt() -> tuple[AsyncCursor[Any], int]:
             shard = self.services.cluster.shard(self.home.shard)
-            return await shard.once(self.home, sql, params, rows)
+            return await shard.once(self.home, sql, params, rows, is_durable=is_durable)
 
         cursor, position = await self._at_home(attempt)
         self._wrote(position)
@@ -380,10 +386,12 @@ class Shop:
 class _Once(Connection):
     """Sends its one statement through the shop."""
 
-    __slots__ = ("_is_used", "_shop")
+    __slots__ = ("_is_durable", "_is_used", "_shop")
 
-    def __init__(self, shop: Shop) -> None:  # no connection is held before the statement is known
+    # No connection is held before the statement is known.
+    def __init__(self, shop: Shop, *, is_durable: bool) -> None:
         self._shop = shop
+        self._is_durable = is_durable
         self._is_used = False
 
     async def _run(
@@ -392,7 +400,7 @@ class _Once(Connection):
         if self._is_used:
             raise RuntimeError("write_once is for one statement; take write for more")
         self._is_used = True
-        return await self._shop.run_once(sql, params, rows)
+        return await self._shop.run_once(sql, params, rows, is_durable=self._is_durable)
 
 
 class _Shared:

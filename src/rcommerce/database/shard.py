@@ -95,12 +95,17 @@ class Shard:
         sql: LiteralString,
         params: Params,
         rows: AsyncRowFactory[Any] | None = None,
+        *,
+        is_durable: bool = True,
     ) -> tuple[psycopg.AsyncCursor[Any], int]:
         """A transaction of one statement, in one message: its cursor, and where the commit ended.
 
-        Behind a pooler it is planned each time. Raises TenantMoved, TenantFenced.
+        Behind a pooler it is planned each time. What need not be `is_durable`, a tenant's alone,
+        does not wait for the disk or a standby: a crash within a second may undo it, and the
+        position does not stand for it. Raises TenantMoved, TenantFenced.
         """
-        return await once(self.primary, home, sql, params, rows, self.wrote if home else None)
+        wrote = self.wrote if home else None
+        return await once(self.primary, home, sql, params, rows, wrote, is_durable=is_durable)
 
     # Replicas ---------------------------------------------------------------------------------
 

@@ -113,6 +113,8 @@ async def once(
     params: Params,
     rows: AsyncRowFactory[Any] | None,
     wrote: Wrote | None,
+    *,
+    is_durable: bool = True,
 ) -> tuple[psycopg.AsyncCursor[Any], int]:
     """A transaction of one statement, see Shard.once."""
     position = 0
@@ -125,7 +127,8 @@ async def once(
         after = "; commit" if wrote is None else f"; commit; {POSITION}"
         cursor = raw.cursor() if rows is None else raw.cursor(row_factory=rows)
         with tracing.span("postgresql", "CLIENT", described(raw, sql) if tracing.is_on() else None):
-            await cursor.execute(f"{_begin(home)}; {text}{after}".encode(), prepare=False)
+            begin = _begin(home, is_durable=is_durable)
+            await cursor.execute(f"{begin}; {text}{after}".encode(), prepare=False)
         if wrote is not None:
             await cursor.set_result(-1)
             row = cursor.pgresult
@@ -140,12 +143,13 @@ async def once(
     return cursor, position
 
 
-def _begin(home: Home | None) -> str:
+def _begin(home: Home | None, *, is_durable: bool = True) -> str:
     """Begins, and checks in the same message that the tenant lives here. The simple protocol takes
     several statements, and no parameters: a UUID and a number."""
     if home is None:
         return "begin read write"
-    return f"begin read write; select enter_tenant('{home.tenant_id}', {home.epoch:d})"
+    begin = f"begin read write; select enter_tenant('{home.tenant_id}', {home.epoch:d})"
+    return begin if is_durable else f"{begin}, set_config('synchronous_commit', 'off', true)"
 
 
 async def _undo(server: Server, raw: Raw, error: psycopg.Error) -> None:

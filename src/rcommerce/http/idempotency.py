@@ -6,7 +6,7 @@ Two ways, by what the route does:
   crash undoes all three, and a second request with the key waits on the row of the first.
 - Several steps with a call to a gateway between (`opt={"idempotency": STEPS}`). The service itself
   can be done again at any point; the row only keeps the answer, and lets a second request wait a
-  moment for the first.
+  moment for the first. So it waits for no disk: a crash that undoes it costs the work again.
 
 An error keeps nothing: the work is undone, and the same key may try again.
 """
@@ -106,7 +106,7 @@ async def _in_steps(
     shop: Shop, params: dict[str, Any], scope: Scope, receive: Receive, send: Send, app: Handle
 ) -> None:
     for _ in range(WAITS):
-        async with shop.write_once() as tx:
+        async with shop.write_once(is_durable=False) as tx:
             if await _claim(tx, params):
                 break
         async with shop.read() as conn:
@@ -123,7 +123,7 @@ async def _in_steps(
         _hold_back(scope)
         done = 0 < answer.status < 400
     finally:
-        async with shop.write_once() as tx:
+        async with shop.write_once(is_durable=False) as tx:
             await (_keep(tx, params, answer) if done else _forget(tx, params))
     await answer.give(send)
 

@@ -122,14 +122,17 @@ async def _place(
     tx: Connection, shop: Shop, data: Completion, token: str | None
 ) -> tuple[OrderState, PaymentState]:
     """The cart's order and its payment: those that are there already, or new ones."""
-    cart = await carts.hold(tx, shop, data.cart_id, token)
-    if cart.status == "ordered":
-        found = await orders.of_cart(tx, shop, cart.id)
-        if found is None:
-            raise Conflict("the cart has been ordered and cancelled", code="cart_closed")
-    else:
-        found = await _new_order(tx, shop, cart, data)
     method = data.payment_method
+    cart = await carts.hold(tx, shop, data.cart_id, token)
+    if cart.status != "ordered":
+        new = await _new_order(tx, shop, cart, data)
+        payment = await payments.new_payment(
+            tx, shop, new.id, new.total, new.currency, method.gateway_id, method.type
+        )
+        return new, payment
+    found = await orders.of_cart(tx, shop, cart.id)
+    if found is None:
+        raise Conflict("the cart has been ordered and cancelled", code="cart_closed")
     payment = await payments.open_payment(
         tx, shop, found.id, found.total, found.currency, method.gateway_id, method.type
     )

@@ -71,12 +71,18 @@ async def open_payment(
 ) -> PaymentState:  # fmt: skip
     """The order's one open payment: that which is there, or a new one.
 
-    The order's row is held by the transaction, so two never make one each. Raises Unavailable for
-    a new one whose gateway is left alone just now: nothing is to be reserved for it.
+    The order's row is held by the transaction, so two never make one each. Raises Unavailable.
     """
     found = await queries.of_order(tx, shop.tenant.id, order)
-    if found is not None:
-        return found
+    return found or await new_payment(tx, shop, order, amount, currency, gateway_id, method)
+
+
+async def new_payment(
+    tx: Connection, shop: Shop, order: UUID, amount: Decimal, currency: str,
+    gateway_id: str | None, method: str,
+) -> PaymentState:  # fmt: skip
+    """A payment of an order that has no open one. Raises Unavailable where its gateway is left
+    alone just now: nothing is to be reserved for it."""
     payment = ids.new_id()
     by = gateway(shop, gateway_id)
     if by.is_resting:
