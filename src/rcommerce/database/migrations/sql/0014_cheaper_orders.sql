@@ -14,7 +14,7 @@ create or replace function is_amount(amount numeric, currency text) returns bool
     end
     $$;
 
--- Each of these rows locked its shop's row, ten times an order, and all of a shop's buyers the same one. Parts are
+-- Each of these rows locked its shop's row, a dozen times an order, and all of a shop's buyers the same one. Parts are
 -- held by what they are part of; that a shop lives here is checked when a transaction begins (enter_tenant).
 alter table cart drop constraint cart_tenant_id_fkey;
 alter table cart_item drop constraint cart_item_tenant_id_fkey;
@@ -23,3 +23,4 @@ alter table inventory_movement drop constraint inventory_movement_tenant_id_fkey
 alter table order_item drop constraint order_item_tenant_id_fkey;
 alter table order_event drop constraint order_event_tenant_id_fkey;
 alter table payment drop constraint payment_tenant_id_fkey;
+alter table idempotency_key drop constraint idempotency_key_tenant_id_fkey;
