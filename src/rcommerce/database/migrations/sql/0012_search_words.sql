@@ -52,8 +52,18 @@ create trigger note_words_updated after update on product
     referencing old table as old_rows new table as new_rows
     for each statement execute function note_search_words();
 
-insert into search_word (tenant_id, word)
-select distinct p.tenant_id, w.word from product p cross join search_words(p.search_text) as w (word);
+do $$
+declare
+    tenant uuid;
+begin
+    for tenant in select t.id from tenant t loop
+        insert into search_word (tenant_id, word)
+        select distinct tenant, w.word
+          from product p cross join search_words(p.search_text) as w (word)
+         where p.tenant_id = tenant;
+    end loop;
+end
+$$;
 
 -- What may have been meant by misspelt words: for each those that are most like it. A word that is like none is
 -- left out; null where all are. `glue` is ' & ' or ' | '.

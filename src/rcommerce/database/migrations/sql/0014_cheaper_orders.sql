@@ -5,12 +5,12 @@ set local lock_timeout = '5s';
 set local statement_timeout = '1min';
 
 -- PostgreSQL plans a check of SQL anew for every statement that writes, 43 µs for each amount of a row; what it
--- calls is kept.
+-- calls is kept. Its names are whole: where rows are copied, or restored, no schema is searched.
 create or replace function is_amount(amount numeric, currency text) returns boolean
     language plpgsql immutable parallel safe
     as $$
     begin
-        return amount >= 0 and amount < 1e15 and scale(amount) = currency_digits(currency);
+        return amount >= 0 and amount < 1e15 and scale(amount) = public.currency_digits(currency);
     end
     $$;
 
