@@ -31,6 +31,7 @@ SHORT = {
     "pressure.CALM_S": 2.5,
     "pressure.OVERLOAD_S": 6.0,
 }
+DRAIN = {"RCOMMERCE_SERVER__DRAIN_DELAY_SECS": "1"}
 # What will never come need not be waited for so long.
 IMPATIENT = {"jobs.DONE_S": 10.0, "payments.SETTLED_S": 10.0}
 pytestmark = pytest.mark.timeout(300)
@@ -43,7 +44,7 @@ def fleet() -> Iterator[Stage]:
         pgbouncer()
     except StartError as error:
         pytest.skip(str(error))
-    with pytest.MonkeyPatch.context() as patch, stage(lambda _: None) as made:
+    with pytest.MonkeyPatch.context() as patch, stage(lambda _: None, DRAIN) as made:
         for name, seconds in SHORT.items():
             patch.setattr(f"rcommerce.drills.{name}", seconds)
         yield made

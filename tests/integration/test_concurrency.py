@@ -136,7 +136,7 @@ def undisturbed_s(shop: Running, product: dict[str, Any]) -> float:
     return time.monotonic() - begun
 
 
-KILLS = 12
+KILLS = 10
 
 
 @pytest.mark.timeout(300)
