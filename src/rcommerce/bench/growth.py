@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rcommerce.bench import latency
-from rcommerce.bench.load import get, reads
+from rcommerce.bench.load import Connection, get, reads
 from rcommerce.bench.report import Result
 from rcommerce.bench.setup import UNLIMITED, Bench
 
@@ -104,6 +104,8 @@ def tenants(bench: Bench) -> Result:
             return get("/api/v1/products?per_page=20", f"X-Tenant-ID: {random.choice(known)}\r\n")
 
         with bench.server(UNCACHED) as server:
+            bench.tell(f"each of {size:,} tenants is asked for once")
+            _visit(server.port, known, products[0])
             bench.tell(f"{size:,} tenants")
             rows.append(
                 {
@@ -113,6 +115,18 @@ def tenants(bench: Bench) -> Result:
                 }
             )
     return _flat("tenant-growth", "tenants", ("detail_ms", "list_ms"), rows)
+
+
+def _visit(port: int, tenants: list[str], product: str) -> None:
+    """A process remembers a tenant from its first request on: what is measured is the others."""
+
+    async def ask_all() -> None:
+        connection = await Connection.open(port)
+        for each in tenants:
+            await connection.ask(get(f"/api/v1/products/{product}", f"X-Tenant-ID: {each}\r\n"))
+        connection.close()
+
+    asyncio.run(ask_all())
 
 
 def _list() -> bytes:

@@ -7,15 +7,13 @@ when something comes: an event loop woken for each answer took four times as muc
 """
 
 import contextlib
-import os
 import random
 import re
 import select
 import socket
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -25,7 +23,6 @@ TICK_S = 0.002  # how exact a latency is
 CHUNK = 256 * 1024
 SETTLE_S = 10.0  # at the most, for what is under way at the end
 CODE = re.compile(rb'"code": ?"([a-z_]+)"')  # of a problem
-NICE = -15
 LATE_S = 1.0  # so late for want of a connection, it is not sent
 
 
@@ -216,37 +213,22 @@ def run(
     begun = time.monotonic()
     connections = _Connections(port, begun + warm_s, load)
     due, stop = begun, begun + seconds
-    with _punctual():
-        while (moment := time.monotonic()) < stop and not is_over():
-            connections.read()
-            while due <= moment:
-                connection = connections.free()
-                if connection is not None:
-                    connection.send(pick(), due)
-                elif moment - due < LATE_S:
-                    break  # it is late, and says so once it is sent
-                else:
-                    load.unsent += 1
-                due += random.expovariate(per_second)
-            time.sleep(TICK_S)
-        settled = time.monotonic() + SETTLE_S
-        while connections.are_busy and time.monotonic() < settled:
-            connections.read()
-            time.sleep(TICK_S)
+    while (moment := time.monotonic()) < stop and not is_over():
+        connections.read()
+        while due <= moment:
+            connection = connections.free()
+            if connection is not None:
+                connection.send(pick(), due)
+            elif moment - due < LATE_S:
+                break  # it is late, and says so once it is sent
+            else:
+                load.unsent += 1
+            due += random.expovariate(per_second)
+        time.sleep(TICK_S)
+    settled = time.monotonic() + SETTLE_S
+    while connections.are_busy and time.monotonic() < settled:
+        connections.read()
+        time.sleep(TICK_S)
     load.cpu = (time.process_time() - used_s) / (time.monotonic() - begun)
     connections.close()
     return load
-
-
-@contextlib.contextmanager
-def _punctual() -> Iterator[None]:
-    """This thread goes before what shares its processor, where it may: a load that waits for
-    PostgreSQL's turn would take its own lateness for the server's."""
-    thread = threading.get_native_id()
-    with contextlib.suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, thread, NICE)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, thread, 0)
