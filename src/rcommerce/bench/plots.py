@@ -45,7 +45,12 @@ def _percentiles(axes: "Axes", result: Result) -> None:
     """Latency by percentile, as HdrHistogram's plots have it."""
     for name, points in result.details["curves"].items():
         axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xticks(list(NINES), list(NINES.values()))
     axes.set_xlabel("of all requests, at the most")
     axes.set_ylabel("milliseconds, from when it was due")
@@ -63,6 +68,7 @@ def _beside_seed(axes: "Axes", result: Result, key: str, ours: str) -> None:
     for n, rate in zip(at, rates, strict=True):
         axes.annotate(f"{rate:,}", (n - 0.2, rate), ha="center", va="bottom", fontsize=8)
     axes.set_xticks(list(at), names)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylabel("requests/s")
     axes.legend(frameon=False)
 
