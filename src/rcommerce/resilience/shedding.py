@@ -9,9 +9,7 @@ are compared with the best of the same route, so that a checkout among reads is 
 import time
 from enum import IntEnum
 
-# In flight at the least: below, a slow dependency would be taken for load. A few dozen who buy at a
-# time are no overload, however long their database takes.
-FLOOR, FLOOR_OF_BUYERS = 24, 32
+FLOOR = 32  # in flight at the least: below, a slow dependency would be taken for load
 CEILING = 1000
 START = 100
 # Waiting beyond what the work itself needs: fewer, and the limit grows; more, and it falls.
@@ -45,12 +43,11 @@ class Limiter:
     """Of a process. `refused` counts by priority."""
 
     __slots__ = (
-        "_begun", "_best", "_best_before", "_expected_s", "_floor", "_most", "_refused_before",
-        "_resumes_at", "_samples", "_thrown_at", "_took_s", "in_flight", "limit", "refused",
+        "_begun", "_best", "_best_before", "_expected_s", "_most", "_refused_before", "_resumes_at",
+        "_samples", "_thrown_at", "_took_s", "in_flight", "limit", "refused",
     )  # fmt: skip
 
-    def __init__(self, floor: int = FLOOR) -> None:
-        self._floor = floor
+    def __init__(self) -> None:
         self.limit = float(START)
         self.in_flight = 0
         self.refused = dict.fromkeys(Priority, 0)
@@ -94,7 +91,7 @@ class Limiter:
                 self._refused_before = sum(self.refused.values())  # these were its own doing
         elif queue > MANY and self._took_s - self._expected_s > PATIENT_S * self._samples:
             gradient = TOLERANCE * self._expected_s / self._took_s
-            self.limit = max(self._floor, self.limit * min(LEAST_FALL, max(MOST_FALL, gradient)))
+            self.limit = max(FLOOR, self.limit * min(LEAST_FALL, max(MOST_FALL, gradient)))
         elif queue < FEW and self._most * 2 >= self.limit:
             self.limit = min(CEILING, self.limit + 1 + self.limit / 20)
         self._begun, self._samples, self._most = moment, 0, self.in_flight
@@ -109,7 +106,7 @@ class Limiter:
         refused = sum(self.refused.values())
         if refused > self._refused_before:
             self._best_before = {}
-            self._resumes_at, self.limit = self.limit, float(self._floor)
+            self._resumes_at, self.limit = self.limit, float(FLOOR)
         elif self.limit < START:  # the load that it was for is over
             self.limit = min(START, self.limit * 2)
         self._refused_before = refused
@@ -122,7 +119,7 @@ class Limiters:
     __slots__ = ("buying", "looking")
 
     def __init__(self) -> None:
-        self.buying, self.looking = Limiter(FLOOR_OF_BUYERS), Limiter()
+        self.buying, self.looking = Limiter(), Limiter()
 
     def of(self, priority: Priority) -> Limiter:
         """That which a request of this priority is let in by."""
