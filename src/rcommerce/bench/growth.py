@@ -118,7 +118,8 @@ def tenants(bench: Bench) -> Result:
 
 
 def _visit(port: int, tenants: list[str], product: str) -> None:
-    """A process remembers a tenant from its first request on: what is measured is the others."""
+    """Afterwards PostgreSQL has every tenant's rows in its memory. The server has forgotten most
+    of the tenants by then (after 5 s), and looks them up again: that is measured, too."""
 
     async def ask_all() -> None:
         connection = await Connection.open(port)

@@ -43,10 +43,10 @@ def save(result: Result, folder: Path) -> list[Path]:
 
 def _percentiles(axes: "Axes", result: Result) -> None:
     """Latency by percentile, as HdrHistogram's plots have it."""
-    for name, points in result.details["curves"].items():
-        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
     from matplotlib.ticker import LogLocator, NullFormatter
 
+    for name, points in result.details["curves"].items():
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
     axes.yaxis.set_major_formatter("{x:g}")

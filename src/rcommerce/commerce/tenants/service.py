@@ -19,7 +19,7 @@ from rcommerce.errors import Conflict, Forbidden, Invalid, NotFound, Unauthentic
 from rcommerce.settings.load import MAIN
 
 REMEMBERED_S = 5.0  # how long a process may go on with what it knows of a tenant
-REMEMBERED = 20_000  # tenants and host names at most
+REMEMBERED = 10_000  # tenants and host names at most
 _LETTERS = string.ascii_letters + string.digits
 
 
