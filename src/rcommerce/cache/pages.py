@@ -6,44 +6,62 @@ everything does not flush.
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
 from uuid import UUID
 
+import msgspec
 from moka_py import Moka
 
 from rcommerce.cache.fence import EVERYTHING, Fence
 
-K = TypeVar("K")
+FrozenHeaders = tuple[tuple[bytes, bytes], ...]
 OVERHEAD_BYTES = 1_500  # of a page beside its bodies: objects, keys, its places in the index
 
 
-class Page:
+class Variant(msgspec.Struct, gc=False, eq=False):
+    """A page in one encoding. `whole` and `unchanged` are the headers of 200 and 304, of which the
+    last is the age, here of `second` seconds."""
+
+    body: bytes
+    etag: bytes
+    whole: FrozenHeaders
+    unchanged: FrozenHeaders
+    second: int = 0
+
+    def grow(self, second: int) -> None:
+        """Sets the age, in seconds."""
+        age = (b"age", b"%d" % max(0, second))
+        self.second = second
+        self.whole, self.unchanged = (*self.whole[:-1], age), (*self.unchanged[:-1], age)
+
+
+class Page(msgspec.Struct, gc=False, eq=False):
     """An answer: JSON as PostgreSQL has built it; `encodings` are it as it goes out; `variants`
     has them by what a client said that it takes.
 
     `position` is of the log of its shard; times are of the monotonic clock, in seconds.
+
+    Python's garbage collector never looks at it, nor at its tuples and dictionaries: with
+    them, a search through 17,000 pages took 0.2 s, in which nothing was answered.
     """
 
-    __slots__ = (
-        "body", "encodings", "etag", "fresh_until", "headers", "is_shared", "key", "made_at",
-        "media_type", "position", "route", "shelf", "tags", "tenant", "variants",
-    )  # fmt: skip
+    key: bytes
+    body: bytes
+    etag: str
+    media_type: str
+    route: str  # for figures
+    tenant: UUID
+    tags: tuple[str, ...]
+    position: int
+    headers: FrozenHeaders
+    made_at: float
+    fresh_until: float
+    is_shared: bool  # it came from another process
+    encodings: dict[str, Variant] = {}
+    variants: dict[bytes, Variant] = {}
+    shelf: "Shelf | None" = None
 
-    def __init__(self, key: bytes, body: bytes, etag: str, media_type: str) -> None:
-        self.key = key
-        self.body = body
-        self.etag = etag
-        self.media_type = media_type
-        self.route = ""  # for figures
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.encodings: dict[str, Any] = {}
-        self.variants: dict[bytes, Any] = {}
-        self.made_at = self.fresh_until = 0.0
-        self.position = 0
-        self.is_shared = False  # it came from another process
-        self.tenant: UUID | None = None
-        self.tags: frozenset[str] = frozenset()
-        self.shelf: Shelf | None = None
+
+Pages = dict[Page, None]  # a set, but for the garbage collector
 
 
 class Memory:
@@ -99,33 +117,34 @@ class Shelf:
         self.fence = Fence()
         self.changed = asyncio.Event()  # set whenever something was made untrue
         self._memory = memory
-        self._by_tag: dict[tuple[UUID, str], set[Page]] = {}
-        self._by_tenant: dict[UUID, set[Page]] = {}
+        self._by_tag: dict[UUID, dict[str, Pages]] = {}
 
     def add(self, page: Page) -> bool:
         """Keeps a page that was just made; False where it is out of date already, nobody would hear
         when it is, or this level is off."""
-        fence, tenant = self.fence, page.tenant
-        if tenant is None or not fence.is_live or page.position <= fence.last(tenant, page.tags):
+        fence = self.fence
+        if not fence.is_live or page.position <= fence.last(page.tenant, page.tags):
             return False
         if not self._memory.is_on:
             return False
         page.shelf = self
+        by_tag = self._by_tag.setdefault(page.tenant, {})
         for tag in page.tags:
-            self._by_tag.setdefault((tenant, tag), set()).add(page)
-        self._by_tenant.setdefault(tenant, set()).add(page)
+            by_tag.setdefault(tag, {})[page] = None
         self._memory.put(page)
         return True
 
     def forget(self, page: Page) -> None:
         """Takes a page out of the index."""
-        tenant = page.tenant
-        if tenant is None:
-            return
         page.shelf = None
-        _discard(self._by_tenant, tenant, page)
+        by_tag = self._by_tag.get(page.tenant, {})
         for tag in page.tags:
-            _discard(self._by_tag, (tenant, tag), page)
+            pages = by_tag.get(tag, {})
+            pages.pop(page, None)
+            if not pages:
+                by_tag.pop(tag, None)
+        if not by_tag:
+            self._by_tag.pop(page.tenant, None)
 
     # What Invalidations tells -------------------------------------------------------------------
 
@@ -134,11 +153,9 @@ class Shelf:
         self.changed.set()
         for tenant, names in tags:
             self.fence.note(position, tenant, names)
-            if EVERYTHING in names:
-                self._drop(self._by_tenant.get(tenant, ()))
-                continue
-            for name in names:
-                self._drop(self._by_tag.get((tenant, name), ()))
+            by_tag = self._by_tag.get(tenant, {})
+            for name in list(by_tag) if EVERYTHING in names else names:
+                self._drop(by_tag.get(name, ()))
 
     def reach(self, horizon: int) -> None:
         """Every commit before `horizon` has been heard of."""
@@ -151,8 +168,9 @@ class Shelf:
 
     def resume(self, era: str, horizon: int, tags: Sequence[tuple[UUID, str, int]]) -> None:
         """Begins anew, with none of the pages from before."""
-        for pages in list(self._by_tenant.values()):
-            self._drop(pages)
+        for by_tag in list(self._by_tag.values()):
+            for pages in list(by_tag.values()):
+                self._drop(pages)
         self.fence.load(era, horizon, tags)
 
     def _drop(self, pages: Iterable[Page]) -> None:
@@ -160,11 +178,3 @@ class Shelf:
             self._memory.invalidations += 1
             self.forget(page)
             self._memory.remove(page)
-
-
-def _discard(index: dict[K, set[Page]], key: K, page: Page) -> None:
-    found = index.get(key)
-    if found is not None:
-        found.discard(page)
-        if not found:
-            del index[key]

@@ -125,10 +125,10 @@ class PageCache:
             body = form.body if method == "GET" else b""
         given = asked.get(_ID)
         its_id = (_ID, ids.new_name() if given is None else request_id(given))
-        told = [*told, status, its_id, *self._drain.headers]
+        headers = [*told, status, its_id, *self._drain.headers]
         if self._varies and b"origin" in asked:
-            told += self._cross_origin.told(asked[b"origin"])
-        await send({"type": "http.response.start", "status": code, "headers": told})
+            headers += self._cross_origin.told(asked[b"origin"])
+        await send({"type": "http.response.start", "status": code, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
         if (series := self._series.get((method, page.route, code))) is not None:
             series.add(now() - begun)

@@ -149,9 +149,7 @@ class Fill:
         self._memory.fill_s += now() - begun
         if isinstance(made, Answer):
             return made
-        page = self._page(key, made, tenant)
-        page.route = route(scope["path"])
-        page.is_shared = is_shared
+        page = self._page(key, made, tenant, route(scope["path"]), is_shared=is_shared)
         place.shelf.add(page)
         return page
 
@@ -200,19 +198,30 @@ class Fill:
         answer.code = problems.noted(inner)
         return answer
 
-    def _page(self, key: bytes, entry: Entry, tenant: UUID) -> Page:
-        page = Page(key, entry.body, entry.etag, entry.media_type)
-        page.made_at = now() - max(0.0, clock.now() - entry.made_at)
-        page.fresh_until = page.made_at + self._ttl_s
-        page.tenant, page.tags, page.position = tenant, frozenset(entry.tags), entry.position
-        tags = cdn_tags(tenant, page.tags)
-        page.headers = [
-            (b"cache-control", self._control),
-            (b"cache-tag", tags.replace(b" ", b",")),
-            (b"surrogate-key", tags),
-            *self._always,
-        ]
-        return page
+    def _page(
+        self, key: bytes, entry: Entry, tenant: UUID, its_route: str, *, is_shared: bool
+    ) -> Page:
+        made_at = now() - max(0.0, clock.now() - entry.made_at)
+        tags = cdn_tags(tenant, entry.tags)
+        return Page(
+            key=key,
+            body=entry.body,
+            etag=entry.etag,
+            media_type=entry.media_type,
+            route=its_route,
+            tenant=tenant,
+            tags=tuple(entry.tags),
+            position=entry.position,
+            headers=(
+                (b"cache-control", self._control),
+                (b"cache-tag", tags.replace(b" ", b",")),
+                (b"surrogate-key", tags),
+                *self._always,
+            ),
+            made_at=made_at,
+            fresh_until=made_at + self._ttl_s,
+            is_shared=is_shared,
+        )
 
 
 async def _nothing_more() -> HTTPReceiveMessage:

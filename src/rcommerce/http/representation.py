@@ -3,7 +3,7 @@
 import brotli
 import zstandard
 
-from rcommerce.cache.pages import Page
+from rcommerce.cache.pages import Page, Variant
 
 Headers = list[tuple[bytes, bytes]]
 SMALLEST = 512  # bytes; what is smaller is sent as it is
@@ -18,34 +18,6 @@ VARY = b"Accept-Encoding, Authorization, X-Tenant-ID, X-Consistency-Token"
 # A 304 has no more than RFC 9110 section 15.4.5 asks for: the client has the rest.
 _OF_WHOLE = frozenset({b"cache-tag", b"surrogate-key", b"access-control-expose-headers"})
 _negotiated: dict[bytes, str] = {}
-
-
-class Variant:
-    """A page in one encoding. `whole` and `unchanged` are the headers of 200 and 304 at the age of
-    `second`, but for those of the request."""
-
-    __slots__ = ("_unchanged", "_whole", "body", "etag", "second", "unchanged", "whole")
-
-    def __init__(self, page: Page, encoding: str) -> None:
-        self.body = _encoded(page.body, encoding)
-        suffix = f"-{encoding}" if encoding != "identity" else ""
-        self.etag = f'"{page.etag}{suffix}"'.encode()
-        headers: Headers = [(b"etag", self.etag), *page.headers]
-        self._unchanged = [each for each in headers if each[0] not in _OF_WHOLE]
-        self._whole: Headers = [
-            (b"content-type", page.media_type.encode()),
-            (b"content-length", str(len(self.body)).encode()),
-            *headers,
-        ]
-        if encoding != "identity":
-            self._whole.append((b"content-encoding", encoding.encode()))
-        self.grow(0)
-
-    def grow(self, second: int) -> None:
-        """Sets the age, in seconds."""
-        age = (b"age", b"%d" % max(0, second))
-        self.second = second
-        self.whole, self.unchanged = [*self._whole, age], [*self._unchanged, age]
 
 
 def negotiated(accept: bytes) -> str:
@@ -87,9 +59,26 @@ def variant(page: Page, accept: bytes) -> Variant:
     """The page as a client takes it that says `accept`: encoded once, and found again by what was
     said."""
     encoding = negotiated(accept) if len(page.body) >= SMALLEST else "identity"
-    found: Variant | None = page.encodings.get(encoding)
+    found = page.encodings.get(encoding)
     if found is None:
-        found = page.encodings[encoding] = Variant(page, encoding)
+        found = page.encodings[encoding] = _made(page, encoding)
     if len(page.variants) < WAYS_TO_ASK:
         page.variants[accept] = found
     return found
+
+
+def _made(page: Page, encoding: str) -> Variant:
+    body = _encoded(page.body, encoding)
+    is_plain = encoding == "identity"
+    etag = f'"{page.etag}{"" if is_plain else f"-{encoding}"}"'.encode()
+    age = (b"age", b"0")
+    whole = [
+        (b"content-type", page.media_type.encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"etag", etag),
+        *page.headers,
+    ]
+    if not is_plain:
+        whole.append((b"content-encoding", encoding.encode()))
+    unchanged = [each for each in ((b"etag", etag), *page.headers) if each[0] not in _OF_WHOLE]
+    return Variant(body, etag, (*whole, age), (*unchanged, age))
