@@ -15,7 +15,7 @@ from rcommerce.bench.usage import Meter
 PRODUCTS = 100_000
 BAR, BAR_MS = 2_000.0, 50.0  # requests a second, with a p99 of less
 SEED = 500.0  # the seed's row of one vCPU, at 50 ms
-RATES = (250, 350, 500, 700, 1_000, 1_400, 2_000, 2_800, 4_000)
+RATES = (500, 1_000, 1_400, 2_000, 2_400, 2_800, 3_400, 4_000)
 SECONDS, WARM_S = 14.0, 4.0
 GOODS = "select product_id, min(id::text) from variant group by product_id order by product_id"
 

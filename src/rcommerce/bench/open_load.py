@@ -7,13 +7,14 @@ when something comes: an event loop woken for each answer took four times as muc
 """
 
 import contextlib
+import gc
 import random
 import re
 import select
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -209,6 +210,29 @@ def run(
     """Sends so many requests a second, at random moments (a Poisson process), for so many seconds
     or until it `is_over`. `pick` gives the next; what was due in the first `warm_s` is not
     counted."""
+    with _uninterrupted():
+        return _run(port, per_second, seconds, warm_s, pick, is_over)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """A search for garbage among all that the load remembers takes as long as a slow answer."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _run(
+    port: int,
+    per_second: float,
+    seconds: float,
+    warm_s: float,
+    pick: Callable[[], Request],
+    is_over: Callable[[], bool],
+) -> OpenLoad:
     load, used_s = OpenLoad(seconds - warm_s), time.process_time()
     begun = time.monotonic()
     connections = _Connections(port, begun + warm_s, load)

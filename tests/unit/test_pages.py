@@ -1,0 +1,63 @@
+"""Pages in a process's memory, and Python's garbage collector."""
+
+import gc
+import uuid
+
+from rcommerce.cache.pages import Memory, Page, Shelf
+from rcommerce.http.representation import variant
+
+
+def test_the_garbage_collector_does_not_look_at_pages() -> None:
+    memory = Memory(max_bytes=64 * 1024 * 1024, ttl_s=300)
+    shelf = Shelf("default", memory)
+    shelf.fence.load("era", 1, [])
+    tenant = uuid.uuid4()
+    before = _tracked()
+    for number in range(1_000):
+        page = _page(tenant, number)
+        assert shelf.add(page)
+        for accept in (b"", b"br", b"gzip"):
+            variant(page, accept).grow(7)
+    assert memory.entries > 900
+    assert _tracked() - before < 100
+
+
+def test_a_page_is_found_by_each_of_its_tags_until_it_is_forgotten() -> None:
+    memory = Memory(max_bytes=64 * 1024 * 1024, ttl_s=300)
+    shelf = Shelf("default", memory)
+    shelf.fence.load("era", 1, [])
+    tenant, other = uuid.uuid4(), uuid.uuid4()
+    pages = [_page(tenant, 1), _page(tenant, 2), _page(other, 3)]
+    for page in pages:
+        shelf.add(page)
+    shelf.invalidate(11, [(tenant, ["product:1", "unheard of"])])
+    assert [memory.get(page.key) is page for page in pages] == [False, True, True]
+    shelf.invalidate(12, [(tenant, ["*"])])
+    assert [memory.get(page.key) is page for page in pages] == [False, False, True]
+    shelf.resume("another era", 20, [])
+    assert memory.get(pages[2].key) is None
+    assert memory.invalidations == 3
+
+
+def _page(tenant: uuid.UUID, number: int) -> Page:
+    name = str(number).encode()
+    return Page(
+        key=tenant.bytes + name,
+        body=b"x" * 2_000 + name,
+        etag=str(number),
+        media_type="application/json",
+        route="/api/v1/products/{key}",
+        tenant=tenant,
+        tags=(f"product:{number}", "shown", f"category:{number % 7}"),
+        position=10,
+        headers=((b"cache-tag", name), (b"vary", b"accept-encoding")),
+        made_at=0.0,
+        fresh_until=300.0,
+        is_shared=False,
+    )
+
+
+def _tracked() -> int:
+    for _ in range(3):  # tuples of tuples leave one level at a time
+        gc.collect()
+    return len(gc.get_objects())
