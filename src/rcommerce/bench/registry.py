@@ -140,7 +140,7 @@ BENCHMARKS = {
     ),
     "pgbouncer-checkout": Benchmark(
         "cart, item, paid order through PgBouncer, against without",
-        f"ratio ≥ {sides.BARS['pgbouncer']}",
+        f"ratio ≥ {sides.BARS['pgbouncer-checkout']}",
         sides.pgbouncer_checkout,
     ),
 }

@@ -26,7 +26,7 @@ Tell = Callable[[str], None]
 Load = Callable[[int], float]  # the server's port → requests or orders a second
 ROUNDS = 7
 PRODUCTS = 2_000
-BARS = {"replica": 0.9, "pgbouncer": 0.5}
+BARS = {"replica": 0.9, "pgbouncer": 0.5, "pgbouncer-checkout": 0.5}
 QUIET = {
     "RCOMMERCE_CHECKOUT__SWEEP_INTERVAL_SECS": "3600",
     "RCOMMERCE_CACHE__ENABLED": "false",
@@ -49,7 +49,7 @@ def pgbouncer_reads(tell: Tell) -> Result:
 def pgbouncer_checkout(tell: Tell) -> Result:
     """Orders through PgBouncer, against orders without."""
     with _servers(tell, _with_pgbouncer) as (side, plain, dsn):
-        return _against("pgbouncer", "orders/s", _checkout_load(dsn), side, plain, tell)
+        return _against("pgbouncer-checkout", "orders/s", _checkout_load(dsn), side, plain, tell)
 
 
 def releases(name: str, other: Path, tell: Tell) -> Result:

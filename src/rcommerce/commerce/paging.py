@@ -14,6 +14,7 @@ REACHED = 10_000  # rows that pages reach; a cursor reaches every row
 # thousand, would cost more than the page.
 COUNTED = 1_000
 RANKED = 1_000  # rows that are compared, where no index has the order
+LEAST_REACH = 64
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -35,11 +36,16 @@ class Window(msgspec.Struct, frozen=True):
         """Where the page ends in its list."""
         return (self.page or 0) * self.per_page
 
+    @property
+    def reach(self) -> int:
+        """At least as many rows as there are up to the page and the one after them: one of few
+        numbers, as each is another statement."""
+        return max(LEAST_REACH, 1 << max(self.end, self.per_page).bit_length())
+
     def params(self) -> dict[str, Any]:
         """The parameters that `list_sql` speaks of."""
         return {
             "page": self.page,
-            "per_page": self.per_page,
             "offset": (self.page - 1) * self.per_page if self.page else 0,
             **{f"after_{number}": value for number, value in enumerate(self.after or ())},
         }
@@ -87,7 +93,11 @@ def list_sql(
     `table` is aliased `t` in `where`, `row` and `keys`. The keys must be unique together. Where the
     first of them is no column, no index has the order: then some of the rows are ranked, and the
     rest left out. `given` are more common table expressions, for `where` and `keys`.
+
+    Limits are written out. PostgreSQL takes one that it does not know yet for a tenth of the table,
+    and so plans a list of a large one anew each time, which takes as long as to run it.
     """
+    per_page = window.per_page
     direction = "desc" if descending else "asc"
     columns = ", ".join(f"{key.sql} as key_{number}" for number, key in enumerate(keys))
     order = ", ".join(f"key_{number} {direction}" for number in range(len(keys)))
@@ -110,19 +120,19 @@ def list_sql(
         source = f"(select * from {source} limit {RANKED}) t where true"
     return rf"""
         with {given} page as materialized (
-            select t.*, {columns} from {source} {after}
-             order by {order}
-             limit %(per_page)s + 1 offset %(offset)s
+            select * from (
+                select t.*, {columns} from {source} {after} order by {order} limit {window.reach}
+            ) _ order by {order} limit {per_page + 1} offset %(offset)s
         ), shown as materialized (
-            select * from page order by {order} limit %(per_page)s
+            select * from page order by {order} limit {per_page}
         ), counted as materialized (
             select {total} as total
         ), last as (
             select rtrim(translate(encode(convert_to(json_build_array({cursor})::text, 'UTF8'),
                                           'base64'), E'+/\n', '-_'), '=') as cursor
               from (select * from shown
-                     where (select count(*) from page) > %(per_page)s
-                     order by {order} offset %(per_page)s - 1 limit 1) _
+                     where (select count(*) from page) > {per_page}
+                     order by {order} offset {per_page - 1} limit 1) _
         )
         select json_build_object(
             '{name}', coalesce((select json_agg({row} order by {order}) from shown t), '[]'),
@@ -130,8 +140,8 @@ def list_sql(
                 'total', total,
                 'total_relation', case when total >= {counted} then 'at_least' else 'exact' end,
                 'page', %(page)s::int,
-                'per_page', %(per_page)s::int,
-                'total_pages', ceil(total::numeric / %(per_page)s)::int,
+                'per_page', {per_page},
+                'total_pages', ceil(total::numeric / {per_page})::int,
                 'next_cursor', (select cursor from last)))
           from counted
         """
