@@ -31,7 +31,8 @@ test: $(READY) servers ## everything, real servers included
 # Debian's, of which the tests start processes of their own: program=packages.
 SERVERS = pgbouncer=pgbouncer redis-server=redis-server varnishd=varnish,varnish-modules \
 	openssl=openssl prometheus=prometheus haproxy=haproxy chromium=chromium \
-	faketime=faketime
+	faketime=faketime amtool=prometheus-alertmanager docker-compose=docker-compose \
+	kubectl=kubernetes-client systemd-analyze=systemd
 
 servers: ## Debian's servers, for the tests: installed where root may, else said to be missing
 	@PATH="$$PATH:/usr/sbin"; \
@@ -69,8 +70,8 @@ LOCK = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extra
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate
 
 lock: $(READY) ## lock the requirements anew: names, versions and hashes, no addresses
-	CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --output-file requirements.txt pyproject.toml
-	CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --extra dev --extra lab --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --constraint constraints.txt --output-file requirements.txt pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --extra dev --extra lab --extra deploy --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 clean: ## forget the virtual environment and the caches (never the data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -34,7 +34,11 @@ class Removal:
     primary: dict[str, str] = field(default_factory=dict)  # settings of PostgreSQL
 
 
-NO_SECOND_TRY = (("proxy_next_upstream error timeout;", "proxy_next_upstream off;"),)
+# Neither does nginx ask another instance, nor does it know which are well.
+NO_SECOND_TRY = (
+    ("proxy_next_upstream error timeout;", "proxy_next_upstream off;"),
+    ("http://$rcommerce_group;", "http://rcommerce;"),
+)
 WITHOUT_REDIS = Edit(
     "cache/shared.py",
     "        except RedisAway:\n            self.away += 1\n            return await make()",

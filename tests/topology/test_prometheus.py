@@ -1,6 +1,7 @@
 """A real Prometheus reads the figures of a server with two workers, and its alerts fire."""
 
 import itertools
+import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,14 +13,15 @@ import httpx
 import pytest
 
 from conftest import SETTINGS, Running, completion, eventually
+from rcommerce.deploy.render import rendered
 from rcommerce.errors import StartError
-from rcommerce.lab import settings, templates
+from rcommerce.lab import settings
+from rcommerce.lab.balanced import balanced
 from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.prometheus import Prometheus, program
 from rcommerce.lab.server import Server
 from topology.conftest import FAST, shop_on
 
-ALERTS = templates.FOLDER / "alerts.yml"
 DOCS = Path(__file__).parents[2] / "docs"
 # As they stand in the document that this project implements.
 KEY_METRICS = {
@@ -44,7 +46,7 @@ def watched(
     server = Server(
         own_folder / "shop", workers=2, settings={**SETTINGS, **settings.database(primary)}
     )
-    prometheus = Prometheus(own_folder / "prometheus", [server.port], [ALERTS])
+    prometheus = Prometheus(own_folder / "prometheus", [server.port])
     with shop_on(server) as shop, prometheus:
         yield shop, prometheus, primary
 
@@ -120,11 +122,12 @@ def test_the_alerts_are_rules_about_figures_that_there_are(
     watched: tuple[Running, Prometheus, Postgres],
 ) -> None:
     shop, prometheus, primary = watched
+    alerts = prometheus.folder / "alerts.yml"
     checked = subprocess.run(
-        [program("promtool"), "check", "rules", ALERTS], capture_output=True, text=True, check=False
+        [program("promtool"), "check", "rules", alerts], capture_output=True, text=True, check=False
     )
     assert checked.returncode == 0, checked.stderr
-    expressions = re.findall(r"expr: (.*)", ALERTS.read_text())
+    expressions = re.findall(r"expr: (.*)", alerts.read_text())
     named = {
         each for expr in expressions for each in re.findall(r"\b(?:http|rcommerce|pg)_\w+", expr)
     }
@@ -155,3 +158,32 @@ def test_the_alerts_are_rules_about_figures_that_there_are(
     eventually(lambda: prometheus.alerts()["PrimaryDown"] == "inactive", timeout_s=40)
     opened = 'rcommerce_breaker_transitions_total{dependency="database",state="open"}'
     assert value(prometheus, opened) >= 2  # each worker's own, at least once
+
+
+OF_REPLICAS = {"max by (shard, server) (rcommerce_database_replica_lag_seconds)"}
+
+
+def test_every_panel_of_the_dashboards_has_an_answer(
+    watched: tuple[Running, Prometheus, Postgres],
+) -> None:
+    shop, prometheus, _ = watched
+    product = shop.product(stock=1000)
+    expressions = [
+        target["expr"]
+        for name, text in rendered(balanced([1]), "grafana")
+        if name.endswith(".json")
+        for panel in json.loads(text)["panels"]
+        for target in panel["targets"]
+    ]
+    assert len(expressions) > 18
+
+    def empty() -> set[str]:
+        httpx.get(f"{shop.guest.url}/api/v1/products/{product['id']}")
+        httpx.get(f"{shop.guest.url}/api/v1/carts/none")  # refused, which is counted
+        cart, shopper = shop.cart((product, 1))
+        shopper.post("/checkout/complete", completion(cart))
+        cart, shopper = shop.cart((product, 1))
+        shopper("POST", "/checkout/complete", completion(cart, "tok_fail"), expect=503)
+        return {each for each in expressions if not prometheus.query(each)} - OF_REPLICAS
+
+    eventually(lambda: not empty(), timeout_s=30)

@@ -34,6 +34,7 @@ COMMANDS = {
     "lab": "lab:app",
     "drill": "drill:app",
     "bench": "bench:app",
+    "deploy": "deploy:app",
 }
 
 

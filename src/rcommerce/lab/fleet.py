@@ -23,7 +23,7 @@ from rcommerce.lab.prometheus import Prometheus
 from rcommerce.lab.seaweedfs import SeaweedFS
 from rcommerce.lab.server import Server
 from rcommerce.lab.settings import SECRET
-from rcommerce.lab.templates import FOLDER, rendered
+from rcommerce.lab.templates import rendered
 from rcommerce.lab.valkey import MASTERS, Cluster
 from rcommerce.lab.worker import Worker
 from rcommerce.services import make_services
@@ -228,7 +228,6 @@ class Fleet:
     def _before(self, ports: Sequence[int]) -> list[str]:
         """What stands before the instances, as far as it is installed."""
         at, port = self.folder, self._port
-        rules = [FOLDER / "alerts.yml"]
         makers: dict[str, tuple[str, Callable[[], Part]]] = {
             "nginx": (
                 "nginx, before the instances",
@@ -240,7 +239,7 @@ class Fleet:
             ),
             "prometheus": (
                 "Prometheus, with its alerts",
-                lambda: Prometheus(at / "prometheus", ports, rules, port=port["prometheus"]),
+                lambda: Prometheus(at / "prometheus", ports, port=port["prometheus"]),
             ),
         }
         for name, (about, make) in makers.items():

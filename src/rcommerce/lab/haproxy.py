@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rcommerce.database import binaries
+from rcommerce.deploy import fleet
+from rcommerce.deploy.render import rendered
+from rcommerce.lab.balanced import balanced
 from rcommerce.lab.ports import free_port
 from rcommerce.lab.process import Part, Process, installed
-from rcommerce.lab.templates import rendered
 
 
 def program() -> Path:
@@ -31,9 +33,10 @@ class HAProxy(Part):
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        servers = [f"server shop-{n} 127.0.0.1:{port}" for n, port in enumerate(self._ports, 1)]
+        section = fleet.HAProxy(listen=self.address, slow_start_s=0, max_connections=8000)
         path = self.folder / "haproxy.cfg"
-        path.write_text(rendered("haproxy.cfg", {"listen": self.address}, servers))
+        for _, text in rendered(balanced(self._ports, haproxy=section), "haproxy"):
+            path.write_text(text)
         binaries.let_in(self.folder)
         for each in (self.folder, path):
             binaries.give(each)

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from rcommerce.database import binaries
+from rcommerce.deploy import fleet
+from rcommerce.deploy.render import rendered
 from rcommerce.errors import StartError
+from rcommerce.lab.balanced import balanced
 from rcommerce.lab.ports import free_port
 from rcommerce.lab.process import Part, Process
-from rcommerce.lab.templates import rendered
 
 # Beside what an operator would write, which is the template.
 CONFIGURATION = """
@@ -29,9 +32,6 @@ http {{
     include {folder}/rcommerce.conf;
 }}
 """
-# Not for long: an instance that restarts is back in seconds, and while nginx holds all of them for
-# dead (three restarted within fail_timeout are enough) it answers 502.
-SERVER = "server {address} max_fails=3 fail_timeout=2s;"
 
 
 def program() -> Path:
@@ -46,11 +46,16 @@ def program() -> Path:
 
 
 class Nginx(Part):
-    """A balancer before servers on these ports of the loopback address."""
+    """A balancer before servers on these ports of the loopback address. `given` are settings of
+    [nginx] in `fleet.toml`."""
 
-    def __init__(self, folder: Path, ports: Sequence[int], *, port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, ports: Sequence[int], *, port: int | None = None, **given: Any
+    ) -> None:
         self.folder = folder
         self._ports = list(ports)
+        self._admin_port = free_port()
+        self._given = given
         port = port or free_port()
         command = [str(program()), "-p", str(folder), "-c", str(folder / "nginx.conf")]
         super().__init__(port, Process(f"nginx on port {port}", command, folder / "nginx.log"))
@@ -60,15 +65,27 @@ class Nginx(Part):
         """Where it listens."""
         return f"http://{self.address}"
 
+    @property
+    def admin_url(self) -> str:
+        """Where it answers this machine alone: /status says which instances are in."""
+        return f"http://127.0.0.1:{self._admin_port}"
+
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        servers = [SERVER.format(address=f"127.0.0.1:{port}") for port in self._ports]
-        written = {
-            "nginx.conf": CONFIGURATION.format(folder=self.folder),
-            "rcommerce.conf": rendered("nginx.conf", {"listen": self.address}, servers),
-        }
-        for each in (self.folder, program()):
-            binaries.let_in(each)
+        # One client stands for many, and what he reads is to come from an instance. One that fails
+        # is tried again soon: three that restart within fail_timeout leave none.
+        usual = {"fail_timeout_s": 2, "requests_per_second": 0, "micro_cache_s": 0}
+        section = fleet.Nginx(
+            listen=self.address,
+            admin_listen=f"127.0.0.1:{self._admin_port}",
+            cache_path=str(self.folder / "cache"),
+            **{**usual, **self._given},
+        )
+        written = {"nginx.conf": CONFIGURATION.format(folder=self.folder)}
+        for each, text in rendered(balanced(self._ports, nginx=section), "nginx"):
+            written[Path(each).name] = text
+        for place in (self.folder, program()):
+            binaries.let_in(place)
         binaries.give(self.folder)
         for name, text in written.items():
             path = self.folder / name

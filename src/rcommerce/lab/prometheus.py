@@ -8,6 +8,8 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 from rcommerce.database import binaries
+from rcommerce.deploy.render import rendered
+from rcommerce.lab.balanced import balanced
 from rcommerce.lab.ports import free_port
 from rcommerce.lab.process import Part, Process, installed
 
@@ -15,7 +17,7 @@ CONFIGURATION = """
 global:
   scrape_interval: 1s
   evaluation_interval: 1s
-rule_files: [{rules}]
+rule_files: [recording.yml, alerts.yml]
 scrape_configs:
   - job_name: rcommerce
     static_configs:
@@ -29,23 +31,18 @@ def program(name: str = "prometheus") -> Path:
 
 
 class Prometheus(Part):
-    """One server, which asks those on these ports each second. `rules` are files of alerts."""
+    """One server, which asks those on these ports each second, with the alerts of any fleet."""
 
     def __init__(
         self,
         folder: Path,
         ports: Sequence[int],
-        rules: Sequence[Path] = (),
         *,
         port: int | None = None,
     ) -> None:
         port = port or free_port()
         self.folder = folder
-        self._configuration = CONFIGURATION.format(
-            targets=", ".join(f'"127.0.0.1:{each}"' for each in ports),
-            rules=", ".join(json.dumps(str(folder / each.name)) for each in rules),
-        )
-        self._rules = list(rules)
+        self._ports = list(ports)
         command = [
             str(program()),
             f"--config.file={folder / 'prometheus.yml'}",
@@ -58,8 +55,10 @@ class Prometheus(Part):
         self.folder.mkdir(parents=True, exist_ok=True)
         binaries.let_in(self.folder)
         binaries.give(self.folder)
-        written = {"prometheus.yml": self._configuration}
-        written |= {each.name: each.read_text() for each in self._rules}
+        targets = ", ".join(f'"127.0.0.1:{each}"' for each in self._ports)
+        fleet = balanced(self._ports)
+        written = {Path(name).name: text for name, text in rendered(fleet, "prometheus")}
+        written["prometheus.yml"] = CONFIGURATION.format(targets=targets)
         for name, text in written.items():
             path = self.folder / name
             path.write_text(text)
@@ -74,7 +73,8 @@ class Prometheus(Part):
     def alerts(self) -> dict[str, str]:
         """The state of each alert that the rules have, by its name: inactive, pending, firing."""
         groups = self._get("rules")["groups"]
-        return {rule["name"]: rule["state"] for group in groups for rule in group["rules"]}
+        rules = [rule for group in groups for rule in group["rules"]]
+        return {rule["name"]: rule["state"] for rule in rules if rule["type"] == "alerting"}
 
     def _get(self, path: str, **parameters: str) -> Any:
         url = f"http://127.0.0.1:{self.port}/api/v1/{path}?{urlencode(parameters)}"

@@ -13,7 +13,16 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 
@@ -30,6 +39,7 @@ from rcommerce.settings.schema import (
     Shard,
 )
 
+T = TypeVar("T", bound=Section)
 PREFIX = "RCOMMERCE_"
 DEFAULT_FILE = Path("rcommerce.toml")
 MASK = "••••••"
@@ -101,6 +111,15 @@ def load(file: Path | None = None, environ: Mapping[str, str] | None = None) -> 
     return loaded
 
 
+def read_section(path: Path, kind: type[T]) -> T:
+    """A file of its own that is checked like the settings are. Raises SettingsError."""
+    if not path.is_file():
+        raise SettingsError(f"{path}: there is no such file")
+    tree = _parse(path)
+    _check(tree, kind, "", str(path), {}, kind)
+    return msgspec.convert(tree, kind, strict=True, dec_hook=_path)
+
+
 def _inherit(tree: dict[str, Any]) -> None:
     """Lets each shard have what `[database]` says where it says nothing itself."""
     database = tree.get("database", {})
@@ -130,24 +149,30 @@ def _parse(path: Path) -> dict[str, Any]:
 
 
 def _check(
-    tree: dict[str, Any], section: type[Section], prefix: str, place: str, origins: dict[str, str]
+    tree: dict[str, Any],
+    section: type[Section],
+    prefix: str,
+    place: str,
+    origins: dict[str, str],
+    whole: type[Section] = Settings,
 ) -> None:
-    """Checks one table of the file in place, and notes where its keys came from."""
+    """Checks one table of the file in place, and notes where its keys came from. `whole` has all
+    the names there are."""
     hints = get_type_hints(section, include_extras=True)
     for name, value in list(tree.items()):
         key = prefix + name
         if name not in hints:
-            raise SettingsError(f"{place}: there is no setting {key}{_nearest(key)}")
+            raise SettingsError(f"{place}: there is no setting {key}{_nearest(key, whole)}")
         kind = hints[name]
         if _is_section(kind):
             if not isinstance(value, dict):
                 raise SettingsError(f"{place}: {key} is a table: write [{key}]")
-            _check(value, kind, f"{key}.", place, origins)
+            _check(value, kind, f"{key}.", place, origins, whole)
         elif (inner := _list_of_sections(kind)) and isinstance(value, list):
             for number, item in enumerate(value):
                 if not isinstance(item, dict):
                     raise SettingsError(f"{place}: {key} is a list of tables: write [[{key}]]")
-                _check(item, inner, f"{key}.", f"{place}: entry {number + 1}", {})
+                _check(item, inner, f"{key}.", f"{place}: entry {number + 1}", {}, whole)
                 _value(item, inner, key, place)
             origins[key] = place
         else:
@@ -447,8 +472,8 @@ def _within(key: str, places: tuple[str, ...]) -> bool:
     return any(key == place or key.startswith(place + ".") for place in places)
 
 
-def _nearest(key: str) -> str:
-    known = [name for name, _ in _kinds(Settings, "")]
+def _nearest(key: str, whole: type[Section] = Settings) -> str:
+    known = [name for name, _ in _kinds(whole, "")]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     if not near:
         last = {name.rpartition(".")[2]: name for name in known}

@@ -1,0 +1,104 @@
+"""rcommerce deploy: the files of balancers, poolers, clusters and monitors, out of one fleet."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from rcommerce.cli.session import Json, err, out
+from rcommerce.deploy import check as checks
+from rcommerce.deploy import render as rendering
+from rcommerce.deploy.fleet import load_fleet
+from rcommerce.errors import SettingsError, StartError
+
+ALL = "all"
+SIGNS = {"ok": "[green]✓[/green]", "missing": "[yellow]![/yellow]", "fault": "[red]✗[/red]"}
+app = typer.Typer(
+    help="Render what an operator puts beside the instances, and have it checked.",
+    no_args_is_help=True,
+)
+
+
+@app.command()
+def render(
+    target: Annotated[list[str], typer.Argument(help="What for: rcommerce deploy targets.")],
+    folder: Annotated[Path, typer.Option("--out", "-o", help="Where the files go.")],
+    fleet: Annotated[
+        Path, typer.Option("--fleet", "-f", help="The machines; it names the settings file.")
+    ] = Path("fleet.toml"),
+    as_json: Json = False,
+) -> None:
+    """Render the files of targets, each below a folder of its own.
+
+    Two runs write the same bytes. No file has a secret: they name where it lies. A fleet that
+    contradicts itself is refused, with the sum that shows it.
+
+    Examples:
+
+      rcommerce deploy render all --out deploy
+
+      rcommerce deploy render nginx pgbouncer --fleet production.toml --out /tmp/deploy
+    """
+    wanted = list(rendering.TARGETS) if ALL in target else list(dict.fromkeys(target))
+    for each in wanted:
+        if each not in rendering.TARGETS:
+            names = ", ".join([*rendering.TARGETS, ALL])
+            raise SettingsError(f"there is no target {each}; there are {names}")
+    written = rendering.render(load_fleet(fleet), wanted, folder)
+    if as_json:
+        print(json.dumps({"files": [str(each) for each in written]}))
+        return
+    for path in written:
+        out.print(f"  {path}", markup=False)
+    out.print(f"{len(written)} files. Have them checked: rcommerce deploy check {folder}")
+
+
+@app.command()
+def targets(as_json: Json = False) -> None:
+    """List what can be rendered."""
+    if as_json:
+        print(json.dumps(rendering.TARGETS))
+        return
+    table = Table.grid(padding=(0, 2))
+    for name, about in rendering.TARGETS.items():
+        table.add_row(f"[bold]{name}[/bold]", about)
+    out.print(table)
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="Where they were rendered.")],
+    as_json: Json = False,
+) -> None:
+    """Have rendered files checked by the tools that will read them.
+
+    Exit code 1 where one finds a fault. A tool that is not installed is named, and how to get it.
+
+    Examples:
+
+      rcommerce deploy check deploy
+
+      rcommerce deploy check deploy --json
+    """
+    found = checks.check(folder)
+    if not found:
+        names = ", ".join(rendering.TARGETS)
+        raise StartError(f"{folder} has nothing that was rendered: none of {names} is in it")
+    if as_json:
+        print(json.dumps({"checks": [asdict(each) for each in found]}))
+    else:
+        table = Table.grid(padding=(0, 1))
+        for each in found:
+            table.add_row(SIGNS[each.state], f"[bold]{each.target}[/bold]", each.tool)
+        out.print(table)
+        for each in found:
+            if each.message and each.state != "ok":
+                err.print(f"\n[bold]{each.target}[/bold], {each.tool}:")
+                err.print(each.message, markup=False)
+            if each.advice:
+                err.print(f"→ {each.advice}", markup=False)
+    if any(each.state == "fault" for each in found):
+        raise typer.Exit(1)
