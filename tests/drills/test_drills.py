@@ -5,7 +5,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -70,20 +70,30 @@ def restart(fleet: Stage, environment: dict[str, str]) -> None:
         list(all_at_once.map(lambda number: fleet.restart(number, environment), each))
 
 
+NGINX = ("nginx.conf", "rcommerce.conf")  # its files
+
+
+def replaced(text: str, edits: Sequence[tuple[str, str]]) -> str:
+    """A text with all of the edits."""
+    for old, new in edits:
+        text = text.replace(old, new)
+    return text
+
+
 @contextlib.contextmanager
 def without(fleet: Stage, removal: Removal) -> Iterator[None]:
     """Takes away what is not in the code."""
     nginx, primary = fleet.fleet.members["nginx"].part, fleet.postgres()
     assert isinstance(nginx, Nginx)
-    files = {name: (nginx.folder / name).read_text() for name in ("nginx.conf", "rcommerce.conf")}
     with contextlib.ExitStack() as stack:
-        for old, new in removal.nginx:
-            assert any(old in text for text in files.values())
-            for name, text in files.items():
-                (nginx.folder / name).write_text(text.replace(old, new))
+        if removal.nginx:
             stack.callback(nginx.process.send, signal.SIGHUP)
-            for name, text in files.items():
-                stack.callback((nginx.folder / name).write_text, text)
+            paths = [nginx.folder / name for name in NGINX]
+            assert all(any(old in path.read_text() for path in paths) for old, _ in removal.nginx)
+            for path in paths:
+                text = path.read_text()
+                stack.callback(path.write_text, text)
+                path.write_text(replaced(text, removal.nginx))
             nginx.process.send(signal.SIGHUP)
         if removal.primary:
             before = {name: primary.query(f"show {name}")[0][0] for name in removal.primary}

@@ -301,6 +301,7 @@ def test_without_redis_one_fill_a_key_is_all_that_the_database_sees(
         valkey.kill()
         eventually(lambda: state_of_redis(those) == {"open"})  # though nobody has asked for it
         product = those.shop.product()["id"]
+        those.shop.guest.get("/products")  # by then all have heard that it was made
         count_statements(primary)
         primary.query("select pg_stat_statements_reset()", user="postgres")
         url = f"{those.servers[1].url}/api/v1/products/{product}"  # of one worker

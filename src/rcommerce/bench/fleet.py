@@ -8,7 +8,7 @@ which.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -21,6 +21,7 @@ from rcommerce.bench.report import Result
 from rcommerce.bench.setup import UNLIMITED, Bench
 from rcommerce.bench.usage import Meter
 from rcommerce.lab.server import Server
+from rcommerce.simulation.service import Costs, latency_ms
 
 PRODUCTS = 200
 POSTGRES = {"max_connections": "500"}
@@ -36,6 +37,7 @@ COST_BAR = 1.15  # a request's cost at 20 instances, against at 1
 ROUND_S, LEAST_S = 6.0, 1.0  # of load in a round: together, and of each instance at the least
 IDLE_S = 5.0
 ROUNDS = 2
+SHARES = (0.02, 0.1, 0.25, 0.4, 0.55, 0.7)  # of the peak, at which latencies are taken
 THINK_S = 2.0  # of a user between two requests: the seed's users have so many
 LISTED = "select count(*) from pg_stat_activity where application_name like 'rcommerce%'"
 
@@ -175,6 +177,7 @@ def single_instance(bench: Bench) -> Result:
         return Request("hit", requests[next(turn) % len(requests)])
 
     measured: dict[int, tuple[float, float, float]] = {}
+    points: list[dict[str, float]] = []
     for cpus in (1, 2):
         bench.tell(f"{cpus} processors")
         with bench.server(UNLIMITED, workers=cpus, every=cpus > 1) as server:
@@ -185,6 +188,8 @@ def single_instance(bench: Bench) -> Result:
             cost_s = meter.used_s() / (peak * hot.SECONDS)
             load = open_load.run(server.port, min(0.7 * peak, 3_000.0), 8.0, 2.0, pick)
             measured[cpus] = (peak, latency.at(latency.histogram(load.accepted_s), 99), cost_s)
+            if cpus == 1:
+                points = _latencies(bench, server.port, pick, peak, 1000 * cost_s)
     # With two, the load is on one of the processors as well: the cost of a request tells more.
     law = scaling.fitted(1 / measured[1][2], {2: measured[2][2] / measured[1][2]})
     rows = []
@@ -222,6 +227,37 @@ def single_instance(bench: Bench) -> Result:
             " with two workers",
             "contention": round(law.contention, 4),
             "a_user_asks_every_s": THINK_S,
+            "latency_model": "that of rcommerce simulate, by what a request costs and the first"
+            " point",
+            "latencies": points,
         },
         rows=rows,
     )
+
+
+def _latencies(
+    bench: Bench, port: int, pick: Callable[[], Request], peak: float, work_ms: float
+) -> list[dict[str, float]]:
+    """The p99 at rising shares of the peak, by an open loop, and by the model of `rcommerce
+    simulate`: what one has that hardly waits, and the queue. The load sends what is due once a
+    tick, so that what comes together waits for each other as well."""
+    points: list[dict[str, float]] = []
+    for share in SHARES:
+        rate = share * peak
+        bench.tell(f"{rate:,.0f} requests/s")
+        load = open_load.run(port, rate, 6.0, 2.0, pick)
+        p99 = latency.at(latency.histogram(load.accepted_s), 99)
+        alone = points[0]["p99_ms"] if points else p99
+        costs = Costs(request_ms=work_ms, base_p99_ms=alone, variation=1.0)
+        together = rate * open_load.TICK_S * work_ms
+        modelled = latency_ms(rate, 1, work_ms, costs)[1] + (together if points else 0.0)
+        points.append(
+            {
+                "requests/s": round(rate),
+                "p99_ms": p99,
+                "modelled_p99_ms": round(modelled, 2),
+                "against_measured": round(modelled / p99, 2),
+                "load_cpu": round(load.cpu, 2),
+            }
+        )
+    return points

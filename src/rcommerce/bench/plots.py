@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rcommerce.bench.report import Result
+from rcommerce.figures import OURS, SEED, drawn, logarithmic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-INK, SOFT, OURS, SEED = "#1b1f24", "#59636e", "#0b6b4f", "#b8c0c8"
-SIZE = (7.2, 4.0)
 NINES = {0: "0 %", 1: "90 %", 2: "99 %", 3: "99.9 %"}
 
 
@@ -20,37 +19,16 @@ def save(result: Result, folder: Path) -> list[Path]:
     draw = DRAWN.get(result.name)
     if draw is None:
         return []
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    mpl.rcParams.update(
-        {"font.size": 10, "svg.hashsalt": "rcommerce", "axes.edgecolor": SOFT, "text.color": INK}
-    )
-    from matplotlib import pyplot
-
-    folder.mkdir(parents=True, exist_ok=True)
-    figure, axes = pyplot.subplots(figsize=SIZE, layout="constrained")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(visible=True, color="#e6e9ec", linewidth=0.8)
-    axes.set_axisbelow(True)
-    draw(axes, result)
-    paths = [folder / f"{result.name}.{kind}" for kind in ("svg", "png")]
-    for path in paths:
-        figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix == ".svg" else None)
-    pyplot.close(figure)
+    with drawn(result.name, folder) as (paths, [axes]):
+        draw(axes, result)
     return paths
 
 
 def _percentiles(axes: "Axes", result: Result) -> None:
     """Latency by percentile, as HdrHistogram's plots have it."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     for name, points in result.details["curves"].items():
         axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    logarithmic(axes)
     axes.set_xticks(list(NINES), list(NINES.values()))
     axes.set_xlabel("of all requests, at the most")
     axes.set_ylabel("milliseconds, from when it was due")

@@ -35,6 +35,8 @@ COMMANDS = {
     "drill": "drill:app",
     "bench": "bench:app",
     "deploy": "deploy:app",
+    "simulate": "simulate:app",
+    "plan": "plan:plan_fleet",
 }
 
 

@@ -38,7 +38,10 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                body = self.rfile.read(int(headers.get("content-length", 0)))
+                length = int(headers.get("content-length", 0))
+                body = self.rfile.read(length)
+                if len(body) < length:
+                    return  # its sender has died
                 message = Received(headers.get("webhook-id", ""), headers, body)
                 receiver.received.append(message)
                 status = receiver.answer(message)
