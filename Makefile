@@ -32,7 +32,7 @@ test: $(READY) servers ## everything, real servers included
 SERVERS = pgbouncer=pgbouncer redis-server=redis-server varnishd=varnish,varnish-modules \
 	openssl=openssl prometheus=prometheus haproxy=haproxy chromium=chromium \
 	faketime=faketime amtool=prometheus-alertmanager docker-compose=docker-compose \
-	kubectl=kubernetes-client systemd-analyze=systemd
+	systemd-analyze=systemd
 
 servers: ## Debian's servers, for the tests: installed where root may, else said to be missing
 	@PATH="$$PATH:/usr/sbin"; \

@@ -32,7 +32,7 @@ SOURCES = {
     "pgbouncer": "apt-get install pgbouncer",
     "promtool": "apt-get install prometheus",
     "amtool": "apt-get install prometheus-alertmanager",
-    "kubectl": "apt-get install kubernetes-client, or as kubernetes.io says",
+    "kubectl": "as kubernetes.io says; Debian 12's is too old",
     "kubernetes-validate": "pip install rcommerce[deploy]",
     "cfn-lint": "pip install rcommerce[deploy]",
     "hadolint": "pip install rcommerce[deploy]",

@@ -13,7 +13,7 @@ import jinja2
 from rcommerce import __version__
 from rcommerce.deploy import arithmetic
 from rcommerce.deploy.fleet import Fleet, Instance, split
-from rcommerce.deploy.secrets import public
+from rcommerce.deploy.secrets import ALWAYS, public
 from rcommerce.errors import SettingsError, StartError
 from rcommerce.settings import Settings
 
@@ -108,6 +108,7 @@ def _context(fleet: Fleet, target: str) -> dict[str, Any]:
         "pooler": _pooler(fleet),
         "settings_toml": settings_toml,
         "secrets": secrets,
+        "always": ALWAYS,
         "staging_toml": public(fleet.place.parent / staging)[0] if staging else "",
         "k8s": file.kubernetes,
         "aws": file.aws,

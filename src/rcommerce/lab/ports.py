@@ -1,20 +1,43 @@
-"""Ports of the loopback address."""
+"""Ports of the loopback address.
+
+They lie below those that the kernel gives to connections that go out (32768 and up on Linux): one
+of these could be taken between its choice and the start of its server. Processes beside each other
+choose from different stretches, one after the other, for the same reason.
+"""
 
 import contextlib
+import os
+import random
 import socket
+from collections.abc import Iterator
+from itertools import count
+
+from rcommerce.errors import StartError
+
+FIRST, STRETCHES, STRETCH = 20_000, 16, 750
+_turns: dict[int, Iterator[int]] = {}  # by process: a fork goes its own way
 
 
 def free_port(wanted: int = 0) -> int:
     """A TCP port on the loopback address that nobody listens on now: the wanted one, if it is
-    free."""
+    free. Raises StartError where there is none."""
     with contextlib.suppress(OSError):
-        return _bound(wanted)
-    return _bound(0)
+        return _bound(wanted) if wanted else _next()
+    return _next()
+
+
+def _next() -> int:
+    pid = os.getpid()
+    turns = _turns.setdefault(pid, count(random.randrange(STRETCH)))  # noqa: S311
+    begins = FIRST + pid % STRETCHES * STRETCH
+    for _ in range(STRETCH):
+        with contextlib.suppress(OSError):
+            return _bound(begins + next(turns) % STRETCH)
+    raise StartError(f"no port from {begins} to {begins + STRETCH - 1} is free")
 
 
 def _bound(port: int) -> int:
     with socket.socket() as probe:
-        if port:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
         probe.bind(("127.0.0.1", port))
-        return int(probe.getsockname()[1])
+        return port
