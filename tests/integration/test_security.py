@@ -14,8 +14,8 @@ import pytest
 
 from conftest import SETTINGS, Running, eventually, running
 from rcommerce.database.embedded import EmbeddedPostgres
-from rcommerce.lab.ports import free_port
 from rcommerce.lab.server import Server
+from rcommerce.ports import free_port
 
 
 @pytest.fixture(scope="module")

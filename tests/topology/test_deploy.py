@@ -24,10 +24,10 @@ from rcommerce.errors import StartError
 from rcommerce.lab import pgbouncer, settings
 from rcommerce.lab.haproxy import HAProxy
 from rcommerce.lab.nginx import Nginx
-from rcommerce.lab.ports import free_port
 from rcommerce.lab.postgres import DATABASE, USER, Postgres
 from rcommerce.lab.process import Process
 from rcommerce.lab.server import Server
+from rcommerce.ports import free_port
 from topology.conftest import FAST, QUICK, server_for, shop_on
 from topology.test_lifecycle import Traffic
 

@@ -383,9 +383,9 @@ def test_a_shard_that_is_down_takes_down_its_own_tenants_alone(sharded: Sharded)
             asked = time.monotonic()
             assert mine.guest("GET", "/products").status_code == 503
             assert time.monotonic() - asked < 1.0  # by now it is known, and told at once
-            # The others wait for none of it: 25 ms a request are less than any wait, and more than
-            # what a noisy machine adds by itself.
-            assert min(took_s() for _ in range(3)) < 3 * before_s + 40 * 0.025, how
+            # No added latency for the others; thrice is what a noisy machine may do by itself, and
+            # in one of ten rounds it is quiet.
+            assert min(took_s() for _ in range(10)) < 3 * before_s, how
         finally:
             if how == "kill":
                 server.start()

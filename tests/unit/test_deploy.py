@@ -198,6 +198,12 @@ host = "10.0.2.10"
             SETTINGS,
             "goes with nginx.certificate_key",
         ),
+        (
+            FLEET,
+            f'{SETTINGS}\n[[database.shards]]\nname = "shard-1"\nhosts = ["10.0.2.5:6432"]\n'
+            'direct_hosts = ["10.0.3.11:5432"]\n',
+            "shard-1 and main are both called “rcommerce” behind 10.0.2.5:6432",
+        ),
         ("[health]\ntimeout_ms = 6000\n", SETTINGS, "6000 is longer than interval_ms = 5000"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import socket
 
-from rcommerce.lab.ports import free_port
+from rcommerce.ports import free_port
 
 
 def test_no_port_is_given_twice_nor_one_that_the_kernel_gives_to_connections() -> None:

@@ -19,7 +19,7 @@ from rcommerce.bench import report
 from rcommerce.bench.load import LoadError, get
 from rcommerce.bench.report import Result
 from rcommerce.bench.setup import Bench, python
-from rcommerce.lab.ports import free_port
+from rcommerce.ports import free_port
 
 CONNECTIONS = 32
 SECONDS = 3.0

@@ -150,6 +150,7 @@ def _poolers(fleet: Fleet) -> Faults:
             f"PgBouncers on the ports {', '.join(sorted(ports))}: all have one file, and one port",
         )
     for address, users in poolers(fleet).items():
+        yield from _names(address, users)
         each = sum(node.pool_size for _, node in users)
         if fleet.most * each > pgbouncer.max_client_conn:
             yield (
@@ -174,3 +175,16 @@ def _poolers(fleet: Fleet) -> Faults:
                     f"{name} is behind {address}, and nothing says which server is behind that:"
                     ' name it, such as ["10.0.2.10:5432"]',
                 )
+
+
+def _names(address: str, users: list[tuple[str, Node]]) -> Faults:
+    """A pooler tells databases apart by their names alone."""
+    homes: dict[str, str] = {}
+    for name, node in users:
+        other = homes.setdefault(node.database, name)
+        if other != name:
+            yield (
+                "database.shards",
+                f"{name} and {other} are both called “{node.database}” behind {address}, which"
+                " would lead both to one server: give each a database of its own name",
+            )

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Literal
 
 from rcommerce.deploy import render
+from rcommerce.ports import free_port
 
 KUBERNETES = "1.32"  # of the schemas
 MOST_EXPOSED = 25  # of 100, as systemd-analyze counts
 TIMEOUT_S = 120.0
 START_S = 10.0
+# What PgBouncer says of this shell's limit of open files is nothing about the file.
 BAD_LINE = re.compile(r"\b(WARNING|ERROR|FATAL)\b(?!.*(file descriptor|max_client_conn))")
 SBIN = "/usr/sbin"  # where Debian has servers, and root's PATH not always
 # What a tool that is not there is called, and how it comes.
@@ -158,7 +160,7 @@ def _pgbouncer(folder: Path) -> Iterator[Checked]:
         yield _missing("pgbouncer", "pgbouncer")
         return
     with tempfile.TemporaryDirectory(prefix="rcommerce-check-") as made:
-        place, port = Path(made), _free_port()
+        place, port = Path(made), free_port()
         (place / "userlist.txt").write_text("")
         own = f"listen_addr = 127.0.0.1\nlisten_port = {port}\nauth_file = {place}/userlist.txt\n"
         (place / "pgbouncer.ini").write_text((folder / "pgbouncer.ini").read_text() + own)
@@ -189,12 +191,6 @@ def _answers(process: subprocess.Popen[str], port: int) -> bool:
             return True
         time.sleep(0.05)
     return False
-
-
-def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def _prometheus(folder: Path) -> Iterator[Checked]:
@@ -229,9 +225,8 @@ def _objects(tool: str, text: str) -> Iterator[Checked]:
     faults = []
     for each in yaml.safe_load_all(text):
         name = f"{each['kind']} {each['metadata']['name']}"
-        if "." in each["apiVersion"].partition("/")[0] and not each["apiVersion"].partition("/")[
-            0
-        ].endswith(".k8s.io"):
+        group = each["apiVersion"].rpartition("/")[0]
+        if "." in group and not group.endswith(".k8s.io"):
             continue  # of an operator, which has the schema
         try:
             validate.validate(each, KUBERNETES, strict=True)

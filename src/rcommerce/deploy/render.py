@@ -32,8 +32,8 @@ TARGETS = {
 }
 # So many instances may be out at once, for which nginx has a group of its own without them.
 FEW, MISSING_OF_FEW, MISSING_OF_MANY = 10, 2, 1
-# What cannot be rendered without knowing where the instances are.
-_OF_SETTINGS = frozenset({"kubernetes", "aws", "compose", "systemd"})  # which have them in a file
+# What has the settings in a file of its own, and what needs to know where the instances are.
+_OF_SETTINGS = frozenset({"kubernetes", "compose", "systemd"})
 _OF_ADDRESSES = frozenset({"nginx", "haproxy", "prometheus"})
 HEADER = "Rendered by rcommerce {version} out of {place}: change that, and render again."
 

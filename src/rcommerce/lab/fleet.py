@@ -16,7 +16,6 @@ from rcommerce.lab.haproxy import HAProxy
 from rcommerce.lab.nginx import Nginx
 from rcommerce.lab.pgbouncer import PgBouncer
 from rcommerce.lab.pgbouncer import program as require_pgbouncer
-from rcommerce.lab.ports import free_port
 from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.process import Part
 from rcommerce.lab.prometheus import Prometheus
@@ -26,6 +25,7 @@ from rcommerce.lab.settings import SECRET
 from rcommerce.lab.templates import rendered
 from rcommerce.lab.valkey import MASTERS, Cluster
 from rcommerce.lab.worker import Worker
+from rcommerce.ports import free_port
 from rcommerce.services import make_services
 from rcommerce.settings import Settings, load
 

@@ -7,8 +7,8 @@ from rcommerce.database import binaries
 from rcommerce.deploy import fleet
 from rcommerce.deploy.render import rendered
 from rcommerce.lab.balanced import balanced
-from rcommerce.lab.ports import free_port
 from rcommerce.lab.process import Part, Process, installed
+from rcommerce.ports import free_port
 
 
 def program() -> Path:

@@ -10,8 +10,8 @@ from rcommerce.deploy import fleet
 from rcommerce.deploy.render import rendered
 from rcommerce.errors import StartError
 from rcommerce.lab.balanced import balanced
-from rcommerce.lab.ports import free_port
 from rcommerce.lab.process import Part, Process
+from rcommerce.ports import free_port
 
 # Beside what an operator would write, which is the template.
 CONFIGURATION = """

@@ -11,9 +11,9 @@ import psycopg
 
 from rcommerce.database import binaries
 from rcommerce.errors import StartError
-from rcommerce.lab.ports import free_port
 from rcommerce.lab.postgres import DATABASE, PASSWORD, USER, Postgres
 from rcommerce.lab.process import START_TIMEOUT_S, Part, Process, installed
+from rcommerce.ports import free_port
 
 # The figures are the seed's.
 CONFIGURATION = {

@@ -15,8 +15,8 @@ import psycopg
 
 from rcommerce.database import binaries
 from rcommerce.errors import StartError
-from rcommerce.lab.ports import free_port
 from rcommerce.lab.process import START_TIMEOUT_S, Part, Process
+from rcommerce.ports import free_port
 
 DATABASE = USER = "rcommerce"
 PASSWORD = "rcommerce"  # noqa: S105 - the documented default; a lab is on the loopback address

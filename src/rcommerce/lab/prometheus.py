@@ -10,8 +10,8 @@ from urllib.request import urlopen
 from rcommerce.database import binaries
 from rcommerce.deploy.render import rendered
 from rcommerce.lab.balanced import balanced
-from rcommerce.lab.ports import free_port
 from rcommerce.lab.process import Part, Process, installed
+from rcommerce.ports import free_port
 
 CONFIGURATION = """
 global:

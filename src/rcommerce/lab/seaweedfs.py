@@ -10,8 +10,8 @@ import httpx
 
 from rcommerce.database import binaries
 from rcommerce.errors import StartError
-from rcommerce.lab.ports import free_port
 from rcommerce.lab.process import START_TIMEOUT_S, Part, Process
+from rcommerce.ports import free_port
 
 ACCESS_KEY = "rcommerce"
 SECRET_KEY = "rcommerce-secret"  # noqa: S105 - of a server of the lab

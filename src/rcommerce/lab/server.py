@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rcommerce.errors import StartError
-from rcommerce.lab.ports import free_port
+from rcommerce.ports import free_port
 
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 40

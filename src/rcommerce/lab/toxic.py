@@ -6,7 +6,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, Self
 
-from rcommerce.lab.ports import free_port
+from rcommerce.ports import free_port
 
 PIECE_BYTES = 64 * 1024
 

@@ -12,8 +12,8 @@ from redis.exceptions import RedisError
 
 from rcommerce.database import binaries
 from rcommerce.errors import StartError
-from rcommerce.lab.ports import free_port
 from rcommerce.lab.process import START_TIMEOUT_S, Part, Process, installed
+from rcommerce.ports import free_port
 
 MASTERS = 3
 SLOTS = 16384

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from rcommerce.database import binaries
-from rcommerce.lab.ports import free_port
 from rcommerce.lab.process import Part, Process, installed
+from rcommerce.ports import free_port
 
 
 def program() -> Path:

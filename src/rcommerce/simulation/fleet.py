@@ -49,11 +49,6 @@ class Setup:
     connections_fit: int
     price_hour: float
 
-    @property
-    def instance_rate(self) -> float:
-        """What a warm instance answers a second, all its processors busy."""
-        return self.processors * 1000 / self.costs.request_ms
-
 
 def setup_of(
     fleet: Fleet, kind: Kind, costs: Costs, database_processors: float, price_hour: float, name: str
@@ -136,10 +131,12 @@ class Outcome:
 
     @property
     def refused_share(self) -> float:
+        """Of all requests."""
         return self.refused / self.asked if self.asked else 0.0
 
     @property
     def slow_share(self) -> float:
+        """Of the time."""
         return self.slow_s / self.trace.seconds
 
     @property

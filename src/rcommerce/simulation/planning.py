@@ -17,6 +17,7 @@ PROCESS_MB, CACHE_MB = 93, 100  # bench run memory; cache.max_size_mb
 ENTRY_KB, ENTRY_OVERHEAD_KB = 2.6, 0.4  # a product as Redis has it
 SESSION_KB, SESSIONS_A_RPS = 0.5, 120  # of people who come back within a day
 BODY_KB = 2.6
+# Of `mixed`: 10 % carts, 5 % checkouts. Shares of people and prices are assumptions.
 WRITE_SHARE = 0.15  # carts and checkouts, of all requests
 WRITE_MS = 1.3  # of the primary's processors, for one of them
 HOURS_A_MONTH = 730

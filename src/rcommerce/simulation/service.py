@@ -13,8 +13,9 @@ SHED_AT = 0.97  # of its processors, at which an instance is busy all the time
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What was measured. Times are in ms; `request` and `refusal` are of a processor, `database` of
-    one of PostgreSQL's. A cold instance pays `cold` times as much, and less as its memory fills:
+    """What was measured: by `bench run mixed` what a request costs and takes, the rest by hand
+    (docs/autoscaling.md). Times are in ms; `request` and `refusal` are of a processor, `database`
+    of one of PostgreSQL's. A cold instance pays `cold` times as much, and less as its memory fills:
     by half each `warm_s`."""
 
     request_ms: float = 0.27
