@@ -18,6 +18,8 @@ from rcommerce.lab import state
 from rcommerce.lab.pgbouncer import program as pgbouncer
 from rcommerce.lab.process import family
 
+STATES = ["", "green", "yellow", "red"]
+
 
 def lab(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs `rcommerce lab …` beside the folder."""
@@ -30,6 +32,31 @@ def lab(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         check=False,
         timeout=150,
     )
+
+
+def doctor(folder: Path) -> dict[str, str]:
+    """The worst state by what was looked at."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "rcommerce",
+            "doctor",
+            "--json",
+            "-c",
+            str(folder / "rcommerce.toml"),
+        ],
+        cwd=folder.parent,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    found: dict[str, str] = {}
+    for each in json.loads(done.stdout)["findings"]:
+        found[each["about"]] = max(found.get(each["about"], ""), each["state"], key=STATES.index)
+    return found
 
 
 def environment() -> dict[str, str]:
@@ -91,6 +118,13 @@ def test_a_fleet_comes_up_is_broken_and_leaves_nothing(place: Path) -> None:
     assert {"shard shard-4", f"replica {parts['replica-1']['address']}"} < set(
         ready["dependencies"]
     )
+    well = doctor(place)
+    assert "red" not in well.values(), well
+    instances = [name for name in well if name.startswith("instance ")]
+    assert len(instances) == 3
+    assert {"Redis Cluster", "clocks", "settings", "releases", *instances} <= set(well)
+    assert all(well[f"the shard shard-{number}"] == "green" for number in range(1, 5))
+    assert well["media s3://rcommerce-uploads"] == "green"
     killed = json.loads(lab(place, "kill", "shop-2", "--json").stdout)
     assert killed["state"] == "dead"
     told = lab(place, "status", "--json")
@@ -105,6 +139,13 @@ def test_a_fleet_comes_up_is_broken_and_leaves_nothing(place: Path) -> None:
     assert sells("shop-2") == 20
     assert json.loads(lab(place, "stop", "replica-1", "--json").stdout)["state"] == "stopped"
     assert lab(place, "status").returncode == 0  # as was asked
+    assert lab(place, "stop", "s3").returncode == 0
+    assert lab(place, "kill", "valkey-6").returncode == 0
+    ill = doctor(place)
+    assert ill["media s3://rcommerce-uploads"] == "red"
+    assert ill[f"the replica {parts['replica-1']['address']} of the database"] == "red"
+    assert ill[f"Redis {parts['valkey-6']['address']}"] == "red"
+    assert ill["the database"] == ill["the shard shard-1"] == ill["Redis Cluster"] == "green"
     assert "breaker_opened" in lab(place, "logs", "shop-1", "-n", "500").stdout
     assert "there is no part shop-9" in lab(place, "stop", "shop-9").stderr
     assert "already" in lab(place, "up").stderr

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rcommerce.cli.safety import risks
+from rcommerce.doctor.safety import risks
 from rcommerce.errors import SettingsError
 from rcommerce.settings import load
 
@@ -97,7 +97,7 @@ def test_every_unsafe_setting_is_named_and_safe_ones_are_not(tmp_path: Path) -> 
         [tls]
         enabled = true
         """
-    found = {each.setting for each in risks(load(written(tmp_path, unsafe), {}).settings)}
+    found = {each.about for each in risks(load(written(tmp_path, unsafe), {}).settings)}
     assert found == {
         "server.trusted_proxies", "server.limits.adaptive_concurrency", "tls.hsts.enabled",
         "security.secure_cookies", "database.password", "database.ssl_mode", "cache.redis_url",

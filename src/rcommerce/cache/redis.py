@@ -141,19 +141,6 @@ class Redis:
         except self._library.FAILURES as error:
             raise RedisAway(self._library.cause(error, self._timeout_s)) from error
 
-    async def about(self) -> dict[str, dict[str, Any]]:
-        """What each server that has keys says of itself: for the doctor. Raises RedisAway."""
-        try:
-            async with asyncio.timeout(5.0):
-                commands = self._commands()
-                nodes: dict[str, tuple[Any, ...]] = {str(self._addresses[0]): ()}
-                if self.is_cluster:
-                    await commands.initialize()
-                    nodes = {str(node.name): (node,) for node in commands.get_primaries()}
-                return {name: await _about(commands, *node) for name, node in nodes.items()}
-        except self._library.FAILURES as error:
-            raise RedisAway(self._library.cause(error, 5.0)) from error
-
     # Who answers --------------------------------------------------------------------------------
 
     def _require_up(self, key: str) -> Breaker:
@@ -233,16 +220,3 @@ class Redis:
             return name != str(self._addresses[self._current])
         node = self._client.nodes_manager.nodes_cache.get(name)
         return node is None or node.server_type != "primary"
-
-
-async def _about(commands: Commands, *node: Any) -> dict[str, Any]:
-    which = {"target_nodes": node[0]} if node else {}
-    info = await commands.info(**which)
-    shown = f"Valkey {info['valkey_version']}" if "valkey_version" in info else None
-    version = str(info["redis_version"])
-    return {
-        "version": tuple(int(part) for part in version.split(".")[:2]),
-        "shown": shown or f"Redis {version}",
-        "policy": str(info.get("maxmemory_policy", "")),
-        "used_mb": info["used_memory"] / 1_000_000,
-    }

@@ -69,8 +69,8 @@ def system_user() -> str | None:
     if os.geteuid() != 0:
         return None
     if not _exists(SYSTEM_USER):
-        # Of two useradd at once, each makes the user, and the later one's number is the user's: what
-        # was started or given by the first belongs to nobody. Whoever comes second waits, and looks.
+        # Of two useradd at once each makes the user, and the later one's number counts: what was
+        # given to the first belongs to nobody. Whoever comes second waits, and looks again.
         with _alone():
             if not _exists(SYSTEM_USER):
                 _make(SYSTEM_USER)

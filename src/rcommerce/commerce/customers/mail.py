@@ -1,7 +1,10 @@
 """Senders of mail: to the log, or through an SMTP server."""
 
 import asyncio
+import contextlib
 import smtplib
+import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formataddr
@@ -38,11 +41,18 @@ class SmtpMailer:
         message["To"] = to
         message["Subject"] = subject
         message.set_content(text)
-        host = self.settings.smtp_host or ""
-        # smtplib's own errors are OSErrors too.
-        with smtplib.SMTP(host, self.settings.smtp_port, timeout=TIMEOUT_S) as server:
-            if self.settings.smtp_tls:
-                server.starttls()
-            if self.settings.smtp_user:
-                server.login(self.settings.smtp_user, self.settings.smtp_pass or "")
+        with connected(self.settings) as server:
             server.send_message(message)
+
+
+@contextlib.contextmanager
+def connected(email: Email) -> Iterator[smtplib.SMTP]:
+    """The mail server, logged in to. Whose certificate nobody known has issued is refused:
+    SSL_CERT_FILE names an issuer of one's own. Raises OSError: smtplib's own errors are some, too.
+    """
+    with smtplib.SMTP(email.smtp_host or "", email.smtp_port, timeout=TIMEOUT_S) as server:
+        if email.smtp_tls:
+            server.starttls(context=ssl.create_default_context())
+        if email.smtp_user:
+            server.login(email.smtp_user, email.smtp_pass or "")
+        yield server

@@ -1,9 +1,11 @@
-"""Looks at the servers that the settings name, and says what is wrong or will be with more
+"""The control database, every shard, replica and pooler: what is wrong, or will be with more
 instances."""
 
+import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import dict_row
@@ -11,6 +13,7 @@ from psycopg.rows import dict_row
 from rcommerce.database import migrate, migrations
 from rcommerce.database.cluster import require_room, shares
 from rcommerce.database.server import Role, conninfo, session_settings
+from rcommerce.doctor.findings import ASKED, Distance, Finding, Sample, distance
 from rcommerce.errors import StartError
 from rcommerce.settings import DatabaseSettings
 from rcommerce.settings.load import MAIN
@@ -27,22 +30,20 @@ select current_setting('server_version_num')::int / 10000 as version,
        current_setting('synchronous_standby_names') as synchronous,
        current_setting('max_replication_slots')::int
            - (select count(*) from pg_replication_slots)::int as free_slots,
+       pg_is_in_recovery() as is_replica,
+       exists (select from pg_stat_wal_receiver where pid is not null) as receives,
+       extract(epoch from now() - pg_last_xact_replay_timestamp())::float8 as replayed_s,
        (select rolreplication or rolsuper from pg_roles where rolname = current_user) as replicates,
        (select rolsuper or (to_regrole('pg_create_subscription') is not null
                 and pg_has_role(current_user, to_regrole('pg_create_subscription'), 'member'))
           from pg_roles where rolname = current_user) as subscribes,
-       pg_postmaster_start_time()::text || ' ' || coalesce(inet_server_port(), 0) as server
+       pg_postmaster_start_time()::text || ' ' || coalesce(inet_server_port(), 0) as server,
+       (select system_identifier from pg_control_system())::text as cluster,
+       case when pg_is_in_recovery() then pg_last_wal_replay_lsn()
+            else pg_current_wal_flush_lsn() end - '0/0'::pg_lsn as position
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was looked at; `advice` says what would be right."""
-
-    state: Literal["ok", "warning", "fault"]
-    about: str
-    message: str
-    advice: str = ""
+NOW: LiteralString = "select extract(epoch from clock_timestamp())::float8 as now"
+PREPARES = (1, 21)  # the first PgBouncer that keeps prepared statements
 
 
 @dataclass(slots=True)
@@ -81,6 +82,18 @@ def examine(settings: DatabaseSettings, workers: int, instances: int) -> Iterato
     yield from _poolers(nodes, instances)
 
 
+def embedded(dsn: str) -> Iterator[Finding]:
+    """The embedded server, which needs not run: whoever needs it starts it."""
+    label = "the database"
+    try:
+        facts = _facts(dsn)
+    except StartError:
+        yield Finding("green", label, "is embedded, and not running: the server starts it,"
+                      " sizes it, and migrates it")  # fmt: skip
+        return
+    yield _version(f"{label} (embedded)", facts, migrate.revision(dsn))
+
+
 def _node(
     label: str, node: Node, limits: DatabaseSettings, workers: int, loads: _Loads
 ) -> Iterator[Finding]:
@@ -89,13 +102,11 @@ def _node(
         facts = _facts(direct)
         found = migrate.revision(direct)
     except StartError as error:
-        yield Finding("fault", label, str(error))
+        yield Finding("red", label, str(error))
         return
-    yield _version(label, facts)
-    if migrate.is_served(found):
-        yield Finding("ok", label, f"at revision {found}")
-    else:
-        yield Finding("fault", label, f"at revision {found or 'none'}; this release needs"
+    yield _version(label, facts, found)
+    if not migrate.is_served(found):
+        yield Finding("red", label, f"at revision {found or 'none'}; this release needs"
                       f" {migrations.head()}", "rcommerce db upgrade")  # fmt: skip
     sizes = [size * workers for size in shares(node, workers)]
     if node.pooler == "None":
@@ -104,20 +115,29 @@ def _node(
         yield from _timeouts(label, node, limits)
     if len(node.addresses) > 1 and not facts["synchronous"]:
         yield Finding(
-            "warning",
+            "yellow",
             label,
             "replication is asynchronous: after a failover the last commits may be missing",
             "set synchronous_standby_names on the primary",
         )
     for address, size in zip(node.read_replicas, sizes[1:], strict=True):
-        yield from _replica(f"the replica {address} of {label}", node, address, size, loads)
+        replica = f"the replica {address} of {label}"
+        try:
+            its = _facts(conninfo(node, [address], Role.ANY))
+        except StartError as error:
+            yield Finding("red", replica, str(error))
+            continue
+        yield _replica(replica, its, facts, limits)
+        if node.pooler == "None":
+            loads.add(replica, its, size)
 
 
-def _version(label: str, facts: dict[str, Any]) -> Finding:
+def _version(label: str, facts: dict[str, Any], revision: str | None) -> Finding:
     version = facts["version"]
     if version < OLDEST:
-        return Finding("fault", label, f"PostgreSQL {version}", f"it needs {OLDEST} or newer")
-    return Finding("ok", label, f"PostgreSQL {version}, answers")
+        return Finding("red", label, f"PostgreSQL {version}", f"it needs {OLDEST} or newer")
+    return Finding("green", label, f"PostgreSQL {version}, at revision {revision or 'none'}",
+                   **facts["far"])  # fmt: skip
 
 
 def _room(load: _Load, instances: int) -> Finding:
@@ -129,19 +149,20 @@ def _room(load: _Load, instances: int) -> Finding:
     what = f"each instance may hold {each} of its {room} connections ({limits}): {fits} fit"
     if instances > fits:
         return Finding(
-            "fault",
+            "red",
             label,
             f"{what}; of {instances}, some will be refused: “too many clients already”",
             f"max_connections = {instances * each + facts['reserved'] + 10}, a smaller pool_size,"
             " or a pooler",
         )
-    return Finding("ok", label, f"{what}; with instance {fits + 1} some will be refused")
+    return Finding("green", label, f"{what}; with instance {fits + 1} some will be refused")
 
 
 def _timeouts(label: str, node: Node, limits: DatabaseSettings) -> Iterator[Finding]:
     """Behind a pooler, timeouts are the role's."""
     try:
         with _open(conninfo(node, node.addresses, Role.PRIMARY)) as connection:
+            far = _distance(connection)
             wanted = session_settings(limits)
             for name, value in wanted.items():
                 row = connection.execute("select current_setting(%s) as value", (name,)).fetchone()
@@ -151,33 +172,37 @@ def _timeouts(label: str, node: Node, limits: DatabaseSettings) -> Iterator[Find
                 ).fetchone()
                 if not is_right or not is_right["same"]:
                     shown = row["value"] if row else "nothing"
-                    yield Finding("warning", label, f"{name} is {shown} through the pooler, and"
+                    yield Finding("yellow", label, f"{name} is {shown} through the pooler, and"
                                   f" {value} in the settings", "rcommerce db upgrade")  # fmt: skip
     except psycopg.Error as error:
-        yield Finding("fault", label, f"not reached through the pooler: {_first_line(error)}")
+        yield Finding("red", label, f"not reached through the pooler: {_first_line(error)}")
     else:
-        yield Finding("ok", label, "answers through the pooler")
+        yield Finding("green", label, "answers through the pooler", **far)
 
 
-def _replica(label: str, node: Node, address: str, each: int, loads: _Loads) -> Iterator[Finding]:
-    try:
-        with _open(conninfo(node, [address], Role.ANY)) as connection:
-            row = connection.execute(
-                "select pg_is_in_recovery() as is_replica, (select status from"
-                " pg_stat_wal_receiver) as receives"
-            ).fetchone()
-            facts = connection.execute(FACTS).fetchone()
-    except psycopg.Error as error:
-        yield Finding("fault", label, f"cannot be reached: {_first_line(error)}")
-        return
-    assert row is not None  # noqa: S101 - a statement without a from
-    assert facts is not None  # noqa: S101
-    if not row["is_replica"]:
-        yield Finding("warning", label, "is a primary itself", "has it been promoted?")
-    else:
-        yield Finding("ok", label, "answers, and replays what the primary writes")
-    if node.pooler == "None":
-        loads.add(label, facts, each)
+def _replica(
+    label: str, facts: dict[str, Any], primary: dict[str, Any], limits: DatabaseSettings
+) -> Finding:
+    far: Distance = facts["far"]
+    if facts["cluster"] != primary["cluster"]:
+        return Finding("red", label, "is a replica of another database: what it answers is not this"
+                       " shop's", "correct read_replicas", **far)  # fmt: skip
+    if not facts["is_replica"]:
+        return Finding("yellow", label, "is a primary itself", "has it been promoted?", **far)
+    behind_mb = max(primary["position"] - facts["position"], 0) / 2**20
+    if (
+        facts["replayed_s"] is not None
+        and behind_mb
+        and (facts["replayed_s"] > limits.max_replica_lag_s)
+    ):
+        return Finding("yellow", label, f"is {facts['replayed_s']:.0f} s and {behind_mb:,.1f} MB"
+                       " behind: it is not read from", "is it too weak, or is replay paused?",
+                       **far)  # fmt: skip
+    if not facts["receives"]:
+        return Finding("yellow", label, "receives nothing from the primary", "see its log, and"
+                       " primary_conninfo", **far)  # fmt: skip
+    return Finding("green", label, f"replays what the primary writes, {behind_mb:,.1f} MB behind",
+                   **far)  # fmt: skip
 
 
 def _movable(label: str, node: Node) -> Iterator[Finding]:
@@ -187,9 +212,9 @@ def _movable(label: str, node: Node) -> Iterator[Finding]:
     except StartError:
         return  # told already
     if node.pooler != "None" and not node.direct_hosts:
-        yield Finding("warning", label, "tenants cannot be moved: replication does not pass a"
+        yield Finding("yellow", label, "tenants cannot be moved: replication does not pass a"
                       " pooler", "name the server itself in direct_hosts")  # fmt: skip
-        yield Finding("warning", label, "answers are not kept in memory: notifications do not pass"
+        yield Finding("yellow", label, "answers are not kept in memory: notifications do not pass"
                       " a pooler", "name the server itself in direct_hosts")  # fmt: skip
     for is_right, what, advice in (
         (facts["wal_level"] == "logical", f"wal_level is {facts['wal_level']}",
@@ -200,7 +225,7 @@ def _movable(label: str, node: Node) -> Iterator[Finding]:
          "a larger max_replication_slots"),
     ):  # fmt: skip
         if not is_right:
-            yield Finding("warning", label, f"tenants cannot be moved: {what}", advice)
+            yield Finding("yellow", label, f"tenants cannot be moved: {what}", advice)
 
 
 def _poolers(nodes: dict[str, Node], instances: int) -> Iterator[Finding]:
@@ -213,22 +238,23 @@ def _poolers(nodes: dict[str, Node], instances: int) -> Iterator[Finding]:
     for address, users in behind.items():
         label = f"PgBouncer at {address}"
         try:
-            config = _pgbouncer(users[0], address)
+            bouncer = _pgbouncer(users[0], address)
         except psycopg.Error as error:
-            yield Finding("warning", label, f"its console does not answer: {_first_line(error)}",
+            yield Finding("yellow", label, f"its console does not answer: {_first_line(error)}",
                           f"make {users[0].username} one of its stats_users")  # fmt: skip
             continue
-        each = sum(node.pool_size for node in users)
+        yield from _modes(label, users, bouncer)
+        config, each = bouncer.config, sum(node.pool_size for node in users)
         fits = int(config["max_client_conn"]) // each
         text = (
             f"max_client_conn = {config['max_client_conn']}, and each instance may hold {each}:"
             f" {fits} instances fit"
         )
         if instances > fits:
-            yield Finding("fault", label, f"{text}; of {instances}, some will be refused",
+            yield Finding("red", label, f"{text}; of {instances}, some will be refused",
                           f"max_client_conn = {instances * each}")  # fmt: skip
         else:
-            yield Finding("ok", label, text)
+            yield Finding("green", label, text)
         yield from _behind(label, users, int(config["default_pool_size"]))
 
 
@@ -245,33 +271,85 @@ def _behind(label: str, users: list[Node], size: int) -> Iterator[Finding]:
             continue  # told already
         room = facts["max_connections"] - facts["reserved"]
         text = (
-            f"default_pool_size = {size} for {1 + len(others)} databases: {wanted} of the"
-            f" {room} connections of the server behind"
+            f"default_pool_size = {size}, {1 + len(others)} times: {wanted} of the {room}"
+            f" connections of {', '.join(node.direct_addresses)} behind it"
         )
         if wanted > room:
-            yield Finding("fault", label, text, f"max_connections = {wanted + 10} there")
+            yield Finding("red", label, text, f"max_connections = {wanted + 10} there")
         else:
-            yield Finding("ok", label, text)
+            yield Finding("green", label, text)
 
 
-def _pgbouncer(node: Node, address: str) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class _Bouncer:
+    """What the console of a PgBouncer says: `modes` by the database, as its clients name it."""
+
+    version: tuple[int, ...]
+    config: dict[str, str]
+    modes: dict[str, str]
+
+
+def _modes(label: str, users: list[Node], bouncer: _Bouncer) -> Iterator[Finding]:
+    """Whether it gives a server connection for a transaction, and keeps prepared statements."""
+    shown = ".".join(map(str, bouncer.version))
+    by_mode: dict[str, list[str]] = {}
+    for database in sorted({node.database for node in users}):
+        mode = bouncer.modes.get(database, bouncer.config["pool_mode"])
+        by_mode.setdefault(mode, []).append(database)
+    for mode, databases in by_mode.items():
+        text = f"PgBouncer {shown}, pool_mode = {mode} of {', '.join(databases)}"
+        if mode == "transaction":
+            yield Finding("green", label, text)
+        elif mode == "session":
+            yield Finding("yellow", label, f"{text}: a client keeps its server connection, and no"
+                          " more are served than there are of those", "transaction")  # fmt: skip
+        else:
+            yield Finding("red", label, f"{text}: no transaction lasts", "transaction")
+    if bouncer.version < PREPARES:
+        yield Finding("yellow", label, f"PgBouncer {shown} keeps no prepared statements: each one"
+                      " is planned anew", "1.21 or newer")  # fmt: skip
+    elif bouncer.config.get("max_prepared_statements", "0") == "0":
+        yield Finding("yellow", label, "keeps no prepared statements: each one is planned anew",
+                      "max_prepared_statements = 200")  # fmt: skip
+
+
+def _pgbouncer(node: Node, address: str) -> _Bouncer:
     host, _, port = address.rpartition(":")
     with psycopg.connect(
         host=host, port=port, dbname="pgbouncer", user=node.username, password=node.password,
         autocommit=True, connect_timeout=5,
     ) as connection:  # fmt: skip
-        rows = psycopg.ClientCursor(connection).execute("show config").fetchall()
-        return {str(row[0]): str(row[1]) for row in rows}
+        cursor = psycopg.ClientCursor(connection, row_factory=dict_row)
+        version = str(cursor.execute("show version").fetchall()[0]["version"])
+        return _Bouncer(
+            tuple(int(part) for part in re.findall(r"\d+", version)),
+            {str(row["key"]): str(row["value"]) for row in cursor.execute("show config")},
+            {
+                str(row["name"]): str(row["pool_mode"])
+                for row in cursor.execute("show databases")
+                if row["pool_mode"]
+            },
+        )
 
 
 def _facts(dsn: str) -> dict[str, Any]:
+    """What a server says of itself; `far` is its Distance. Raises StartError."""
     try:
         with _open(dsn) as connection:
             row = connection.execute(FACTS).fetchone()
+            far = _distance(connection)
     except psycopg.Error as error:
         raise StartError(f"cannot be reached: {_first_line(error)}") from error
     assert row is not None  # noqa: S101 - a statement without a from
-    return row
+    return row | {"far": far}
+
+
+def _distance(connection: psycopg.Connection[dict[str, Any]]) -> Distance:
+    def its_time() -> float:
+        row = connection.execute(NOW).fetchone()
+        return float(row["now"]) if row else 0.0
+
+    return distance([Sample(time.time(), its_time(), time.time()) for _ in ASKED])
 
 
 def _open(dsn: str) -> psycopg.Connection[dict[str, Any]]:

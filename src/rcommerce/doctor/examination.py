@@ -1,0 +1,59 @@
+"""The whole of it, in the order in which it is read."""
+
+import asyncio
+from collections.abc import Iterator
+
+from rcommerce.database.server import Role, conninfo
+from rcommerce.doctor import databases, instances, machine, media, outside, redis
+from rcommerce.doctor.clocks import agreement
+from rcommerce.doctor.findings import Finding
+from rcommerce.doctor.safety import risks
+from rcommerce.services import embedded, worker_count
+from rcommerce.settings import Settings
+
+
+async def examine(settings: Settings, count: int | None) -> list[Finding]:
+    """Everything, as `count` instances would need it; None: as many as are running now.
+
+    Raises SettingsError for a pool that is too small by itself.
+    """
+    database = settings.database
+    is_embedded = database.db_type == "Embedded"
+    dsn = (
+        embedded(settings).conninfo
+        if is_embedded
+        else conninfo(database, database.direct_addresses, Role.PRIMARY)
+    )
+    processes = await instances.listen(dsn) or []
+    running = len({each.instance for each in processes if each.kind == "server"})
+    count = count or max(running, 1)
+
+    def of_databases() -> list[Finding]:
+        if is_embedded:
+            return list(databases.embedded(dsn))
+        return list(databases.examine(database, worker_count(settings), count))
+
+    async def of_redis() -> list[Finding]:
+        return await redis.examine(settings.cache) if settings.cache.cache_type == "Redis" else []
+
+    parts = await asyncio.gather(
+        asyncio.to_thread(of_databases),
+        of_redis(),
+        media.examine(settings, count),
+        outside.examine(settings),
+    )
+    found = [finding for part in parts for finding in part]
+    found += agreement(found)
+    found += instances.examine(processes, settings)
+    found += machine.examine(settings)
+    found += _safety(settings)
+    return found
+
+
+def _safety(settings: Settings) -> Iterator[Finding]:
+    """What strangers must not find. An embedded database is a laptop's: nobody is a stranger."""
+    if settings.database.db_type == "Embedded":
+        yield Finding("green", "safety", "is not looked at with an embedded database")
+        return
+    found = list(risks(settings))
+    yield from found or [Finding("green", "safety", "no setting is unsafe")]
