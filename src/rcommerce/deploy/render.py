@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, partial, reduce
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ TARGETS = {
     "haproxy": "another balancer, with the same checks",
     "pgbouncer": "the pooler before PostgreSQL",
     "kubernetes": "a Kustomize base with overlays: instances, workers, migration, autoscaling",
+    "helm": "the same objects as a chart, with what may be overridden as its values",
     "aws": "a CloudFormation stack: instances that scale, PostgreSQL, Valkey, S3, CloudFront",
     "compose": "a shop on one machine, and the container's image",
     "systemd": "hardened units, and a rolling restart",
@@ -33,7 +34,7 @@ TARGETS = {
 # So many instances may be out at once, for which nginx has a group of its own without them.
 FEW, MISSING_OF_FEW, MISSING_OF_MANY = 10, 2, 1
 # What has the settings in a file of its own, and what needs to know where the instances are.
-_OF_SETTINGS = frozenset({"kubernetes", "compose", "systemd"})
+_OF_SETTINGS = frozenset({"kubernetes", "helm", "compose", "systemd"})
 _OF_ADDRESSES = frozenset({"nginx", "haproxy", "prometheus"})
 HEADER = "Rendered by rcommerce {version} out of {place}: change that, and render again."
 
@@ -96,6 +97,7 @@ def _context(fleet: Fleet, target: str) -> dict[str, Any]:
     staging = file.kubernetes.staging_settings
     settings_toml, secrets = public(fleet.settings_path) if target in _OF_SETTINGS else ("", [])
     return {
+        "version": __version__,
         "header": HEADER.format(version=__version__, place=fleet.place.name),
         "fleet": fleet,
         "file": file,
@@ -113,7 +115,9 @@ def _context(fleet: Fleet, target: str) -> dict[str, Any]:
         "k8s": file.kubernetes,
         "aws": file.aws,
         "pre_stop_s": file.kubernetes.pre_stop_s,
-        "migration_name": _job_name(file.image),
+        "chart": target == "helm",
+        "own": partial(_value, fleet, is_chart=target == "helm"),
+        "release": "{{ .Release.Revision }}" if target == "helm" else _tag(file.image),
         "egress_ports": _egress_ports(settings),
         "cpus": _cpus,
     }
@@ -149,10 +153,20 @@ def _pooler(fleet: Fleet) -> dict[str, Any] | None:
     }
 
 
-def _job_name(image: str) -> str:
-    """A name of Kubernetes for what is done once with an image."""
+def _value(fleet: Fleet, path: str, *, is_chart: bool) -> Any:
+    """What fleet.toml says, such as "instances.min"; in a chart, where its own values say so."""
+    if is_chart:
+        return f"{{{{ .Values.{path} }}}}"
+    if path == "instances.processes":
+        return fleet.processes
+    found = reduce(getattr, path.split("."), fleet.file)
+    return _cpus(found) if isinstance(found, float) else found
+
+
+def _tag(image: str) -> str:
+    """An image's tag as part of a name of Kubernetes."""
     tag = image.rpartition("/")[2].partition(":")[2] or "latest"
-    return "rcommerce-migration-" + re.sub(r"[^a-z0-9]+", "-", tag.lower()).strip("-")[:40]
+    return re.sub(r"[^a-z0-9]+", "-", tag.lower()).strip("-")[:40]
 
 
 def _cpus(count: float) -> str:
