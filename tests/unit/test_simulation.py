@@ -8,7 +8,7 @@ import pytest
 
 from deploy_files import FLEET, SETTINGS, fleet_in
 from rcommerce.errors import SettingsError
-from rcommerce.simulation.fleet import Setup, setup_of, simulate
+from rcommerce.simulation.fleet import Around, Setup, setup_of, simulate
 from rcommerce.simulation.service import Costs, accepted, erlang_c, latency_ms, wait_ms
 from rcommerce.simulation.target_tracking import TargetTracking
 from rcommerce.simulation.traces import Trace, built_in, from_csv
@@ -45,7 +45,7 @@ def test_refusals_take_from_what_could_be_answered() -> None:
 
 
 def the_setup(folder: Path, fleet: str = FLEET, settings: str = SETTINGS) -> Setup:
-    return setup_of(fleet_in(folder, fleet, settings), "kubernetes", COSTS, 24, 0.1, "fleet")
+    return setup_of(fleet_in(folder, fleet, settings), "kubernetes", COSTS, Around(), "fleet")
 
 
 def test_nothing_comes_up_or_gets_lost_of_what_was_asked(tmp_path: Path) -> None:
@@ -104,9 +104,22 @@ def test_target_tracking_goes_out_after_three_minutes_and_in_after_fifteen() -> 
 def test_aws_comes_later_than_kubernetes(tmp_path: Path) -> None:
     sale = built_in(2000, 0.995)["flash-sale"]
     fleet = fleet_in(tmp_path)
-    aws = simulate(setup_of(fleet, "aws", COSTS, 24, 0.1, "aws"), sale)
+    aws = simulate(setup_of(fleet, "aws", COSTS, Around(), "aws"), sale)
     kubernetes = simulate(the_setup(tmp_path), sale)
     assert aws.refused_share > kubernetes.refused_share
+
+
+def test_a_redis_that_is_too_busy_makes_requests_wait_and_fails_none(tmp_path: Path) -> None:
+    wide = replace(the_setup(tmp_path), first=20, redis_primaries=1, database_processors=1000)
+    quiet = simulate(wide, Trace("steady", "", 300, lambda _: 20_000.0))
+    busy = simulate(wide, Trace("steady", "", 300, lambda _: 80_000.0))
+    assert quiet.rows[-1].redis == pytest.approx(20_000 * 2 * 0.007 / 1000)
+    assert not quiet.limits
+    assert any("Redis" in limit for limit in busy.limits)
+    assert busy.rows[-1].p99_ms >= wide.redis_timeout_ms
+    assert busy.refused == 0
+    more = simulate(replace(wide, redis_primaries=3), Trace("", "", 300, lambda _: 80_000.0))
+    assert not any("Redis" in limit for limit in more.limits)
 
 
 def test_the_traces_are_those_that_they_say() -> None:

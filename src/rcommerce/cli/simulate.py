@@ -14,7 +14,7 @@ from rcommerce.cli.session import Json, err, out
 from rcommerce.deploy.fleet import load_fleet
 from rcommerce.errors import SettingsError
 from rcommerce.simulation import plots, traces
-from rcommerce.simulation.fleet import Kind, Outcome, setup_of, simulate
+from rcommerce.simulation.fleet import Around, Kind, Outcome, setup_of, simulate
 from rcommerce.simulation.service import Costs
 
 SHOWN_ROWS = 24
@@ -52,6 +52,10 @@ def autoscale(
     database_cpus: Annotated[
         float, typer.Option(min=0.1, help="Processors of the primary and its replicas together.")
     ] = 24,
+    redis_primaries: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of a Cluster. Default: 3, and 1 where there is no Cluster."),
+    ] = None,
     price: Annotated[float, typer.Option(min=0, help="Of an instance, for an hour.")] = 0.10,
     plot: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Draw it, as SVG and PNG.")
@@ -80,8 +84,9 @@ def autoscale(
     kind: Kind = "kubernetes" if on == "kubernetes" else "aws"
     wanted = _trace(trace, rps, edge_hits)
     measured = measured_costs(costs)
+    around = Around(database_cpus, redis_primaries, price)
     setups = [
-        setup_of(load_fleet(path), kind, measured, database_cpus, price, path.stem)
+        setup_of(load_fleet(path), kind, measured, around, path.stem)
         for path in (fleet, *([against] if against else []))
     ]
     outcomes = [simulate(each, wanted, p99_ms) for each in setups]
@@ -129,9 +134,10 @@ def measured_costs(path: Path | None) -> Costs:
 def _print(outcome: Outcome, p99_ms: float) -> None:
     setup = outcome.setup
     table = Table(
-        "minute", "asked/s", "answered/s", "refused/s", "instances", "busy", "database", "p99 ms",
+        "minute", "asked", "served", "refused", "instances", "busy", "DB",
+        *(["Redis"] if setup.redis_primaries else []), "p99 ms",
         title=f"{setup.name}: {setup.least} to {setup.most} instances of {setup.processors:g}"
-        f" processors, {setup.cpu_percent:g} %, by {setup.kind}",
+        f" processors, {setup.cpu_percent:g} %, by {setup.kind}; requests a second",
         title_justify="left", header_style="bold",
     )  # fmt: skip
     for row in _few(outcome.rows):
@@ -140,6 +146,7 @@ def _print(outcome: Outcome, p99_ms: float) -> None:
         table.add_row(
             f"{row.at_s / 60:.1f}", f"{row.asked:,.0f}", f"{row.served:,.0f}",
             f"{row.refused:,.0f}", instances, f"{row.utilization:.0%}", f"{row.database:.0%}",
+            *([f"{row.redis:.0%}"] if setup.redis_primaries else []),
             f"[red]{p99}[/red]" if row.p99_ms > p99_ms else p99,
         )  # fmt: skip
     out.print(table)

@@ -23,6 +23,7 @@ Events = Generator[simpy.Event, Any, None]
 STEP_S = 1.0
 SCRAPE_S = 15.0  # the metrics server's resolution: a figure is up to so old
 ROW_S = 5.0
+CLUSTER_PRIMARIES = 3  # a Cluster's fewest
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +48,25 @@ class Setup:
     warmup_s: float
     database_processors: float
     connections_fit: int
+    redis_primaries: int  # 0: there is no Redis
+    redis_timeout_ms: float
     price_hour: float
 
 
-def setup_of(
-    fleet: Fleet, kind: Kind, costs: Costs, database_processors: float, price_hour: float, name: str
-) -> Setup:
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a fleet's files do not say: processors of the databases together, primaries of Redis
+    (None: three of a Cluster, otherwise one), and the price of an instance for an hour."""
+
+    database_processors: float = 24
+    redis_primaries: int | None = None
+    price_hour: float = 0.10
+
+
+def setup_of(fleet: Fleet, kind: Kind, costs: Costs, around: Around, name: str) -> Setup:
     """The setup that a fleet's files make."""
-    file = fleet.file
+    file, cache = fleet.file, fleet.settings.cache
+    primaries = around.redis_primaries or (CLUSTER_PRIMARIES if cache.redis_cluster else 1)
     scaling, health = file.autoscaling, file.health
     least, most, first = file.instances.min, file.instances.max, fleet.size
     if kind == "aws":
@@ -80,9 +92,11 @@ def setup_of(
         start_s=2.0 if kind == "kubernetes" else 30.0,
         ready_s=health.rise * health.interval_ms / 1000,
         warmup_s=float(file.aws.grace_s),
-        database_processors=database_processors,
+        database_processors=around.database_processors,
         connections_fit=_fit(fleet),
-        price_hour=price_hour,
+        redis_primaries=primaries if cache.cache_type == "Redis" else 0,
+        redis_timeout_ms=cache.redis_timeout_ms,
+        price_hour=around.price_hour,
     )
 
 
@@ -110,6 +124,7 @@ class Row:
     ready: int
     utilization: float
     database: float
+    redis: float
     p50_ms: float
     p99_ms: float
 
@@ -211,6 +226,10 @@ class _Run:
         else:
             p50 = p99 = math.inf
         database = served * database_ms / 1000 / setup.database_processors
+        redis = self._redis(served, mean_ms)
+        if redis > SHED_AT:  # whoever asks it waits in vain, and does without
+            p99 = max(p99, setup.redis_timeout_ms)
+            self.outcome.limits.add("Redis' processors: the shop goes on without")
         self._note(
             Row(
                 now,
@@ -221,10 +240,19 @@ class _Run:
                 len(ready),
                 utilization,
                 database,
+                redis,
                 p50,
                 p99,
             )
         )
+
+    def _redis(self, rate: float, work_ms: float) -> float:
+        """How busy its primaries are, or would be; instances that are cold ask it more."""
+        setup, costs = self.setup, self.setup.costs
+        if not setup.redis_primaries:
+            return 0.0
+        commands = rate * costs.redis_commands * work_ms / costs.request_ms
+        return commands * costs.redis_ms / 1000 / setup.redis_primaries
 
     def _refusing(self, rate: float) -> tuple[float, float]:
         """Where an instance holds as many requests as it lets in: by Little's law."""

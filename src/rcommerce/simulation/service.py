@@ -15,12 +15,14 @@ SHED_AT = 0.97  # of its processors, at which an instance is busy all the time
 class Costs:
     """What was measured: by `bench run mixed` what a request costs and takes, the rest by hand
     (docs/autoscaling.md). Times are in ms; `request` and `refusal` are of a processor, `database`
-    of one of PostgreSQL's. A cold instance pays `cold` times as much, and less as its memory fills:
-    by half each `warm_s`."""
+    of one of PostgreSQL's, `redis` is a command's, of a primary's. A cold instance pays `cold`
+    times as much, and less as its memory fills: by half each `warm_s`."""
 
     request_ms: float = 0.27
     refusal_ms: float = 0.029
     database_ms: float = 0.26
+    redis_ms: float = 0.007
+    redis_commands: float = 2.0  # a request: a page that memory has not, and a limit's count
     base_p50_ms: float = 3.4
     base_p99_ms: float = 12.0
     variation: float = 6.0  # cv²
