@@ -71,3 +71,10 @@ def test_prices_are_those_of_the_file(tmp_path: Path) -> None:
     path.write_text('traffic_gb = "free"\n')
     with pytest.raises(SettingsError, match="traffic_gb must be a number"):
         read_prices(path)
+
+
+def test_redis_keeps_what_is_asked_for_not_what_there_is() -> None:
+    few = plan(Wanted(rps=1_000, products=10_000), COSTS)
+    more_shops = plan(Wanted(rps=1_000, products=10_000, tenants=1_000), COSTS)
+    most = plan(Wanted(rps=1_000, products=10_000, tenants=5_000), COSTS)
+    assert few.redis_mb < more_shops.redis_mb == most.redis_mb

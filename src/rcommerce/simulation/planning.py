@@ -14,6 +14,7 @@ BUSY = 0.70  # of an instance's processors, as autoscaling aims at
 DATABASE_BUSY = 0.60
 RESERVED = 3  # connections of PostgreSQL, for superusers
 PROCESS_MB, CACHE_MB = 93, 100  # bench run memory; cache.max_size_mb
+PAGE_TTL_S = 300  # cache.product_cache_ttl
 ENTRY_KB, ENTRY_OVERHEAD_KB = 2.6, 0.4  # a product as Redis has it
 SESSION_KB, SESSIONS_A_RPS = 0.5, 120  # of people who come back within a day
 BODY_KB = 2.6
@@ -197,8 +198,10 @@ def _databases(made: Plan, costs: Costs) -> None:
 
 def _others(made: Plan) -> None:
     wanted = made.wanted
-    products = wanted.products * wanted.tenants
-    entries = products * (ENTRY_KB + ENTRY_OVERHEAD_KB) / 1024
+    # What nobody asks for is gone after its time; at the most each read is of another page.
+    asked = math.ceil(wanted.rps * (1 - WRITE_SHARE) * PAGE_TTL_S)
+    pages = min(wanted.products * wanted.tenants, asked)
+    entries = pages * (ENTRY_KB + ENTRY_OVERHEAD_KB) / 1024
     sessions = wanted.rps * SESSIONS_A_RPS * SESSION_KB / 1024
     made.redis_mb = math.ceil((entries + sessions) * 1.3)
     made.megabits = wanted.rps * BODY_KB * 8 / 1024
@@ -206,7 +209,7 @@ def _others(made: Plan) -> None:
         Line(
             "Redis",
             f"{made.redis_mb:,} MB",
-            f"{products:,} products × {ENTRY_KB + ENTRY_OVERHEAD_KB:g} kB + sessions of"
+            f"{pages:,} pages within {PAGE_TTL_S} s × {ENTRY_KB + ENTRY_OVERHEAD_KB:g} kB + sessions of"
             f" {wanted.rps * SESSIONS_A_RPS:,.0f} people × {SESSION_KB:g} kB, and 30 % more",
         ),
         Line(
