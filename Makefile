@@ -66,12 +66,13 @@ format: $(READY) ## put the code into its format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-LOCK = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
-	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate
+# Universal: for each Python from 3.11.0 on and each platform, not only for the one that locks.
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command "make lock"
 
 lock: $(READY) ## lock the requirements anew: names, versions and hashes, no addresses
-	CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --constraint constraints.txt --output-file requirements.txt pyproject.toml
-	CUSTOM_COMPILE_COMMAND="make lock" $(LOCK) --extra dev --extra lab --extra deploy --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+	$(LOCK) --constraint constraints.txt --output-file requirements.txt pyproject.toml
+	$(LOCK) --extra dev --extra lab --extra deploy --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 clean: ## forget the virtual environment and the caches (never the data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
