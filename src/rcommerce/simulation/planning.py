@@ -209,8 +209,8 @@ def _others(made: Plan) -> None:
         Line(
             "Redis",
             f"{made.redis_mb:,} MB",
-            f"{pages:,} pages within {PAGE_TTL_S} s × {ENTRY_KB + ENTRY_OVERHEAD_KB:g} kB + sessions"
-            f" of {wanted.rps * SESSIONS_A_RPS:,.0f} people × {SESSION_KB:g} kB, and 30 % more",
+            f"{pages:,} pages within {PAGE_TTL_S} s × {ENTRY_KB + ENTRY_OVERHEAD_KB:g} kB +"
+            f" sessions of {wanted.rps * SESSIONS_A_RPS:,.0f} people × {SESSION_KB:g} kB, and 30 % more",
         ),
         Line(
             "bandwidth",
