@@ -210,7 +210,8 @@ def _others(made: Plan) -> None:
             "Redis",
             f"{made.redis_mb:,} MB",
             f"{pages:,} pages within {PAGE_TTL_S} s × {ENTRY_KB + ENTRY_OVERHEAD_KB:g} kB +"
-            f" sessions of {wanted.rps * SESSIONS_A_RPS:,.0f} people × {SESSION_KB:g} kB, and 30 % more",
+            f" sessions of {wanted.rps * SESSIONS_A_RPS:,.0f} people × {SESSION_KB:g} kB, and 30 %"
+            " more",
         ),
         Line(
             "bandwidth",
