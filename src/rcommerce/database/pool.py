@@ -13,6 +13,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -205,7 +206,7 @@ class Pool:
         self._hand_on(None)
 
 
-def hang_up(raw: Raw) -> None:
+def hang_up(raw: Raw | psycopg.Connection[Any]) -> None:
     """Shuts a connection's socket, so that whoever waits for its answer stops waiting."""
     with contextlib.suppress(OSError, psycopg.Error):
         duplicate = socket.socket(fileno=os.dup(raw.fileno()))

@@ -1,7 +1,9 @@
 """The control database, every shard, replica and pooler: what is wrong, or will be with more
 instances."""
 
+import contextlib
 import re
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +14,8 @@ from psycopg.rows import dict_row
 
 from rcommerce.database import migrate, migrations
 from rcommerce.database.cluster import require_room, shares
-from rcommerce.database.server import Role, conninfo, session_settings
+from rcommerce.database.pool import hang_up
+from rcommerce.database.server import CONNECT_TIMEOUT_S, Role, conninfo, session_settings
 from rcommerce.doctor.findings import ASKED, Distance, Finding, Sample, distance
 from rcommerce.errors import StartError
 from rcommerce.settings import DatabaseSettings
@@ -20,6 +23,7 @@ from rcommerce.settings.load import MAIN
 from rcommerce.settings.schema import Node
 
 OLDEST = 15  # PostgreSQL
+TIMEOUT_S = 5.0
 FACTS: LiteralString = """
 select current_setting('server_version_num')::int / 10000 as version,
        current_setting('max_connections')::int as max_connections,
@@ -315,10 +319,11 @@ def _modes(label: str, users: list[Node], bouncer: _Bouncer) -> Iterator[Finding
 
 def _pgbouncer(node: Node, address: str) -> _Bouncer:
     host, _, port = address.rpartition(":")
-    with psycopg.connect(
+    dsn = psycopg.conninfo.make_conninfo(
         host=host, port=port, dbname="pgbouncer", user=node.username, password=node.password,
-        autocommit=True, connect_timeout=5,
-    ) as connection:  # fmt: skip
+        connect_timeout=CONNECT_TIMEOUT_S,
+    )  # fmt: skip
+    with _open(dsn) as connection:
         cursor = psycopg.ClientCursor(connection, row_factory=dict_row)
         version = str(cursor.execute("show version").fetchall()[0]["version"])
         return _Bouncer(
@@ -352,8 +357,20 @@ def _distance(connection: psycopg.Connection[dict[str, Any]]) -> Distance:
     return distance([Sample(time.time(), its_time(), time.time()) for _ in ASKED])
 
 
-def _open(dsn: str) -> psycopg.Connection[dict[str, Any]]:
-    return psycopg.connect(dsn, autocommit=True, prepare_threshold=None, row_factory=dict_row)
+@contextlib.contextmanager
+def _open(dsn: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+    """A connection for a few statements. One that waits too long, such as a pooler's for a server
+    that it cannot reach, is lost. Raises psycopg.Error."""
+    with psycopg.connect(
+        dsn, autocommit=True, prepare_threshold=None, row_factory=dict_row
+    ) as connection:
+        overdue = threading.Timer(TIMEOUT_S, hang_up, [connection])
+        overdue.daemon = True
+        overdue.start()
+        try:
+            yield connection
+        finally:
+            overdue.cancel()
 
 
 def _first_line(error: Exception) -> str:

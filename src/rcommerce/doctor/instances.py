@@ -3,6 +3,7 @@
 They say so themselves, in the control database.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -18,16 +19,21 @@ from rcommerce.settings.digests import digests
 from rcommerce.telemetry.heartbeats import Process, heard
 from rcommerce.telemetry.overview import SILENT_S, Instance, together
 
+TIMEOUT_S = 10.0
+
 
 async def listen(dsn: str) -> list[Process] | None:
     """What all processes of the fleet have said of late. None: the control database cannot be
     asked, or is not migrated."""
     try:
-        async with await psycopg.AsyncConnection.connect(
-            dsn, autocommit=True, prepare_threshold=None
-        ) as raw:
+        async with (
+            asyncio.timeout(TIMEOUT_S),
+            await psycopg.AsyncConnection.connect(
+                dsn, autocommit=True, prepare_threshold=None
+            ) as raw,
+        ):
             return await heard(Connection(raw))
-    except psycopg.Error:
+    except (psycopg.Error, TimeoutError):
         return None
 
 

@@ -62,10 +62,8 @@ def _certificate(tls: Tls) -> Finding:
 def _expires_at(tls: Tls) -> float:
     """Seconds since 1970; as a client of this server would find it. Raises OSError for one that no
     client takes, ValueError for one without an end."""
-    server, client = (
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER),
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-    )
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     server.load_cert_chain(str(tls.cert_file), str(tls.key_file))
     client.load_verify_locations(str(tls.cert_file))  # trusted for once, whoever issued it
     client.check_hostname, client.verify_flags = False, ssl.VERIFY_X509_PARTIAL_CHAIN

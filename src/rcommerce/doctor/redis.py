@@ -43,11 +43,16 @@ async def _cluster(settings: Cache) -> list[Finding]:
         return [Finding("red", about, f"does not answer: {'; '.join(causes)}", AWAY)]
     living = {each["master_id"] for each in nodes.values() if "fail" not in each["flags"]}
     found = [_slots(about, info)]
-    for name, node in nodes.items():
+    known = {  # those that have a certificate go by their names
+        f"{node['hostname']}:{key.rpartition(':')[2]}" if node["hostname"] else key: node
+        for key, node in nodes.items()
+        if "noaddr" not in node["flags"]
+    }
+    for name, node in known.items():
         if node["slots"] and node["node_id"] not in living:
             lonely = "has no replica: when it is away, so are its slots"
             found.append(Finding("yellow", f"Redis {name}", lonely, "redis-cli --cluster add-node"))
-    return found + await _servers(settings, list(nodes))
+    return found + await _servers(settings, list(known))
 
 
 def _slots(about: str, info: dict[str, str]) -> Finding:
