@@ -16,14 +16,16 @@ class Fence:
         self.horizon = 0
         self._floor = 0  # of the tags that are not remembered
         # In the order of their positions, as those only grow.
-        self._last: dict[tuple[UUID, str], int] = {}
+        # By the shop's number: a UUID computes its hash anew each time.
+        self._last: dict[tuple[int, str], int] = {}
 
     def last(self, tenant: UUID, tags: Iterable[str]) -> int:
         """The last position at which something with one of these tags was made untrue."""
-        last, found = self._last, max(self._floor, self._last.get((tenant, EVERYTHING), 0))
-        for tag in tags:
-            at = last.get((tenant, tag), 0)
-            found = max(found, at)
+        last, shop, found = self._last, tenant.int, self._floor
+        for tag in (EVERYTHING, *tags):
+            at = last.get((shop, tag), 0)
+            if at > found:
+                found = at
         return found
 
     def holds(self, era: str, position: int, tenant: UUID, tags: Iterable[str]) -> bool:
@@ -32,10 +34,10 @@ class Fence:
 
     def note(self, position: int, tenant: UUID, tags: Iterable[str]) -> None:
         """These tags were made untrue at `position`."""
-        last = self._last
+        last, shop = self._last, tenant.int
         for tag in tags:
-            last.pop((tenant, tag), None)
-            last[tenant, tag] = position
+            last.pop((shop, tag), None)
+            last[shop, tag] = position
         while len(last) > MOST_TAGS:
             oldest = next(iter(last))
             self._floor = max(self._floor, last.pop(oldest))
@@ -43,6 +45,6 @@ class Fence:
     def load(self, era: str, horizon: int, tags: Sequence[tuple[UUID, str, int]]) -> None:
         """All that counts, the latest first."""
         self.era, self.horizon = era, horizon
-        self._last = {(tenant, tag): position for tenant, tag, position in reversed(tags)}
+        self._last = {(tenant.int, tag): position for tenant, tag, position in reversed(tags)}
         self._floor = tags[-1][2] if len(tags) >= MOST_TAGS else 0
         self.is_live = True

@@ -47,7 +47,7 @@ class Redis:
         self._current = 0
         self._client: Commands = None
         self._breakers: dict[str, Breaker] = {}
-        self._wanted: dict[str, asyncio.Future[bytes | None]] = {}
+        self._wanted: dict[str, list[asyncio.Future[bytes | None]]] = {}
         self._under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self.is_cluster = settings.redis_cluster
@@ -86,15 +86,16 @@ class Redis:
             found: bytes | None = await self.call("get", key)
             return found
         self._require_up(key)
-        future = self._wanted.get(key)
-        if future is None:
-            future = self._wanted[key] = asyncio.get_running_loop().create_future()
-            if self._under_way < AT_ONCE:
-                self._under_way += 1
-                task = asyncio.create_task(self._get_wanted())
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(future)
+        future = asyncio.get_running_loop().create_future()
+        waiting = self._wanted.setdefault(key, [])
+        waiting.append(future)
+        if len(waiting) == 1 and self._under_way < AT_ONCE:
+            self._under_way += 1
+            task = asyncio.create_task(self._get_wanted())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        value: bytes | None = await future
+        return value
 
     async def _get_wanted(self) -> None:
         """Asks for what is wanted until nothing is."""
@@ -103,15 +104,17 @@ class Redis:
                 wanted, self._wanted = self._wanted, {}
                 try:
                     values = await self.call("mget", *wanted)
-                    for future, value in zip(wanted.values(), values, strict=True):
-                        future.set_result(value)
+                    for key, value in zip(wanted, values, strict=True):
+                        for future in _not_done(wanted[key]):
+                            future.set_result(value)
                 except RedisAway as away:
-                    for future in wanted.values():
-                        future.set_exception(away)
-                        future.exception()  # whoever asked may be gone
+                    for waiting in wanted.values():
+                        for future in _not_done(waiting):
+                            future.set_exception(away)
                 finally:
-                    for future in wanted.values():
-                        future.cancel()  # where this task was cancelled itself
+                    for waiting in wanted.values():
+                        for future in _not_done(waiting):
+                            future.cancel()  # where this task was cancelled itself
         finally:
             self._under_way -= 1
 
@@ -220,3 +223,10 @@ class Redis:
             return name != str(self._addresses[self._current])
         node = self._client.nodes_manager.nodes_cache.get(name)
         return node is None or node.server_type != "primary"
+
+
+def _not_done(
+    waiting: list[asyncio.Future[bytes | None]],
+) -> list[asyncio.Future[bytes | None]]:
+    """Those who are still there."""
+    return [each for each in waiting if not each.done()]

@@ -20,7 +20,7 @@ import msgspec
 from rcommerce import clock, ids
 from rcommerce.cache.redis import Redis, RedisAway
 
-FORMAT = 1  # of entries, and of the answers in them: another release with another one has its own
+FORMAT = 2  # of entries, and of the answers in them: another release with another one has its own
 PAGES = "product"  # the namespace of answers about the catalogue
 LONGEST_S = 3600  # the seed's: nothing stays longer
 LEASE_MS = 3000  # for how long the others wait for one who may have died
@@ -55,7 +55,7 @@ return 0
 
 class Entry(msgspec.Struct, array_like=True):
     """Something made from a shard. `position` is of the log of its `era`; `made_at` is in seconds
-    since 1970."""
+    since 1970; `cdn_tags` are its tags as a CDN is told them."""
 
     era: str
     position: int
@@ -64,6 +64,7 @@ class Entry(msgspec.Struct, array_like=True):
     etag: str = ""
     media_type: str = "application/json"
     made_at: float = msgspec.field(default_factory=clock.now)
+    cdn_tags: bytes = b""
 
 
 _ENCODER = msgspec.msgpack.Encoder()

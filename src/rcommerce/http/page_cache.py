@@ -159,10 +159,9 @@ class PageCache:
             return None
         self.requests.in_flight += 1
         try:
-            await flight.landed.wait()
+            made = await flight.landed()
         finally:
             self.requests.in_flight -= 1
-        made = flight.task.result()
         if isinstance(made, Page):
             return made, _SHARED if made.is_shared else _MISS
         if made.status == 503 and old is not None:

@@ -57,15 +57,29 @@ class Place:
 
 
 class Flight:
-    """The making of a page, for all who wait for it: one who gives up ends it for nobody."""
+    """The making of a page, for all who wait for it: one who gives up ends it for nobody. Each has
+    a future of his own, which is half of what a shield costs."""
 
-    __slots__ = ("begun", "landed", "task")
+    __slots__ = ("_waiting", "begun", "task")
 
     def __init__(self, making: Coroutine[Any, Any, Page | Answer]) -> None:
         self.begun = now()
         self.task = asyncio.create_task(making)
-        self.landed = asyncio.Event()  # to wait for it is half of what a shield would cost
-        self.task.add_done_callback(lambda _: self.landed.set())
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def landed(self) -> Page | Answer:
+        """What was made."""
+        if not self.task.done():
+            future = asyncio.get_running_loop().create_future()
+            self._waiting.append(future)
+            await future
+        return self.task.result()
+
+    def wake(self) -> None:
+        """It has landed, or crashed."""
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
 
 
 class Fill:
@@ -107,6 +121,7 @@ class Fill:
         flight = self._flights[key] = Flight(making)
 
         def landed(_: object) -> None:
+            flight.wake()
             if self._flights.get(key) is flight:
                 del self._flights[key]
 
@@ -183,6 +198,7 @@ class Fill:
             answer.body,
             etag or blake2b(answer.body, digest_size=8).hexdigest(),
             answer.content_type,
+            cdn_tags=cdn_tags(tenant, sources.tags),
         )
 
     async def _run(self, scope: HTTPScope, sources: Sources) -> Answer:
@@ -202,7 +218,6 @@ class Fill:
         self, key: bytes, entry: Entry, tenant: UUID, its_route: str, *, is_shared: bool
     ) -> Page:
         made_at = now() - max(0.0, clock.now() - entry.made_at)
-        tags = cdn_tags(tenant, entry.tags)
         return Page(
             key=key,
             body=entry.body,
@@ -214,8 +229,8 @@ class Fill:
             position=entry.position,
             headers=(
                 (b"cache-control", self._control),
-                (b"cache-tag", tags.replace(b" ", b",")),
-                (b"surrogate-key", tags),
+                (b"cache-tag", entry.cdn_tags.replace(b" ", b",")),
+                (b"surrogate-key", entry.cdn_tags),
                 *self._always,
             ),
             made_at=made_at,
