@@ -5,9 +5,11 @@ import shlex
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+import typer
+from typer.main import get_command
 
 from rcommerce.bench.registry import BENCHMARKS
 from rcommerce.cli import app
@@ -33,6 +35,7 @@ pooler = "pgbouncer"
 direct_hosts = ["10.0.2.10:5432"]
 """
 PROGRAM = re.compile(r"^(?:\.venv/bin/)?rcommerce (?=[a-z-])")
+USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 # What a command's names are of, by its first two words.
 NAMES = {
     ("bench", "run"): {*BENCHMARKS, "all"},
@@ -66,27 +69,43 @@ def test_what_the_guide_has_to_copy_is_taken(tmp_path: Path, page: Path) -> None
         assert render(load_fleet(tmp_path / "fleet.toml"), rendered[1].split(), tmp_path / "out")
 
 
-def commands(page: Path) -> Iterator[list[str]]:
-    """Every command of ours in the blocks to copy, and in the text where it is written out."""
+def commands(page: Path) -> Iterator[tuple[list[str], bool]]:
+    """Every command of ours in the blocks to copy, which is whole, and in the text."""
     text = page.read_text()
     inline = [each for each in re.findall(r"`([^`\n]+)`", text) if "…" not in each]
-    shell = "\n".join(blocks(page, "sh")).replace("\\\n", " ")
-    for line in [*inline, *shell.splitlines()]:
+    shell = "\n".join(blocks(page, "sh")).replace("\\\n", " ").splitlines()
+    for line, is_whole in [*((each, False) for each in inline), *((each, True) for each in shell)]:
         begin = PROGRAM.search(line)
-        if begin is None:
-            continue
-        ours = re.split(r"[;&>]| \| ", line[begin.end() :].replace("…", "x"))[0]
-        yield shlex.split(ours, comments=True)
+        if begin is not None:
+            ours = re.split(r"[;&>]| \| ", line[begin.end() :].replace("…", "x"))[0]
+            yield shlex.split(ours, comments=True), is_whole
+
+
+def fault(words: list[str], *, is_whole: bool) -> str:
+    """What a command would say of its arguments, in a word; it does nothing."""
+    command, left = get_command(app), list(words)
+    while left and hasattr(command, "commands"):
+        name = left.pop(0)
+        if name not in command.commands:
+            return "there is no such command"
+        command = command.commands[name]
+    try:
+        if not hasattr(command, "commands"):
+            command.make_context(words[0], left)
+    except USAGE_ERROR as error:
+        if is_whole or type(error).__name__ != "MissingParameter":
+            return str(error.format_message())
+    return ""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_each_command_is_one_and_has_such_options(page: Path) -> None:
-    for words in commands(page):
-        names = list(takewhile(lambda word: not word.startswith("-"), words))
-        done = CliRunner().invoke(app, [*names, "--help", *words[len(names) :]])
-        assert done.exit_code == 0, f"rcommerce {shlex.join(words)}: {done.output}"
+    for words, is_whole in commands(page):
+        given = [word for word in words if word not in ("x", "--help")]
+        assert not fault(given, is_whole=is_whole), f"rcommerce {shlex.join(words)}"
+        names = takewhile(lambda word: not word.startswith("-"), words[2:])
         known = NAMES.get((words[0], words[1] if len(words) > 1 else ""))
-        for word in names[2:] if known else ():
+        for word in names if known else ():
             is_open = "." in word or word.isupper()  # a file of one's own, or NAME
             assert is_open or set(word.split("|")) <= (known or set()), f"{words}: {word}"
 

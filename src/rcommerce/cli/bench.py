@@ -34,35 +34,39 @@ def list_benchmarks(as_json: Json = False) -> None:
 
 @app.command()
 def run(
-    name: Annotated[str, typer.Argument(help="A benchmark's name, or all.")],
+    name: Annotated[list[str], typer.Argument(help="Benchmarks' names, or all.")],
     plot: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Draw what can be drawn, as SVG and PNG.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run a benchmark in a shop of its own. Exit code 1: it missed its bar, or could not be run.
+    """Run benchmarks, each in a shop of its own. Exit code 1: one missed its bar, or could not be
+    run.
 
     Examples:
 
       rcommerce bench run read-cold
 
+      rcommerce bench run read-hot list-hot
+
       rcommerce bench run mixed --plot plots
 
       rcommerce bench run all --json
     """
-    names = list(BENCHMARKS) if name == "all" else [name]
+    names = list(BENCHMARKS) if "all" in name else list(dict.fromkeys(name))
+    is_one = len(names) == 1
     if unknown := [each for each in names if each not in BENCHMARKS]:
         known = ", ".join([*BENCHMARKS, "all"])
         raise SettingsError(f"there is no benchmark {unknown[0]}; there are {known}")
     results: list[Result] = []
     not_run: dict[str, str] = {}
     for number, each in enumerate(names, 1):
-        title = each if name != "all" else f"{each} ({number} of {len(names)})"
+        title = each if is_one else f"{each} ({number} of {len(names)})"
         try:
             with err.status(title) as status:
                 result = measure(each, lambda text, it=title: status.update(f"{it}: {text}"))  # type: ignore[misc]
         except (StartError, LoadError) as error:
-            if name != "all":
+            if is_one:
                 raise
             not_run[each] = str(error)  # the others are worth their time all the same
             err.print(f"[yellow]not run[/yellow]  [bold]{each}[/bold]: {error}")
@@ -73,9 +77,9 @@ def run(
         if not as_json:
             _print(result)
     if as_json:
-        shown = results[0] if name != "all" else {"results": results, "not_run": not_run}
+        shown = results[0] if is_one else {"results": results, "not_run": not_run}
         print(msgspec.json.encode(shown).decode())
-    elif name == "all":
+    elif not is_one:
         met = sum(result.ok for result in results)
         more = f", {len(not_run)} could not be run here" if not_run else ""
         out.print(f"{met} of {len(names)} benchmarks meet their bar{more}")
