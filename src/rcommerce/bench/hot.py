@@ -92,12 +92,18 @@ def asked(port: int, request: bytes, status: str = "rcommerce; hit") -> tuple[in
     raise LoadError(f"not answered as “{status}”: {head!r} {body[:300]!r}")
 
 
-def load(port: int, requests: Sequence[bytes], status: int, seconds: float) -> float:
+def load(
+    port: int,
+    requests: Sequence[bytes],
+    status: int,
+    seconds: float,
+    connections: int = CONNECTIONS,
+) -> float:
     """Requests a second of a closed loop, these in turn, over plain sockets: asyncio would take
     longer than the server. Raises LoadError for any other status."""
     poll, turn = select.epoll(), cycle(requests)
     sockets: dict[int, socket.socket] = {}
-    for _ in range(CONNECTIONS):
+    for _ in range(connections):
         connection = socket.create_connection(("127.0.0.1", port))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sockets[connection.fileno()] = connection
