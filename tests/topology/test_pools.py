@@ -121,6 +121,10 @@ def test_the_doctor_says_with_how_many_instances_it_ends(
     down = shop.command("doctor")
     assert down.returncode == 1
     assert "cannot be reached" in down.stdout
+    primary.kill()
+    dark = json.loads(shop.command("doctor", "--json").stdout)["findings"]
+    [unknown] = [each for each in dark if each["about"] == "instances"]
+    assert (unknown["state"], "not known" in unknown["message"]) == ("yellow", True)
 
 
 def test_the_doctor_knows_the_poolers_sizes(

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from conftest import Running, eventually, running
+from rcommerce.cache.shared import FORMAT
 from rcommerce.errors import StartError
 from rcommerce.lab import settings
 from rcommerce.lab.postgres import Postgres
@@ -148,7 +149,8 @@ def test_a_thousand_who_miss_at_once_cost_one_query_in_the_whole_fleet(those: Fl
 
 def test_two_releases_share_a_redis(own_folder: Path, primary: Postgres, valkey: Valkey) -> None:
     """Each format of what is kept has keys of its own."""
-    other = changed_source(own_folder / "source", "cache/shared.py", "FORMAT = 1 ", "FORMAT = 2 ")
+    this, next_one = (f"FORMAT = {number} " for number in (FORMAT, FORMAT + 1))
+    other = changed_source(own_folder / "source", "cache/shared.py", this, next_one)
     redis = {**settings.redis(valkey), **NO_MEMORY}
     with fleet(own_folder, primary, redis, sources=(None, other)) as those:
         path = f"/api/v1/products/{those.shop.product()['id']}"
@@ -157,7 +159,7 @@ def test_two_releases_share_a_redis(own_folder: Path, primary: Postgres, valkey:
             url = server.url + path
             eventually(partial(is_shared, url))
         formats = {key.split(b":")[2] for key in valkey.client().keys("rcommerce:product:*")}
-        assert formats == {b"1", b"2"}
+        assert formats == {b"%d" % FORMAT, b"%d" % (FORMAT + 1)}
 
 
 def test_a_value_that_is_none_of_ours_is_read_anew(those: Fleet, steady: Valkey) -> None:

@@ -24,8 +24,10 @@ async def examine(settings: Settings, count: int | None) -> list[Finding]:
         if is_embedded
         else conninfo(database, database.direct_addresses, Role.PRIMARY)
     )
-    processes = await instances.listen(dsn) or []
-    running = len({each.instance for each in processes if each.kind == "server"})
+    processes = await instances.listen(dsn)
+    if processes is None and is_embedded:
+        processes = []  # it runs as long as any of them does
+    running = len({each.instance for each in processes or () if each.kind == "server"})
     count = count or max(running, 1)
 
     def of_databases() -> list[Finding]:

@@ -37,8 +37,12 @@ async def listen(dsn: str) -> list[Process] | None:
         return None
 
 
-def examine(processes: Sequence[Process], settings: Settings) -> Iterator[Finding]:
+def examine(processes: Sequence[Process] | None, settings: Settings) -> Iterator[Finding]:
     """What is wrong with those that run, and how they differ from this command's own settings."""
+    if processes is None:
+        yield Finding("yellow", "instances", "are not known: the control database does not tell",
+                      "start with what is red about the database")  # fmt: skip
+        return
     instances = together(processes)
     if not instances:
         yield Finding("green", "instances", "none is running")
@@ -51,7 +55,7 @@ def examine(processes: Sequence[Process], settings: Settings) -> Iterator[Findin
         yield Finding("yellow", "releases", f"{shown} are running; this command is {__version__}",
                       "right while an upgrade is rolled out, and only then")  # fmt: skip
     else:
-        yield Finding("green", "releases", f"all {len(instances)} are {__version__}")
+        yield Finding("green", "releases", f"all are {__version__}")
     differs = _differs(processes, digests(settings, jwt_secret(settings)))
     if differs:
         yield Finding("yellow", "settings", f"those that run have others than this command:"
