@@ -110,7 +110,8 @@ def test_a_drill_holds(fleet: Stage, name: str) -> None:
     outcome = run(name, fleet)
     if outcome.not_run:
         pytest.skip(outcome.not_run)
-    assert outcome.passed, outcome
+    broken = [f"{each.promise}: {each.found}" for each in outcome.checks if not each.held]
+    assert outcome.passed, "\n".join([*broken, *map(str, (outcome.during, outcome.details))])
 
 
 @pytest.mark.parametrize("name", DRILLS)
