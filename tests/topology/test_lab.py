@@ -21,10 +21,10 @@ from rcommerce.lab.process import family
 STATES = ["", "green", "yellow", "red"]
 
 
-def lab(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs `rcommerce lab …` beside the folder."""
+def ran(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs `rcommerce …` beside a lab's folder."""
     return subprocess.run(
-        [sys.executable, "-m", "rcommerce", "lab", *arguments, "--dir", str(folder)],
+        [sys.executable, "-m", "rcommerce", *arguments],
         cwd=folder.parent,
         env=environment(),
         capture_output=True,
@@ -34,25 +34,14 @@ def lab(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def lab(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs `rcommerce lab …`."""
+    return ran(folder, "lab", *arguments, "--dir", str(folder))
+
+
 def doctor(folder: Path) -> dict[str, str]:
     """The worst state by what was looked at."""
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "rcommerce",
-            "doctor",
-            "--json",
-            "-c",
-            str(folder / "rcommerce.toml"),
-        ],
-        cwd=folder.parent,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = ran(folder, "doctor", "--json", "--config", str(folder / "rcommerce.toml"))
     found: dict[str, str] = {}
     for each in json.loads(done.stdout)["findings"]:
         found[each["about"]] = max(found.get(each["about"], ""), each["state"], key=STATES.index)

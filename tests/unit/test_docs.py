@@ -11,6 +11,7 @@ import pytest
 import typer
 from typer.main import get_command
 
+from deploy_files import SETTINGS
 from rcommerce.bench.registry import BENCHMARKS
 from rcommerce.cli import app
 from rcommerce.deploy.fleet import load_fleet
@@ -26,14 +27,6 @@ SECRET = {
     "RCOMMERCE_SECURITY__JWT__SECRET": "x" * 32,
     "RCOMMERCE_CDN__API_TOKEN": "what a file has",
 }
-SETTINGS = """
-[server]
-drain_delay_secs = 20
-[database]
-hosts = ["10.0.2.5:6432"]
-pooler = "pgbouncer"
-direct_hosts = ["10.0.2.10:5432"]
-"""
 PROGRAM = re.compile(r"^(?:\.venv/bin/)?rcommerce (?=[a-z-])")
 USAGE_ERROR: Any = typer.BadParameter.__bases__[0]
 # What a command's names are of, by its first two words.

@@ -11,7 +11,7 @@ from rcommerce.doctor.clocks import agreement
 from rcommerce.doctor.findings import Finding, Sample, distance
 from rcommerce.settings import Settings, load
 from rcommerce.settings.digests import digests
-from rcommerce.settings.schema import Tls
+from rcommerce.settings.schema import Security, Tls
 from rcommerce.telemetry.heartbeats import Figures, Process
 
 SECRET = "s" * 32
@@ -91,6 +91,15 @@ def test_what_differs_between_instances_and_this_command_is_named(tmp_path: Path
         "checkout.reservation_ttl_secs"
     )
     assert [each.state for each in found if each.about == "releases"] == ["yellow"]
+
+
+def test_without_the_installations_secret_the_rest_is_told_all_the_same(tmp_path: Path) -> None:
+    own = settings(tmp_path)
+    without = msgspec.structs.replace(own, security=Security())
+    *others, last = instances.examine(fleet(own), without)
+    assert len(others) == 4
+    assert (last.about, last.state) == ("settings", "yellow")
+    assert "security.jwt.secret is needed" in last.message
 
 
 def test_a_certificate_is_read_as_its_clients_will(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from rcommerce import __version__
 from rcommerce.database import Connection
 from rcommerce.doctor.clocks import OFF_S, off
 from rcommerce.doctor.findings import Finding
+from rcommerce.errors import SettingsError
 from rcommerce.services import jwt_secret
 from rcommerce.settings import Settings
 from rcommerce.settings.digests import digests
@@ -56,7 +57,11 @@ def examine(processes: Sequence[Process] | None, settings: Settings) -> Iterator
                       "right while an upgrade is rolled out, and only then")  # fmt: skip
     else:
         yield Finding("green", "releases", f"all are {__version__}")
-    differs = _differs(processes, digests(settings, jwt_secret(settings)))
+    try:
+        differs = _differs(processes, digests(settings, jwt_secret(settings)))
+    except SettingsError as error:  # with which digests are made; all else was worth looking at
+        yield Finding("yellow", "settings", f"cannot be compared with those that run: {error}")
+        return
     if differs:
         yield Finding("yellow", "settings", f"those that run have others than this command:"
                       f" {', '.join(differs)}", "restart them, or give this command their file"
