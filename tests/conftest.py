@@ -62,6 +62,7 @@ class Api:
 
     url: str
     headers: dict[str, str] = field(default_factory=dict)
+    is_keyed: bool = False  # whether each POST gets an Idempotency-Key
     old_s: float = PROPAGATION_S  # what everybody sees is this old at the most
     written_at: ClassVar[float] = 0.0  # when any of them has written last
 
@@ -73,11 +74,14 @@ class Api:
         if method == "GET" and "Authorization" not in {**self.headers, **named}:
             # Who has no token may see what everybody sees.
             time.sleep(max(0.0, Api.written_at + self.old_s - time.monotonic()))
+        given = {**self.headers, **named}
+        if method == "POST" and self.is_keyed:
+            given.setdefault("Idempotency-Key", str(uuid4()))
         response = httpx.request(
             method,
             f"{self.url}/api/v1{path}",
             json=body,
-            headers={**self.headers, **named},
+            headers=given,
             timeout=60,
         )
         if "x-consistency-token" in response.headers:
@@ -98,7 +102,7 @@ class Api:
     def by(self, **headers: str) -> "Api":
         """The same shop, with other headers."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return Api(self.url, {**self.headers, **named}, self.old_s)
+        return Api(self.url, {**self.headers, **named}, self.is_keyed, self.old_s)
 
 
 @dataclass
@@ -204,10 +208,12 @@ def api_key(server: Server, *arguments: str) -> str:
     return str(json.loads(made.stdout)["key"])
 
 
-def running(server: Server, dsn: str | None = None, control: str | None = None) -> Running:
-    """A started server with its callers."""
+def running(
+    server: Server, dsn: str | None = None, control: str | None = None, *, is_keyed: bool = False
+) -> Running:
+    """A started server with its callers; whether they send each POST with an Idempotency-Key."""
     is_cached = server.settings.get("RCOMMERCE_CACHE__ENABLED") != "false"
-    guest = Api(server.url, old_s=PROPAGATION_S if is_cached else 0.0)
+    guest = Api(server.url, is_keyed=is_keyed, old_s=PROPAGATION_S if is_cached else 0.0)
     key = api_key(server, "--all")
     found = dsn or EmbeddedPostgres(server.data_dir / "postgres").conninfo
     staff = guest.by(Authorization=f"Bearer {key}")
@@ -245,7 +251,8 @@ def fleet(folder: Path) -> Iterator[Fleet]:
 
 @pytest.fixture(scope="session", params=["embedded_shop", "fleet"])
 def shop(request: pytest.FixtureRequest) -> Running:
-    """Both: what holds for one has to hold for the other."""
+    """Both: what holds for one has to hold for the other. Each POST is sent once without and once
+    with an Idempotency-Key: the fleet's callers use them."""
     found = request.getfixturevalue(request.param)
     return found.shop if isinstance(found, Fleet) else cast(Running, found)
 
@@ -314,7 +321,8 @@ def start_fleet(folder: Path, stack: contextlib.ExitStack) -> Fleet:
     home = json.loads(shown.stdout)["shard"]
     # As another user than the shop's: the shop's statements are told apart by it.
     dsn = places[home].conninfo("postgres", home)
-    return Fleet(running(shop, dsn, control.conninfo("postgres")), databases, valkey, s3)
+    found = running(shop, dsn, control.conninfo("postgres"), is_keyed=True)
+    return Fleet(found, databases, valkey, s3)
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ RCommerceError
     ├── TooSlow              408  the request itself has not come whole in time
     ├── Conflict             409
     │   ├── OutOfStock       409  names the lines
-    │   ├── PriceChanged     409  carries the new totals
+    │   ├── PriceChanged     409  says what differs, carries the new totals
     │   └── InvalidTransition 409
+    ├── Gone                 410  it was, and has become something else
     ├── PreconditionFailed   412  If-Match names an older version
     ├── TooLarge             413
     ├── Unprocessable        422  well formed, refused by a rule
@@ -133,7 +134,7 @@ class OutOfStock(Conflict):
 
 
 class PriceChanged(Conflict):
-    """A price moved since the client last saw the cart; `extra` carries the new totals."""
+    """Not what the buyer was last shown; `extra` says what differs, and has the new summary."""
 
     title, default_code = "Price changed", "price_changed"
 
@@ -142,6 +143,12 @@ class InvalidTransition(Conflict):
     """The order's state machine has no such step from here."""
 
     title, default_code = "Invalid transition", "invalid_transition"
+
+
+class Gone(Problem):
+    """It was here, and will not be again."""
+
+    status, title, default_code = 410, "Gone", "gone"
 
 
 class PreconditionFailed(Problem):

@@ -123,6 +123,102 @@ def test_a_changed_price_is_shown_before_it_is_charged(shop: Running) -> None:
     assert shopper.post("/checkout/complete", completion(cart))["total_charged"] == "35.00"
 
 
+def test_a_checkout_charges_only_what_its_last_summary_showed(shop: Running) -> None:
+    kept, more = shop.product(price="20.00"), shop.product(price="7.00")
+    cart, shopper = shop.cart((kept, 2))
+    shopper.post("/checkout/initiate", {"cart_id": cart, "shipping_address": ADDRESS}, 200)
+    # In another tab, which shows no shipping and no sum with it.
+    line = {"product_id": more["id"], "quantity": 1}
+    items = shopper.post(f"/carts/{cart}/items", line)["items"]
+    shopper("PUT", f"/carts/{cart}/items/{items[0]['id']}", {"quantity": 1}, expect=200)
+    problem = shopper("POST", "/checkout/complete", completion(cart), expect=409).json()
+    assert problem["code"] == "price_changed"
+    assert problem["changes"] == [
+        {"item_id": items[0]["id"], "field": "quantity", "shown": 2, "now": 1},
+        {"item_id": items[1]["id"], "field": "quantity", "shown": 0, "now": 1},
+        {"field": "total", "shown": "45.00", "now": "32.00"},
+    ]
+    assert [each["quantity"] for each in problem["summary"]["items"]] == [1, 1]
+    assert shopper.post("/checkout/complete", completion(cart))["total_charged"] == "32.00"
+
+
+def test_a_sum_that_the_buyer_was_not_shown_is_not_charged(shop: Running) -> None:
+    cart, shopper = shop.cart((shop.product(price="20.00"), 1))
+    wrong = completion(cart, expected_total="20.00")
+    problem = shopper("POST", "/checkout/complete", wrong, expect=409).json()
+    assert problem["changes"] == [{"field": "total", "shown": "20.00", "now": "25.00"}]
+    right = completion(cart, expected_total="25.00")
+    assert shopper.post("/checkout/complete", right)["total_charged"] == "25.00"
+
+
+@pytest.mark.parametrize("how", ["product", "variant"])
+def test_what_was_deleted_stays_in_the_cart_until_the_buyer_takes_it_out(
+    shop: Running, how: str
+) -> None:
+    kept = shop.product(price="20.00")
+    gone = shop.product(
+        price="7.00",
+        options=[{"name": "Size", "values": ["S", "M"]}],
+        variants=[
+            {"price": "7.00", "option_values": {"Size": size}, "inventory_quantity": 9}
+            for size in "SM"
+        ],
+    )
+    cart, shopper = shop.cart((kept, 1), (gone, 2))
+    variant = gone["variants"][0]["id"]
+    path = f"/products/{gone['id']}" + (f"/variants/{variant}" if how == "variant" else "")
+    shop.staff("DELETE", path)
+    shown = shopper.get(f"/carts/{cart}")
+    (item,) = [each for each in shown["items"] if not each["is_available"]]
+    assert (item["variant_id"], item["title"], item["quantity"], item["total"]) == (
+        variant,
+        gone["title"],
+        2,
+        "14.00",
+    )
+    assert shown["cart"]["total"] == "20.00"
+    begin = {"cart_id": cart, "shipping_address": ADDRESS}
+    for path, body in (("initiate", begin), ("complete", completion(cart))):
+        problem = shopper("POST", f"/checkout/{path}", body, expect=409).json()
+        assert problem["code"] == "no_longer_sold"
+        assert problem["lines"] == [
+            {"item_id": item["id"], "variant_id": variant, "title": gone["title"]}
+        ]
+        assert [each["is_available"] for each in problem["summary"]["items"]] == [True, False]
+        assert problem["summary"]["subtotal"] == "20.00"
+    shopper("DELETE", f"/carts/{cart}/items/{item['id']}", expect=200)
+    done = shopper.post("/checkout/complete", completion(cart))
+    assert done["total_charged"] == "25.00"
+    # What was sold stays as it was sold.
+    shop.staff("DELETE", f"/products/{kept['id']}", expect=204)
+    ordered = shopper.get(f"/carts/{cart}")
+    assert (ordered["cart"]["status"], ordered["cart"]["total"]) == ("ordered", "25.00")
+    assert [each["title"] for each in ordered["items"]] == [kept["title"]]
+
+
+def test_an_ordered_cart_takes_no_more_changes(shop: Running) -> None:
+    product = shop.product()
+    cart, shopper = shop.cart((product, 1))
+    item = shopper.get(f"/carts/{cart}")["items"][0]["id"]
+    shopper.post("/checkout/complete", completion(cart))
+    line = {"product_id": product["id"], "quantity": 1}
+    begin = {"cart_id": cart, "shipping_address": ADDRESS}
+    for method, path, body in (
+        ("POST", f"/carts/{cart}/items", line),
+        ("POST", "/carts/items", line),
+        ("PUT", f"/carts/{cart}/items/{item}", {"quantity": 3}),
+        ("DELETE", f"/carts/{cart}/items/{item}", None),
+        ("DELETE", f"/carts/{cart}/items", None),
+        ("DELETE", f"/carts/{cart}", None),
+        ("POST", f"/carts/{cart}/coupon", {"coupon_code": "SPRING"}),
+        ("DELETE", f"/carts/{cart}/coupon", None),
+        ("POST", "/checkout/initiate", begin),
+        ("POST", "/checkout/shipping", {"cart_id": cart, "service_code": "express"}),
+    ):
+        problem = shopper(method, path, body, expect=409).json()
+        assert problem["code"] == "cart_closed", (method, path)
+
+
 def test_what_the_client_says_of_prices_is_never_believed(shop: Running) -> None:
     product = shop.product(price="20.00")
     rate = {

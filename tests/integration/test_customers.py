@@ -109,12 +109,41 @@ def test_a_guests_cart_merges_into_the_customers_own(shop: Running) -> None:
     mine = customer.post("/carts/items", line)["cart"]["id"]
     merged = customer.post("/carts/merge", {"session_token": guest.headers["X-Cart-Token"]}, 200)
     assert (merged["cart"]["id"], merged["items"][0]["quantity"]) == (mine, 3)
-    guest("POST", f"/carts/{guest_cart}/items", line, expect=404)
+    for method, path, body in (
+        ("GET", f"/carts/{guest_cart}", None),
+        ("GET", "/carts/me", None),
+        ("POST", f"/carts/{guest_cart}/items", line),
+        ("POST", "/checkout/complete", completion(guest_cart)),
+        ("DELETE", f"/carts/{guest_cart}", None),
+    ):
+        assert guest(method, path, body, expect=410).json()["code"] == "cart_merged", path
     order = customer.post("/checkout/complete", completion(mine))["order"]
     assert [each["id"] for each in customer.get("/orders")["orders"]] == [order["id"]]
     _, stranger = registered(shop)
     stranger.get(f"/orders/{order['id']}", expect=404)
     assert stranger.get("/orders")["orders"] == []
+
+
+def test_a_declined_payment_opens_a_customers_cart_again(shop: Running) -> None:
+    line = {"product_id": shop.product()["id"], "quantity": 1}
+    _, customer = registered(shop)
+    first = customer.post("/carts/items", line)["cart"]["id"]
+    declined = completion(first, "tok_decline")
+    customer("POST", "/checkout/complete", declined, expect=402)
+    assert customer.get("/carts/me")["cart"]["id"] == first
+
+
+def test_a_merge_that_does_not_fit_moves_nothing(shop: Running) -> None:
+    product, other = shop.product(stock=0), shop.product()
+    guest_cart, guest = shop.cart((other, 1), (product, 6000))
+    _, customer = registered(shop)
+    line = {"product_id": product["id"], "quantity": 6000}
+    mine = customer.post("/carts/items", line)["cart"]["id"]
+    token = {"session_token": guest.headers["X-Cart-Token"]}
+    problem = customer("POST", "/carts/merge", token, expect=422).json()
+    assert problem["code"] == "quantity_too_large"
+    assert [each["quantity"] for each in guest.get(f"/carts/{guest_cart}")["items"]] == [1, 6000]
+    assert [each["quantity"] for each in customer.get(f"/carts/{mine}")["items"]] == [6000]
 
 
 def test_a_cookie_of_another_origin_is_not_honoured(shop: Running) -> None:

@@ -13,6 +13,7 @@ import rcommerce
 from conftest import Api, Fleet
 from rcommerce.database.tenancy import CONTROL_TABLES, SHARD_TABLES
 from rcommerce.lab.server import Server
+from row_locks import Locks
 from tenancy import Checker, normalized, statements
 
 SOURCE = Path(rcommerce.__file__).parent
@@ -25,6 +26,20 @@ FILES = sorted(
         SOURCE / "commerce/payments/gateways.py",
         SOURCE / "http/idempotency.py",
     ]
+)
+
+
+# What may be waited for and read beside, and why that is what it was after the wait.
+HARMLESS = {
+    ("inventory_level", "location"): "which location is the default does not change with stock",
+    ("inventory_level", "variant"): "nor does what a variant is",
+    ("inventory_level", "reservation"): "who ends one deletes it, before it waits for the level",
+    ("payment", "refund"): "who ends one holds it, before it waits for the payment",
+    ("tenant", "tenant_directory"): "is written, by its key",
+}
+HELD_BEFORE = (
+    "update product p set version",  # _begin: every change of a product holds it first
+    "with made as ( insert into test_gateway_refund",  # by the statement before
 )
 
 
@@ -75,16 +90,20 @@ def owned(fleet: Fleet) -> set[str]:
         return {row[0] for row in rows} - CONTROL_TABLES - SHARD_TABLES
 
 
+def is_sql(statement: str) -> bool:
+    """Whether it is the shop's. `release $1` is how PostgreSQL notes a savepoint's end; what reads
+    from ONLY is its own, when it looks after a foreign key."""
+    is_some = re.match(r"\s*(?:\(|(?:select|insert|update|delete|with|copy)\b)", statement, re.I)
+    return bool(is_some) and 'FROM ONLY "public"' not in statement
+
+
 def test_no_statement_touches_a_tenants_table_without_its_tenant(
     sent: list[str], owned: set[str]
 ) -> None:
     checker = Checker(owned)
     faults = []
     for statement in sent:
-        # `release $1` is how PostgreSQL notes a savepoint's end: no SQL, and no matter here.
-        if not re.match(r"\s*(?:\(|(?:select|insert|update|delete|with|copy)\b)", statement, re.I):
-            continue
-        if statement.startswith('SELECT fk."'):  # PostgreSQL's own, when it validates a foreign key
+        if not is_sql(statement):
             continue
         try:
             tables = checker.faults(statement)
@@ -94,6 +113,47 @@ def test_no_statement_touches_a_tenants_table_without_its_tenant(
     assert not faults, faults
     assert len(sent) > 100
     assert checker.touched == owned
+
+
+@pytest.fixture(scope="module")
+def parts(fleet: Fleet) -> dict[str, set[str]]:
+    """The tables whose rows refer to those of each, also by way of others."""
+    with psycopg.connect(fleet.databases[1]) as connection:
+        pairs = connection.execute(
+            "select confrelid::regclass::text, conrelid::regclass::text from pg_constraint"
+            " where contype = 'f'"
+        ).fetchall()
+    found: dict[str, set[str]] = {}
+    for whole, part in pairs:
+        found.setdefault(whole, set()).add(part)
+    return found
+
+
+def test_no_statement_waits_for_a_row_and_reads_what_it_guards(
+    sent: list[str], parts: dict[str, set[str]]
+) -> None:
+    locks = Locks(parts)
+    faults = []
+    for statement in filter(is_sql, sent):
+        text = re.sub(r"\s+", " ", statement).strip()
+        pairs = [pair for pair in locks.faults(statement) if pair not in HARMLESS]
+        if pairs and not text.startswith(HELD_BEFORE):
+            faults.append((pairs, text[:400]))
+    assert not faults, "\n".join(map(str, faults))
+
+
+def test_the_order_that_lacked_an_item_would_have_been_found(parts: dict[str, set[str]]) -> None:
+    """The check above can fail."""
+    locks = Locks(parts)
+    assert locks.faults(
+        "with held as (select c.* from cart c where c.id = $1 for update)"
+        " select (select json_agg(i) from cart_item i where i.cart_id = held.id) from held"
+    ) == [("cart", "cart_item")]
+    assert locks.faults(
+        "with opened as (update cart set updated_at = now() where id = $1 returning id)"
+        " delete from cart_item i using opened where i.cart_id = opened.id"
+    ) == [("cart", "cart_item")]
+    assert locks.faults("select 1 from cart for update skip locked") == []
 
 
 def test_every_statement_of_the_source_was_among_them(sent: list[str]) -> None:

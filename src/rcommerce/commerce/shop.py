@@ -21,7 +21,15 @@ from rcommerce.cache.shared import Entry, Shared
 from rcommerce.cache.sources import Sources
 from rcommerce.commerce.guarded import GuardedGateway
 from rcommerce.commerce.strategies import Mailer, ShippingProvider
-from rcommerce.database import Cluster, Connection, Freshness, Home, TenantFenced, TenantMoved
+from rcommerce.database import (
+    Cluster,
+    Connection,
+    Freshness,
+    Home,
+    Statement,
+    TenantFenced,
+    TenantMoved,
+)
 from rcommerce.database.connection import Params
 from rcommerce.database.shard import Reading
 from rcommerce.database.writing import Writing
@@ -217,7 +225,7 @@ class Shop:
 
     __slots__ = (
         "caller", "client", "connection", "freshness", "home", "idempotency_key",
-        "new_session_token", "order_events", "position", "read_position", "services",
+        "new_session_token", "order_events", "outlasting", "position", "read_position", "services",
         "session_token", "sources", "tenant",
     )  # fmt: skip
 
@@ -235,6 +243,7 @@ class Shop:
         self.position: int | None = None
         self.sources: Sources | None = None
         self.order_events: list[str] = []
+        self.outlasting: list[Callable[[Connection], Awaitable[None]]] = []
         self.live(tenant)
 
     @property
@@ -317,16 +326,59 @@ class Shop:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Connection]:
         """A connection in a transaction."""
+        async with self._transaction(None) as (connection, _):
+            yield connection
+
+    @asynccontextmanager
+    async def hold(self, lock: Statement) -> AsyncIterator[tuple[Connection, Any]]:
+        """A transaction that begins by holding a row: its connection, and the first row of `lock`,
+        None where there is none to hold.
+
+        The lock goes out with the begin, so it costs no round trip; and what is read afterwards is
+        as it is while the row is held. A statement that waits for a lock itself reads all other
+        rows as they were before it waited (PostgreSQL's manual, 13.2.1).
+        """
+        async with self._transaction(lock) as held:
+            yield held
+
+    @asynccontextmanager
+    async def _transaction(
+        self, first: Statement | None
+    ) -> AsyncIterator[tuple[Connection, tuple[Any, ...] | None]]:
         if self.connection is not None:
-            yield self.connection
+            row = None if first is None else await self.connection.one_or_none(*first)
+            yield self.connection, row
             return
         self.order_events.clear()  # of a transaction that came to nothing
         async with AsyncExitStack() as stack:
-            writing, connection = await self._begin(stack)
-            yield connection
+            writing, connection = await self._begin(stack, first)
+            yield connection, writing.row
         self._wrote(writing.position)
         self.services.order_events.update(self.order_events)
         self.order_events.clear()
+
+    async def commit_apart(self, work: Callable[[Connection], Awaitable[None]]) -> None:
+        """What has to outlast a refusal, such as a revocation: a transaction of its own, whatever
+        wraps the request. Where the whole request is one, it holds rows that `work` may need: then
+        this comes once it has ended, however it ends."""
+        if self.connection is not None:
+            self.outlasting.append(work)
+            return
+        async with self.write() as tx:
+            await work(tx)
+
+    @asynccontextmanager
+    async def as_one(self) -> AsyncIterator[Connection]:
+        """The whole request as one transaction: what it reads and writes inside is part of it."""
+        try:
+            async with self.write() as tx:
+                self.connection = tx
+                yield tx
+        finally:
+            self.connection = None
+            for work in self.outlasting:
+                await self.commit_apart(work)
+            self.outlasting.clear()
 
     @asynccontextmanager
     async def write_once(self, *, is_durable: bool = True) -> AsyncIterator[Connection]:
@@ -358,9 +410,11 @@ class Shop:
         # What this request reads from now on must show what it has written.
         self.freshness, self.read_position = Freshness.LATEST, 0
 
-    async def _begin(self, stack: AsyncExitStack) -> tuple[Writing, Connection]:
+    async def _begin(
+        self, stack: AsyncExitStack, first: Statement | None
+    ) -> tuple[Writing, Connection]:
         async def attempt() -> tuple[Writing, Connection]:
-            writing = self.services.cluster.write(self.home)
+            writing = self.services.cluster.write(self.home, first)
             return writing, await stack.enter_async_context(writing)
 
         return await self._at_home(attempt)

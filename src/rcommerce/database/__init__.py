@@ -4,7 +4,7 @@ statements, `translated` names the constraint that refused one."""
 from psycopg.types.json import Jsonb
 
 from rcommerce.database.cluster import Cluster
-from rcommerce.database.connection import Connection
+from rcommerce.database.connection import Connection, Statement
 from rcommerce.database.constraints import translated
 from rcommerce.database.homes import Home, TenantFenced, TenantMoved
 from rcommerce.database.shard import Freshness
@@ -15,6 +15,7 @@ __all__ = [
     "Freshness",
     "Home",
     "Jsonb",
+    "Statement",
     "TenantFenced",
     "TenantMoved",
     "translated",

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from uuid import UUID
 
+from rcommerce.database.connection import Statement
 from rcommerce.database.homes import Home
 from rcommerce.database.server import Role, Server, conninfo
 from rcommerce.database.shard import Freshness, Reading, Shard
@@ -55,9 +56,9 @@ class Cluster:
         """A connection to a server of the tenant's shard, see Shard.read."""
         return self.shard(home.shard).read(freshness, position, seen)
 
-    def write(self, home: Home) -> Writing:
+    def write(self, home: Home, first: Statement | None = None) -> Writing:
         """A transaction on the primary of the tenant's shard, see Shard.write."""
-        return self.shard(home.shard).write(home)
+        return self.shard(home.shard).write(home, first)
 
     async def open(self) -> None:
         """Begins to watch every server; connections come as they are needed."""

@@ -1,7 +1,7 @@
 """A connection as the shop's queries see it: a statement in, plain values out."""
 
 from collections.abc import Mapping
-from typing import Any, LiteralString, TypeVar, cast
+from typing import Any, LiteralString, NamedTuple, TypeVar, cast
 
 import msgspec
 import psycopg
@@ -29,6 +29,13 @@ def described(raw: "Raw", sql: str) -> dict[str, Any]:
 
 Raw = psycopg.AsyncConnection[Any]
 Params = Mapping[str, Any] | None
+
+
+class Statement(NamedTuple):
+    """A statement that is sent by another: see `Shop.hold`."""
+
+    sql: LiteralString
+    params: Mapping[str, Any]
 
 
 class Connection:

@@ -12,7 +12,7 @@ import structlog
 from psycopg.pq import TransactionStatus
 from psycopg.rows import AsyncRowFactory
 
-from rcommerce.database.connection import Connection, Params, Raw
+from rcommerce.database.connection import Connection, Params, Raw, Statement
 from rcommerce.database.homes import Home
 from rcommerce.database.pool import BUSY
 from rcommerce.database.rotation import Rotation
@@ -82,12 +82,13 @@ class Shard:
         statements ran."""
         return Reading(self, freshness, position, seen)
 
-    def write(self, home: Home | None = None) -> "Writing":
+    def write(self, home: Home | None = None, first: Statement | None = None) -> "Writing":
         """A connection in a transaction, which commits where the block ends without an error.
 
-        With a `home` only while the tenant lives here: raises TenantMoved, TenantFenced.
+        With a `home` only while the tenant lives here: raises TenantMoved, TenantFenced. The
+        statement `first` goes out in the message that begins it; `Writing.row` has its first row.
         """
-        return Writing(self.primary, home, self.wrote)
+        return Writing(self.primary, home, self.wrote, first)
 
     async def once(
         self,

@@ -10,7 +10,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import AsyncRowFactory
 
 from rcommerce import tracing
-from rcommerce.database.connection import Connection, Params, Raw, described
+from rcommerce.database.connection import Connection, Params, Raw, Statement, described
 from rcommerce.database.homes import Home, TenantFenced, TenantMoved
 from rcommerce.database.prepared import written_out
 from rcommerce.database.server import Server, is_lost, translated
@@ -30,12 +30,24 @@ Wrote = Callable[[int], None]
 
 class Writing:
     """`async with` gives a Connection in a transaction. `position` is where the commit ended in
-    the write-ahead log, which `wrote` is told; 0 where nobody needs to know."""
+    the write-ahead log, which `wrote` is told; 0 where nobody needs to know.
 
-    __slots__ = ("_connection", "_home", "_server", "_wrote", "position")
+    A statement that comes `first` travels with the begin: it costs no round trip. `row` is its
+    first row, None where it has none.
+    """
 
-    def __init__(self, server: Server, home: Home | None, wrote: Wrote | None) -> None:
+    __slots__ = ("_connection", "_first", "_home", "_server", "_wrote", "position", "row")
+
+    def __init__(
+        self,
+        server: Server,
+        home: Home | None,
+        wrote: Wrote | None,
+        first: Statement | None = None,
+    ) -> None:
         self.position = 0
+        self.row: tuple[Any, ...] | None = None
+        self._first = first
         self._wrote = wrote
         self._server = server
         self._home = home
@@ -44,7 +56,7 @@ class Writing:
         for attempt in range(1, ATTEMPTS + 1):
             raw = await self._server.take()
             try:
-                await raw.execute(_begin(self._home).encode(), prepare=False)
+                await self._begin(raw)
             except psycopg.Error as error:
                 await _undo(self._server, raw, error)
                 self._server.give(raw)
@@ -57,6 +69,19 @@ class Writing:
             self._connection = Connection(raw)
             return self._connection
         raise self._server.unavailable()
+
+    async def _begin(self, raw: Raw) -> None:
+        begin = _begin(self._home)
+        if self._first is None:
+            await raw.execute(begin.encode(), prepare=False)
+            return
+        text = await _text(self._server, raw, *self._first)
+        cursor = raw.cursor()
+        told = described(raw, self._first.sql) if tracing.is_on() else None
+        with tracing.span("postgresql", "CLIENT", told):
+            await cursor.execute(f"{begin}; {text}".encode(), prepare=False)
+        await cursor.set_result(-1)
+        self.row = await cursor.fetchone()
 
     def _may_retry(self) -> bool:
         return self._server.is_up and self._server.retries.spend()
@@ -120,10 +145,7 @@ async def once(
     position = 0
     raw = await server.take()
     try:
-        if server.prepared is None:
-            text = written_out(raw, sql, params)
-        else:
-            text = await server.prepared.text(raw, sql, params)
+        text = await _text(server, raw, sql, params)
         after = "; commit" if wrote is None else f"; commit; {POSITION}"
         cursor = raw.cursor() if rows is None else raw.cursor(row_factory=rows)
         with tracing.span("postgresql", "CLIENT", described(raw, sql) if tracing.is_on() else None):
@@ -141,6 +163,13 @@ async def once(
     finally:
         server.give(raw)
     return cursor, position
+
+
+async def _text(server: Server, raw: Raw, sql: LiteralString, params: Params) -> str:
+    """A statement with its parameters written out, to travel with others."""
+    if server.prepared is None:
+        return written_out(raw, sql, params)
+    return await server.prepared.text(raw, sql, params)
 
 
 def _begin(home: Home | None, *, is_durable: bool = True) -> str:

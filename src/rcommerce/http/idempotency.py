@@ -8,7 +8,8 @@ Two ways, by what the route does:
   can be done again at any point; the row only keeps the answer, and lets a second request wait a
   moment for the first. So it waits for no disk: a crash that undoes it costs the work again.
 
-An error keeps nothing: the work is undone, and the same key may try again.
+An error keeps nothing: the work is undone, and the same key may try again. What has to outlast the
+error all the same is committed apart (`Shop.commit_apart`).
 """
 
 import asyncio
@@ -84,21 +85,18 @@ async def _in_one_transaction(
 ) -> None:
     answer = Answer()
     try:
-        async with shop.write() as tx:
+        async with shop.as_one() as tx:
             if not await _claim(tx, params):
                 kept = await _kept(tx, params)
                 if kept is None:
                     raise Conflict("a request with this key is under way", code="in_progress")
                 answer = kept
             else:
-                shop.connection = tx
                 await app(scope, receive, answer.collect)
                 _hold_back(scope)
                 await _keep_or_undo(tx, params, answer)
     except _Undo:
         pass
-    finally:
-        shop.connection = None
     await answer.give(send)
 
 

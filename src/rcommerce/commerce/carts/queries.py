@@ -6,8 +6,8 @@ from uuid import UUID
 
 import msgspec
 
-from rcommerce.commerce.carts.schema import Access, OpenCart
-from rcommerce.database import Connection
+from rcommerce.commerce.carts.schema import Access, CartLine
+from rcommerce.database import Connection, Statement
 
 # A guest's token, the cart's customer, or staff: an id alone opens nothing.
 _MAY = """(c.token_hash = %(token_hash)s or c.customer_id = %(caller)s or %(is_staff)s)"""
@@ -20,39 +20,53 @@ _JSON = """
         'cart', json_build_object(
             'id', c.id, 'session_token', %(token)s::text, 'customer_id', c.customer_id,
             'currency', c.currency, 'status', c.status,
-            'subtotal', sums.subtotal::text, 'discount_total', zero.amount::text,
-            'tax_total', zero.amount::text, 'shipping_total', zero.amount::text,
-            'total', sums.subtotal::text,
+            'subtotal', sums.subtotal::text, 'discount_total', sums.discount_total::text,
+            'tax_total', sums.tax_total::text, 'shipping_total', sums.shipping_total::text,
+            'total', sums.total::text,
             'coupon_code', c.coupon_code, 'email', c.email,
             'created_at', rfc3339(c.created_at), 'updated_at', rfc3339(c.updated_at),
             'expires_at', rfc3339(c.expires_at)),
         'items', sums.items)
     """
 _ZERO = "(select round(0::numeric, currency_digits(c.currency)) as amount) zero"
+# What can be bought now. The row of a variant that is gone is null, and so is its status.
+_SOLD = "coalesce(p.status = 'active' and v.currency = c.currency, false)"
+# A cart that has been ordered costs what its order does, whatever becomes of the catalogue.
 _VIEW = f"""
     {_JSON}
       from cart c
      cross join lateral {_ZERO}
      cross join lateral (
-        select coalesce(sum(i.unit_price * i.quantity), zero.amount) as subtotal,
-               coalesce(json_agg(json_build_object(
-                   'id', i.id, 'cart_id', c.id, 'product_id', i.product_id,
-                   'variant_id', i.variant_id, 'sku', v.sku, 'title', p.title,
-                   'variant_title', v.title,
-                   'image_url', (
-                       select image_src(m.src, m.media_id, %(media)s) from product_image m
-                        where (m.tenant_id, m.product_id) = (i.tenant_id, i.product_id)
-                        order by m.id is distinct from v.image_id, m.position, m.id limit 1),
-                   'quantity', i.quantity, 'unit_price', i.unit_price::text,
-                   'original_price', i.unit_price::text,
-                   'subtotal', (i.unit_price * i.quantity)::text,
-                   'discount_amount', zero.amount::text,
-                   'total', (i.unit_price * i.quantity)::text) order by i.id), '[]') as items
-          from cart_item i
-          join variant v on (v.tenant_id, v.id) = (i.tenant_id, i.variant_id)
-          join product p on (p.tenant_id, p.id) = (i.tenant_id, i.product_id)
-         where (i.tenant_id, i.cart_id) = (c.tenant_id, c.id)) sums
-     where {_THIS} and c.expires_at > now()
+        select coalesce(o.subtotal, line.subtotal) as subtotal,
+               coalesce(o.discount_total, zero.amount) as discount_total,
+               coalesce(o.tax_total, zero.amount) as tax_total,
+               coalesce(o.shipping_total, zero.amount) as shipping_total,
+               coalesce(o.total, line.subtotal) as total, line.items
+          from (
+            select coalesce(sum(i.unit_price * i.quantity) filter (where {_SOLD}), zero.amount)
+                       as subtotal,
+                   coalesce(json_agg(json_build_object(
+                       'id', i.id, 'cart_id', c.id, 'product_id', i.product_id,
+                       'variant_id', i.variant_id, 'sku', coalesce(v.sku, i.sku),
+                       'title', coalesce(p.title, i.title, ''),
+                       'variant_title', coalesce(v.title, i.variant_title, ''),
+                       'image_url', (
+                           select image_src(m.src, m.media_id, %(media)s) from product_image m
+                            where (m.tenant_id, m.product_id) = (i.tenant_id, i.product_id)
+                            order by m.id is distinct from v.image_id, m.position, m.id limit 1),
+                       'quantity', i.quantity, 'unit_price', i.unit_price::text,
+                       'original_price', i.unit_price::text,
+                       'subtotal', (i.unit_price * i.quantity)::text,
+                       'discount_amount', zero.amount::text,
+                       'total', (i.unit_price * i.quantity)::text,
+                       'is_available', {_SOLD}) order by i.id), '[]') as items
+              from cart_item i
+              left join variant v on (v.tenant_id, v.id) = (i.tenant_id, i.variant_id)
+              left join product p on (p.tenant_id, p.id) = (i.tenant_id, i.product_id)
+             where (i.tenant_id, i.cart_id) = (c.tenant_id, c.id)) line
+          left join sales_order o on c.status = 'ordered' and o.status <> 'cancelled'
+               and (o.tenant_id, o.cart_id) = (c.tenant_id, c.id)) sums
+     where {_THIS} and c.expires_at > now() and c.status <> 'merged'
     """
 
 
@@ -95,7 +109,10 @@ async def insert_guest(
         {_JSON}
           from c
          cross join lateral {_ZERO}
-         cross join lateral (select zero.amount as subtotal, '[]'::json as items) sums
+         cross join lateral (
+            select zero.amount as subtotal, zero.amount as discount_total,
+                   zero.amount as tax_total, zero.amount as shipping_total,
+                   zero.amount as total, '[]'::json as items) sums
         """,
         {
             "tenant": tenant,
@@ -122,24 +139,31 @@ async def of_customer(conn: Connection, tenant: UUID, customer: UUID) -> UUID | 
     return cart
 
 
+async def forget_expired_of(conn: Connection, tenant: UUID, customer: UUID) -> None:
+    """Forgets a customer's active cart where it ran out."""
+    await conn.execute(
+        """
+        delete from cart
+         where (tenant_id, customer_id) = (%(tenant)s, %(customer)s)
+           and status = 'active' and expires_at <= now()
+        """,
+        {"tenant": tenant, "customer": customer},
+    )
+
+
 async def make_for_customer(
     conn: Connection, tenant: UUID, customer: UUID, new: UUID, currency: str, days: int
-) -> UUID:
-    """The customer's active cart: a new one, one that ran out emptied, or one made meanwhile."""
-    cart: UUID = await conn.value(
+) -> tuple[UUID, str]:
+    """(id, currency) of the customer's active cart: a new one, or one made meanwhile. Its row is
+    held by this transaction."""
+    row = await conn.one(
         """
-        with emptied as (
-            delete from cart_item i using cart c
-             where (c.tenant_id, c.customer_id) = (%(tenant)s, %(customer)s)
-               and c.status = 'active' and c.expires_at <= now()
-               and (i.tenant_id, i.cart_id) = (c.tenant_id, c.id)
-        )
         insert into cart (tenant_id, id, customer_id, currency, expires_at)
         values (%(tenant)s, %(new)s, %(customer)s, %(currency)s,
                 now() + make_interval(days => %(days)s))
         on conflict (tenant_id, customer_id) where status = 'active'
         do update set updated_at = now(), expires_at = excluded.expires_at
-        returning id
+        returning id, currency
         """,
         {
             "tenant": tenant,
@@ -149,48 +173,69 @@ async def make_for_customer(
             "days": days,
         },
     )
-    return cart
+    return row[0], row[1]
 
 
-async def by_token(conn: Connection, tenant: UUID, token_hash: bytes) -> UUID | None:
-    """The active guest cart of a token."""
-    cart: UUID | None = await conn.value(
+async def by_token(conn: Connection, tenant: UUID, token_hash: bytes) -> tuple[UUID, str] | None:
+    """(id, status) of the guest cart of a token."""
+    row = await conn.one_or_none(
         """
-        select id from cart c
-         where (c.tenant_id, c.token_hash) = (%(tenant)s, %(token_hash)s)
-           and c.status = 'active' and c.expires_at > now()
+        select id, status from cart c
+         where (c.tenant_id, c.token_hash) = (%(tenant)s, %(token_hash)s) and c.expires_at > now()
         """,
         {"tenant": tenant, "token_hash": token_hash},
     )
-    return cart
+    return row and (row[0], row[1])
+
+
+async def status(conn: Connection, tenant: UUID, cart: UUID, access: Access) -> str | None:
+    """A cart's status; None where there is none that has not run out."""
+    found: str | None = await conn.value(
+        f"select c.status from cart c where {_THIS} and c.expires_at > now()",
+        _params(tenant, cart, access),
+    )
+    return found
+
+
+def opening(tenant: UUID, cart: UUID, access: Access, days: int) -> Statement:
+    """Holds an active cart's row, and keeps the cart for `days` more: (currency,).
+
+    Once a day is often enough to say so: the index of what runs out is not written each time.
+    """
+    return Statement(
+        f"""
+        update cart c
+           set updated_at = now(),
+               expires_at = case when c.expires_at < now() + make_interval(days => %(days)s - 1)
+                                 then now() + make_interval(days => %(days)s)
+                                 else c.expires_at end
+         where {_THIS} and {_LIVE}
+        returning c.currency
+        """,
+        _params(tenant, cart, access, days=days),
+    )
 
 
 async def add_item(
     conn: Connection,
     tenant: UUID,
     cart: UUID,
-    access: Access,
+    currency: str,
     *,
     item: UUID,
     product: UUID,
     variant: UUID | None,
     quantity: int,
-    days: int,
 ) -> Any:
-    """Puts units of a variant into a cart, on top of those that are there.
+    """Puts units of a variant into a cart whose row is held, on top of those that are there.
 
-    Returns (cart's currency or None where it is not open, how many variants fit, that variant's
-    currency, lines in the cart, whether it was added).
+    Returns (how many variants fit, that variant's currency, other lines in the cart, whether it
+    was added).
     """
     return await conn.one(
         f"""
-        with opened as (
-            update cart c
-               set updated_at = now(), expires_at = now() + make_interval(days => %(days)s)
-             where {_THIS} and {_LIVE}
-            returning c.id, c.currency
-        ), fitting as (
-            select v.id, v.price, v.currency
+        with fitting as (
+            select v.id, v.price, v.currency, p.title, v.title as variant_title, v.sku
               from variant v
               join product p on (p.tenant_id, p.id) = (v.tenant_id, v.product_id)
              where (v.tenant_id, v.product_id) = (%(tenant)s, %(product)s)
@@ -204,12 +249,13 @@ async def add_item(
                and variant_id not in (select id from fitting)
         ), added as (
             insert into cart_item as kept
-                (tenant_id, id, cart_id, product_id, variant_id, quantity, unit_price)
-            select %(tenant)s, %(item)s, opened.id, %(product)s, fitting.id, %(quantity)s,
-                   fitting.price
-              from opened, fitting
+                (tenant_id, id, cart_id, product_id, variant_id, quantity, unit_price, title,
+                 variant_title, sku)
+            select %(tenant)s, %(item)s, %(cart)s, %(product)s, fitting.id, %(quantity)s,
+                   fitting.price, fitting.title, fitting.variant_title, fitting.sku
+              from fitting
              where (select count(*) from fitting) = 1
-               and fitting.currency = opened.currency
+               and fitting.currency = %(currency)s
                and (select number from lines) < {LARGEST_CART}
             on conflict (tenant_id, cart_id, variant_id) do update
                set quantity = kept.quantity + excluded.quantity,
@@ -217,61 +263,46 @@ async def add_item(
              where kept.quantity + excluded.quantity <= 9999
             returning id
         )
-        select (select currency from opened), (select count(*) from fitting),
-               (select min(currency) from fitting), (select number from lines),
-               exists (select from added)
+        select (select count(*) from fitting), (select min(currency) from fitting),
+               (select number from lines), exists (select from added)
         """,
-        _params(
-            tenant,
-            cart,
-            access,
-            item=item,
-            product=product,
-            variant=variant,
-            quantity=quantity,
-            days=days,
-        ),
+        {
+            "tenant": tenant,
+            "cart": cart,
+            "currency": currency,
+            "item": item,
+            "product": product,
+            "variant": variant,
+            "quantity": quantity,
+        },
     )
 
 
 async def set_quantity(
-    conn: Connection, tenant: UUID, cart: UUID, access: Access, item: UUID, quantity: int
+    conn: Connection, tenant: UUID, cart: UUID, item: UUID, quantity: int
 ) -> bool:
-    """A line's new quantity; False where the cart is not open or has no such line."""
+    """A line's new quantity, in a cart whose row is held; False where it has no such line."""
     return bool(
         await conn.execute(
-            f"""
-            with opened as (
-                update cart c set updated_at = now() where {_THIS} and {_LIVE} returning c.id
-            )
-            update cart_item i set quantity = %(quantity)s
-              from opened
-             where (i.tenant_id, i.cart_id, i.id) = (%(tenant)s, opened.id, %(item)s)
+            """
+            update cart_item set quantity = %(quantity)s
+             where (tenant_id, cart_id, id) = (%(tenant)s, %(cart)s, %(item)s)
             """,
-            _params(tenant, cart, access, item=item, quantity=quantity),
+            {"tenant": tenant, "cart": cart, "item": item, "quantity": quantity},
         )
     )
 
 
-async def remove_items(
-    conn: Connection, tenant: UUID, cart: UUID, access: Access, item: UUID | None
-) -> tuple[bool, int]:
-    """Takes one line out, or all; (whether the cart is open, how many lines went)."""
-    row = await conn.one(
-        f"""
-        with opened as (
-            update cart c set updated_at = now() where {_THIS} and {_LIVE} returning c.id
-        ), gone as (
-            delete from cart_item i using opened
-             where (i.tenant_id, i.cart_id) = (%(tenant)s, opened.id)
-               and (%(item)s::uuid is null or i.id = %(item)s)
-            returning i.id
-        )
-        select exists (select from opened), (select count(*) from gone)
+async def remove_items(conn: Connection, tenant: UUID, cart: UUID, item: UUID | None) -> int:
+    """Takes one line out of a cart whose row is held, or all; how many went."""
+    return await conn.execute(
+        """
+        delete from cart_item
+         where (tenant_id, cart_id) = (%(tenant)s, %(cart)s)
+           and (%(item)s::uuid is null or id = %(item)s)
         """,
-        _params(tenant, cart, access, item=item),
+        {"tenant": tenant, "cart": cart, "item": item},
     )
-    return bool(row[0]), int(row[1])
 
 
 async def delete(conn: Connection, tenant: UUID, cart: UUID, access: Access) -> bool:
@@ -284,63 +315,87 @@ async def delete(conn: Connection, tenant: UUID, cart: UUID, access: Access) -> 
     )
 
 
-async def move_items(conn: Connection, tenant: UUID, source: UUID, target: UUID) -> None:
-    """Puts the lines of one cart into another of the same currency, and closes the first."""
-    await conn.execute(
+async def close_merged(
+    conn: Connection, tenant: UUID, token_hash: bytes
+) -> tuple[UUID, str] | None:
+    """Closes the active guest cart of a token, whose lines go into another: (id, currency)."""
+    row = await conn.one_or_none(
+        f"""
+        update cart c set status = 'merged', updated_at = now()
+         where (c.tenant_id, c.token_hash) = (%(tenant)s, %(token_hash)s) and {_LIVE}
+        returning c.id, c.currency
+        """,
+        {"tenant": tenant, "token_hash": token_hash},
+    )
+    return row and (row[0], row[1])
+
+
+async def move_items(conn: Connection, tenant: UUID, source: UUID, target: UUID) -> bool:
+    """Puts the lines of one cart into another of the same currency, both held; False where a line
+    would have more than 9999 units: its own are lost then, so take it all back."""
+    row = await conn.one(
         """
-        with closed as (
-            update cart set status = 'merged', updated_at = now()
-             where (tenant_id, id) = (%(tenant)s, %(source)s) and status = 'active'
-            returning id, currency
-        ), gone as (
-            delete from cart_item i using closed
-             where (i.tenant_id, i.cart_id) = (%(tenant)s, closed.id)
-            returning i.*
+        with gone as (
+            delete from cart_item
+             where (tenant_id, cart_id) = (%(tenant)s, %(source)s)
+            returning *
+        ), moved as (
+            insert into cart_item as kept
+                (tenant_id, id, cart_id, product_id, variant_id, quantity, unit_price, title,
+                 variant_title, sku)
+            select tenant_id, id, %(target)s, product_id, variant_id, quantity, unit_price, title,
+                   variant_title, sku
+              from gone
+             order by variant_id
+            on conflict (tenant_id, cart_id, variant_id) do update
+               set quantity = kept.quantity + excluded.quantity, unit_price = excluded.unit_price
+             where kept.quantity + excluded.quantity <= 9999
+            returning id
         )
-        insert into cart_item as kept
-            (tenant_id, id, cart_id, product_id, variant_id, quantity, unit_price)
-        select gone.tenant_id, gone.id, target.id, gone.product_id, gone.variant_id,
-               gone.quantity, gone.unit_price
-          from gone
-          join cart target on (target.tenant_id, target.id) = (%(tenant)s, %(target)s)
-         where target.currency = (select currency from closed)
-         order by gone.variant_id
-        on conflict (tenant_id, cart_id, variant_id) do update
-           set quantity = least(9999, kept.quantity + excluded.quantity),
-               unit_price = excluded.unit_price
+        select (select count(*) from gone) = (select count(*) from moved)
         """,
         {"tenant": tenant, "source": source, "target": target},
     )
+    return bool(row[0])
 
 
-async def lock(conn: Connection, tenant: UUID, cart: UUID, access: Access) -> OpenCart | None:
-    """A cart with its lines priced as of now; its row is held by this transaction."""
-    body = await conn.json_or_none(
+def holding(tenant: UUID, cart: UUID, access: Access) -> Statement:
+    """Holds a cart's row, whatever its status: the fields of HeldCart."""
+    return Statement(
         f"""
-        with held as (
-            select c.* from cart c where {_THIS} and c.expires_at > now() for update
-        )
-        select json_build_object(
-            'id', c.id, 'status', c.status, 'customer_id', c.customer_id,
-            'currency', c.currency, 'email', c.email, 'shipping_address', c.shipping_address,
-            'billing_address', c.billing_address, 'shipping_service', c.shipping_service,
-            'lines', (
-                select coalesce(json_agg(json_build_object(
-                    'item_id', i.id, 'product_id', i.product_id, 'variant_id', i.variant_id,
-                    'sku', v.sku, 'title', p.title, 'variant_title', v.title,
-                    'quantity', i.quantity, 'seen_price', i.unit_price::text,
-                    'price', v.price::text, 'currency', v.currency,
-                    'requires_shipping', p.requires_shipping, 'is_active', p.status = 'active')
-                    order by i.id), '[]')
-                  from cart_item i
-                  join variant v on (v.tenant_id, v.id) = (i.tenant_id, i.variant_id)
-                  join product p on (p.tenant_id, p.id) = (i.tenant_id, i.product_id)
-                 where (i.tenant_id, i.cart_id) = (c.tenant_id, c.id)))
-          from held c
+        select c.id, c.status, c.customer_id, c.currency, c.shipping_address, c.shipping_service,
+               c.shown
+          from cart c
+         where {_THIS} and c.expires_at > now()
+           for no key update
         """,
         _params(tenant, cart, access),
     )
-    return msgspec.json.decode(body, type=OpenCart) if body else None
+
+
+async def lines(conn: Connection, tenant: UUID, cart: UUID, currency: str) -> list[CartLine]:
+    """The lines of a cart with their variants as they are now. What a variant that is gone cost
+    is what the buyer was shown."""
+    body = await conn.json(
+        """
+        select coalesce(json_agg(json_build_object(
+                   'item_id', i.id, 'product_id', i.product_id, 'variant_id', i.variant_id,
+                   'sku', coalesce(v.sku, i.sku), 'title', coalesce(p.title, i.title, ''),
+                   'variant_title', coalesce(v.title, i.variant_title, ''),
+                   'quantity', i.quantity, 'seen_price', i.unit_price::text,
+                   'price', coalesce(v.price, i.unit_price)::text,
+                   'requires_shipping', coalesce(p.requires_shipping, true),
+                   'is_available', coalesce(
+                       p.status = 'active' and v.currency = %(currency)s, false))
+                   order by i.id), '[]')
+          from cart_item i
+          left join variant v on (v.tenant_id, v.id) = (i.tenant_id, i.variant_id)
+          left join product p on (p.tenant_id, p.id) = (i.tenant_id, i.product_id)
+         where (i.tenant_id, i.cart_id) = (%(tenant)s, %(cart)s)
+        """,
+        {"tenant": tenant, "cart": cart, "currency": currency},
+    )
+    return msgspec.json.decode(body, type=list[CartLine])
 
 
 async def set_prices(conn: Connection, tenant: UUID, cart: UUID) -> None:

@@ -173,7 +173,7 @@ async def remove_coupon(
     shop: Shop, cart_id: UUID, cart_token: str | None, x_cart_token: CartToken = None
 ) -> ASGIResponse:
     """The cart without it."""
-    return answers.json(await service.view(shop, cart_id, cart_token))
+    return answers.json(await service.remove_coupon(shop, cart_id, cart_token))
 
 
 router = Router(

@@ -49,22 +49,28 @@ class CartLine(msgspec.Struct, kw_only=True):
     quantity: int
     seen_price: Decimal
     price: Decimal
-    currency: str
     requires_shipping: bool
-    is_active: bool
+    is_available: bool
 
 
-class OpenCart(msgspec.Struct, kw_only=True):
-    """A cart whose row the transaction holds."""
+class Shown(msgspec.Struct, kw_only=True):
+    """What a checkout has last shown the buyer: (quantity, price) of each line by its id, and the
+    total by the way to ship, "" where nothing is shipped."""
+
+    lines: dict[UUID, tuple[int, Decimal]]
+    totals: dict[str, Decimal]
+
+
+class HeldCart(msgspec.Struct, kw_only=True):
+    """A cart whose row the transaction holds, with its lines as they are while it does."""
 
     id: UUID
     status: str
     customer_id: UUID | None
     currency: str
-    email: str | None
     shipping_address: dict[str, Any] | None
-    billing_address: dict[str, Any] | None
     shipping_service: str | None
+    shown: Shown | None
     lines: list[CartLine]
 
 
@@ -92,7 +98,8 @@ class CartView(msgspec.Struct, kw_only=True):
 
 
 class CartItemView(msgspec.Struct, kw_only=True):
-    """A line of a cart."""
+    """A line of a cart. What is no longer sold stays until the buyer takes it out, is not
+    `is_available`, and does not count in the cart's sums."""
 
     id: UUID
     cart_id: UUID
@@ -108,6 +115,7 @@ class CartItemView(msgspec.Struct, kw_only=True):
     subtotal: str
     discount_amount: str
     total: str
+    is_available: bool
 
 
 class CartAnswer(msgspec.Struct):

@@ -1,16 +1,19 @@
 """The rules of carts."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 from uuid import UUID
 
+import msgspec
+
 from rcommerce import ids, money
 from rcommerce.commerce.carts import queries
-from rcommerce.commerce.carts.schema import Access, NewCart, OpenCart
+from rcommerce.commerce.carts.schema import Access, HeldCart, NewCart, Shown
 from rcommerce.commerce.fields import OrderLine
 from rcommerce.commerce.shop import Shop
-from rcommerce.database import Connection
-from rcommerce.errors import Conflict, Invalid, NotFound, Unauthenticated, Unprocessable
+from rcommerce.database import Connection, Jsonb
+from rcommerce.errors import Conflict, Gone, Invalid, NotFound, Unauthenticated, Unprocessable
 
 READ = "carts:read"
 WRITE = "carts:write"
@@ -40,31 +43,40 @@ async def create_guest(shop: Shop, new: NewCart) -> tuple[str, bytes]:
 async def mine(shop: Shop, token: str | None) -> bytes:
     """The cart of the customer, made where there is none, or of the guest's token.
 
-    Raises Unauthenticated with neither, NotFound for a token that opens nothing.
+    Raises Unauthenticated with neither, NotFound for a token that opens nothing, Gone.
     """
-    return await view(shop, await my_id(shop, token), token)
+    return await view(shop, await my_id(shop, token, write=False), token)
 
 
-async def my_id(shop: Shop, token: str | None) -> UUID:
-    """The id of that cart."""
+async def my_id(shop: Shop, token: str | None, *, write: bool = True) -> UUID:
+    """The id of that cart; to `write` into one that was ordered is refused with Conflict."""
     customer = shop.caller.customer_id
-    if customer is None and token is None:
-        raise Unauthenticated("this needs a customer who is logged in, or a cart's X-Cart-Token")
+    if customer is None:
+        if token is None:
+            raise Unauthenticated(
+                "this needs a customer who is logged in, or a cart's X-Cart-Token"
+            )
+        return await _of_guest(shop, token, write=write)
     async with shop.read() as conn:
-        if customer is None:
-            cart = await queries.by_token(conn, shop.tenant.id, ids.token_hash(token or ""))
-        else:
-            cart = await queries.of_customer(conn, shop.tenant.id, customer)
+        cart = await queries.of_customer(conn, shop.tenant.id, customer)
     if cart is not None:
         return cart
-    if customer is None:
-        _no_cart()
     async with shop.write() as tx:
-        return await _make(tx, shop, customer)
+        return (await _make(tx, shop, customer))[0]
 
 
-async def _make(tx: Connection, shop: Shop, customer: UUID) -> UUID:
-    """The customer's cart, made where there is none."""
+async def _of_guest(shop: Shop, token: str, *, write: bool) -> UUID:
+    async with shop.read() as conn:
+        found = await queries.by_token(conn, shop.tenant.id, ids.token_hash(token))
+    cart, status = found or (None, None)
+    if cart is None or status != "active":
+        _refuse_status(status if write or status == "merged" else None)
+    return cart
+
+
+async def _make(tx: Connection, shop: Shop, customer: UUID) -> tuple[UUID, str]:
+    """(id, currency) of the customer's cart, made where there is none; its row is held."""
+    await queries.forget_expired_of(tx, shop.tenant.id, customer)
     return await queries.make_for_customer(
         tx,
         shop.tenant.id,
@@ -83,36 +95,53 @@ async def view(shop: Shop, cart: UUID, token: str | None) -> bytes:
 
 async def _view(conn: Connection, shop: Shop, cart: UUID, by: Access, token: str | None) -> bytes:
     body = await queries.view(conn, shop.tenant.id, cart, by, token, shop.media_url)
-    return body if body is not None else _no_cart()
+    if body is None:
+        _refuse_status(await queries.status(conn, shop.tenant.id, cart, by))
+    return body
 
 
-def _no_cart() -> NoReturn:
+def _refuse_status(status: str | None) -> NoReturn:
+    """Says why a cart is not open. Raises Gone, Conflict, NotFound."""
+    if status == "merged":
+        raise Gone("the cart was merged into its customer's", code="cart_merged")
+    if status == "ordered":
+        raise Conflict("the cart has been ordered already", code="cart_closed")
     raise NotFound("there is no such cart, or it takes another X-Cart-Token to open it")
 
 
-async def add_item(shop: Shop, cart: UUID, token: str | None, line: OrderLine) -> bytes:
-    """Puts a line into a cart. Raises NotFound, Invalid, Unprocessable."""
+@asynccontextmanager
+async def _opened(
+    shop: Shop, cart: UUID, token: str | None
+) -> AsyncIterator[tuple[Connection, str, Access]]:
+    """A transaction that holds an active cart: its connection, the cart's currency, and by what
+    right it is opened. Raises NotFound, Gone, Conflict."""
     by = access(shop, token, write=True)
-    async with shop.write() as tx:
-        currency, fitting, its_currency, lines, added = await queries.add_item(
+    days = shop.services.settings.checkout.cart_ttl_days
+    async with shop.hold(queries.opening(shop.tenant.id, cart, by, days)) as (tx, row):
+        if row is None:
+            _refuse_status(await queries.status(tx, shop.tenant.id, cart, by))
+        yield tx, row[0], by
+
+
+async def add_item(shop: Shop, cart: UUID, token: str | None, line: OrderLine) -> bytes:
+    """Puts a line into a cart. Raises NotFound, Gone, Conflict, Invalid, Unprocessable."""
+    async with _opened(shop, cart, token) as (tx, currency, by):
+        fitting, its_currency, lines, added = await queries.add_item(
             tx,
             shop.tenant.id,
             cart,
-            by,
+            currency,
             item=ids.new_id(),
             product=line.product_id,
             variant=line.variant_id,
             quantity=line.quantity,
-            days=shop.services.settings.checkout.cart_ttl_days,
         )
         if not added:
             _refuse(currency, fitting, its_currency, lines)
         return await _view(tx, shop, cart, by, token)
 
 
-def _refuse(cart_currency: str | None, fitting: int, currency: str | None, lines: int) -> NoReturn:
-    if cart_currency is None:
-        _no_cart()
+def _refuse(cart_currency: str, fitting: int, currency: str | None, lines: int) -> NoReturn:
     if fitting == 0:
         raise NotFound("there is no such product or variant")
     if fitting > 1:
@@ -124,80 +153,101 @@ def _refuse(cart_currency: str | None, fitting: int, currency: str | None, lines
         )
     if lines >= queries.LARGEST_CART:
         raise Unprocessable(f"a cart has at most {queries.LARGEST_CART} lines", code="cart_full")
+    _refuse_quantity()
+
+
+def _refuse_quantity() -> NoReturn:
     raise Unprocessable("a line has at most 9999 units", code="quantity_too_large")
 
 
 async def set_quantity(
     shop: Shop, cart: UUID, token: str | None, item: UUID, quantity: int
 ) -> bytes:
-    """A line's new quantity. Raises NotFound."""
-    by = access(shop, token, write=True)
-    async with shop.write() as tx:
-        if not await queries.set_quantity(tx, shop.tenant.id, cart, by, item, quantity):
-            raise NotFound("there is no such cart or line")
+    """A line's new quantity. Raises NotFound, Gone, Conflict."""
+    async with _opened(shop, cart, token) as (tx, _, by):
+        if not await queries.set_quantity(tx, shop.tenant.id, cart, item, quantity):
+            _no_line()
         return await _view(tx, shop, cart, by, token)
 
 
+def _no_line() -> NoReturn:
+    raise NotFound("the cart has no such line")
+
+
 async def remove_items(shop: Shop, cart: UUID, token: str | None, item: UUID | None) -> bytes:
-    """Takes a line out, or all of them. Raises NotFound."""
-    by = access(shop, token, write=True)
-    async with shop.write() as tx:
-        is_open, gone = await queries.remove_items(tx, shop.tenant.id, cart, by, item)
-        if not is_open:
-            _no_cart()
+    """Takes a line out, or all of them. Raises NotFound, Gone, Conflict."""
+    async with _opened(shop, cart, token) as (tx, _, by):
+        gone = await queries.remove_items(tx, shop.tenant.id, cart, item)
         if item is not None and gone == 0:
-            raise NotFound("the cart has no such line")
+            _no_line()
         return await _view(tx, shop, cart, by, token)
 
 
 async def delete(shop: Shop, cart: UUID, token: str | None) -> None:
-    """Forgets a cart. Raises NotFound."""
+    """Forgets a cart. Raises NotFound, Gone, Conflict."""
     by = access(shop, token, write=True)
     async with shop.write() as tx:
         if not await queries.delete(tx, shop.tenant.id, cart, by):
-            _no_cart()
+            _refuse_status(await queries.status(tx, shop.tenant.id, cart, by))
 
 
 async def merge(shop: Shop, session_token: str) -> bytes:
-    """Puts a guest's cart into the customer's own. Raises Unauthenticated, NotFound, Conflict."""
+    """Puts a guest's cart into the customer's own. Raises Unauthenticated, NotFound, Gone,
+    Conflict, Unprocessable: nothing has moved then."""
     customer = shop.caller.require_customer()
+    token_hash = ids.token_hash(session_token)
     async with shop.write() as tx:
-        source = await queries.by_token(tx, shop.tenant.id, ids.token_hash(session_token))
-        if source is None:
-            _no_cart()
-        target = await _make(tx, shop, customer)
-        # Both rows held, in a fixed order: no line is added to a cart that is being emptied.
-        held = {}
-        for cart in sorted((source, target)):
-            held[cart] = await queries.lock(
-                tx, shop.tenant.id, cart, access(shop, session_token, write=True)
-            )
-        guest, own = held[source], held[target]
-        if guest is None or own is None:
-            _no_cart()
-        if guest.currency != own.currency:
+        # Both rows are held, the customer's first: no line is added to a cart that is emptied, and
+        # none is put into one that has become an order meanwhile.
+        target, currency = await _make(tx, shop, customer)
+        guest = await queries.close_merged(tx, shop.tenant.id, token_hash)
+        if guest is None:
+            found = await queries.by_token(tx, shop.tenant.id, token_hash)
+            _refuse_status(found and found[1])
+        source, its_currency = guest
+        if its_currency != currency:
             raise Conflict(
-                f"the carts are in {guest.currency} and {own.currency}", code="currency_mismatch"
+                f"the carts are in {its_currency} and {currency}", code="currency_mismatch"
             )
-        await queries.move_items(tx, shop.tenant.id, source, target)
+        if not await queries.move_items(tx, shop.tenant.id, source, target):
+            _refuse_quantity()
         return await _view(tx, shop, target, access(shop, None), None)
 
 
-async def hold(tx: Connection, shop: Shop, cart: UUID, token: str | None) -> OpenCart:
-    """A cart with its lines priced as of now, its row held. Raises NotFound."""
-    held = await queries.lock(tx, shop.tenant.id, cart, access(shop, token, write=True))
-    if held is None or held.status == "merged":
-        _no_cart()
-    return held
+@asynccontextmanager
+async def held(
+    shop: Shop, cart: UUID, token: str | None
+) -> AsyncIterator[tuple[Connection, HeldCart]]:
+    """A transaction that holds a cart, active or ordered: its connection, and the cart with its
+    lines priced as of now. Raises NotFound, Gone."""
+    by = access(shop, token, write=True)
+    async with shop.hold(queries.holding(shop.tenant.id, cart, by)) as (tx, row):
+        if row is None or row[1] == "merged":
+            _refuse_status(row and row[1])
+        its_id, status, customer, currency, address, service, shown = row
+        lines = await queries.lines(tx, shop.tenant.id, cart, currency)
+        yield (
+            tx,
+            HeldCart(
+                id=its_id,
+                status=status,
+                customer_id=customer,
+                currency=currency,
+                shipping_address=address,
+                shipping_service=service,
+                shown=None if shown is None else msgspec.convert(shown, Shown),
+                lines=lines,
+            ),
+        )
 
 
-async def note(tx: Connection, shop: Shop, cart: UUID, values: Mapping[str, Any]) -> None:
-    """Notes what a checkout has chosen for a cart that is held."""
-    await queries.update(tx, shop.tenant.id, cart, values)
-
-
-async def show_prices(tx: Connection, shop: Shop, cart: UUID) -> None:
-    """The buyer is shown today's prices: from now on they are the cart's."""
+async def show(
+    tx: Connection, shop: Shop, cart: UUID, shown: Shown, values: Mapping[str, Any]
+) -> None:
+    """Notes what a checkout shows the buyer of a cart that is held, and has chosen for it: from
+    now on that is what the cart costs."""
+    kept = Jsonb(msgspec.to_builtins(shown))
+    await queries.update(tx, shop.tenant.id, cart, {**values, "shown": kept})
     await queries.set_prices(tx, shop.tenant.id, cart)
 
 
@@ -212,6 +262,12 @@ async def forget_expired(tx: Connection, shop: Shop, limit: int) -> int:
 
 
 async def apply_coupon(shop: Shop, cart: UUID, token: str | None, code: str) -> NoReturn:
-    """Raises Unprocessable: no coupon has been made in this shop. Raises NotFound."""
-    await view(shop, cart, token)
-    raise Unprocessable(f"the coupon “{code}” is not valid", code="coupon_invalid")
+    """Raises NotFound, Gone, Conflict; else Unprocessable: this shop has made no coupon."""
+    async with _opened(shop, cart, token):
+        raise Unprocessable(f"the coupon “{code}” is not valid", code="coupon_invalid")
+
+
+async def remove_coupon(shop: Shop, cart: UUID, token: str | None) -> bytes:
+    """The cart without its coupon. Raises NotFound, Gone, Conflict."""
+    async with _opened(shop, cart, token) as (tx, _, by):
+        return await _view(tx, shop, cart, by, token)

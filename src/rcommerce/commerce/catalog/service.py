@@ -224,8 +224,7 @@ async def delete_variant(
         await _begin(tx, shop, product_id, if_match)
         if not await writes.delete_variant(tx, shop.tenant.id, product_id, variant):
             raise NotFound("the product has no such variant")
-        found = await writes.lock_product(tx, shop.tenant.id, product_id)
-        if found[2] == 0:
+        if not await writes.has_variants(tx, shop.tenant.id, product_id):
             raise Conflict("a product keeps at least one variant", code="last_variant")
         return await _finish(tx, shop, product_id)
 

@@ -9,17 +9,28 @@ from rcommerce.database import Connection
 
 
 async def lock_product(conn: Connection, tenant: UUID, product: UUID) -> Any:
-    """(version, currency, variants) of a product whose row is now held by this transaction."""
+    """(version, currency) of a product whose row is now held by this transaction."""
     return await conn.one_or_none(
         """
-        select p.version, p.currency,
-               (select count(*) from variant v
-                 where (v.tenant_id, v.product_id) = (p.tenant_id, p.id))
-          from product p
+        select p.version, p.currency from product p
          where (p.tenant_id, p.id) = (%(tenant)s, %(product)s)
            for update
         """,
         {"tenant": tenant, "product": product},
+    )
+
+
+async def has_variants(conn: Connection, tenant: UUID, product: UUID) -> bool:
+    """Whether a product has any variant left."""
+    return bool(
+        await conn.value(
+            """
+            select exists (
+                select from variant v
+                 where (v.tenant_id, v.product_id) = (%(tenant)s, %(product)s))
+            """,
+            {"tenant": tenant, "product": product},
+        )
     )
 
 

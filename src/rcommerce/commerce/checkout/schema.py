@@ -7,7 +7,16 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from rcommerce.commerce.fields import Address, Currency, Email, Ignored, Input, Line, Paragraph
+from rcommerce.commerce.fields import (
+    Address,
+    Currency,
+    Email,
+    Ignored,
+    Input,
+    Line,
+    Money,
+    Paragraph,
+)
 from rcommerce.commerce.orders.schema import OrderView
 from rcommerce.commerce.payments.schema import PaymentMethod
 from rcommerce.commerce.strategies import Rate
@@ -57,6 +66,8 @@ class Completion(Input, kw_only=True):
     customer_email: Email
     notes: Paragraph = ""
     selected_shipping_rate: ChosenRate | None = None
+    # What the client has shown the buyer: any other total is a 409.
+    expected_total: Money | None = None
 
 
 class SummaryItem(msgspec.Struct, kw_only=True):
@@ -72,10 +83,12 @@ class SummaryItem(msgspec.Struct, kw_only=True):
     price: Decimal
     total: Decimal
     tax_amount: Decimal
+    is_available: bool
 
 
 class Summary(msgspec.Struct, kw_only=True):
-    """What a checkout would cost, and the choices that are left."""
+    """What a checkout would cost, and the choices that are left. Items that are no longer sold are
+    among the items, and not in the sums."""
 
     cart_id: UUID
     items: list[SummaryItem]

@@ -5,16 +5,19 @@ open payment (both are constraints of the database), and a gateway is asked unde
 so the same order and one charge come out, however often it is tried.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from types import MappingProxyType
+from typing import Any
 from uuid import UUID
 
 import msgspec
 import structlog
 from msgspec import to_builtins
 
+from rcommerce import money
 from rcommerce.commerce.carts import service as carts
-from rcommerce.commerce.carts.schema import CartLine, OpenCart
+from rcommerce.commerce.carts.schema import CartLine, HeldCart, Shown
 from rcommerce.commerce.catalog.schema import Priced
 from rcommerce.commerce.checkout.schema import (
     Completion,
@@ -46,65 +49,61 @@ SWEEP = Caller(process="sweep")
 log = structlog.get_logger()
 
 
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cart costs today: its available lines, and the ways to ship them."""
+
+    items: list[NewItem]
+    rates: list[Rate]
+    rate: Rate | None
+    totals: Totals
+
+    @property
+    def service(self) -> str | None:
+        """The code of the way to ship that is chosen."""
+        return self.rate.service_code if self.rate else None
+
+
 async def initiate(shop: Shop, data: Initiation, token: str | None) -> Summary:
-    """Notes where to send a cart, and works out what it costs today. Raises NotFound, Conflict,
-    Unprocessable."""
-    async with shop.write() as tx:
-        cart = await _open(tx, shop, data.cart_id, token)
+    """Notes where to send a cart, and works out what it costs today. Raises NotFound, Gone,
+    Conflict, Unprocessable."""
+    async with carts.held(shop, data.cart_id, token) as (tx, cart):
+        _require_open(shop, cart)
         if data.currency is not None and data.currency.upper() != cart.currency:
             raise Unprocessable(f"the cart is in {cart.currency}", code="currency_mismatch")
-        items = _items(cart)
-        country = data.shipping_address.country
-        rates = orders.rates(shop, items, cart.currency, country)
-        rate = orders.chosen(rates, None, cart.shipping_service)
+        offer = _offer(shop, cart, data.shipping_address.country, None)
         address = to_builtins(data.shipping_address)
         billing = to_builtins(data.billing_address) if data.billing_address else address
-        await carts.note(
-            tx,
-            shop,
-            cart.id,
-            {
-                "shipping_address": Jsonb(address),
-                "billing_address": Jsonb(billing),
-                "shipping_service": rate.service_code if rate else None,
-            },
-        )
-        await carts.show_prices(tx, shop, cart.id)
-    return _summary(cart, items, rates, rate)
+        values = {"shipping_address": Jsonb(address), "billing_address": Jsonb(billing)}
+        await _show(tx, shop, cart, offer, values)
+    return _summary(cart, offer)
 
 
 async def choose_shipping(shop: Shop, data: ShippingChoice, token: str | None) -> Summary:
-    """Notes how to send a cart. Raises NotFound, Conflict, Invalid, Unprocessable."""
+    """Notes how to send a cart. Raises NotFound, Gone, Conflict, Invalid, Unprocessable."""
     code = data.shipping_rate.service_code if data.shipping_rate else data.service_code
     if code is None:
         raise Invalid.field("shipping_rate", "is needed, or service_code")
-    async with shop.write() as tx:
-        cart = await _open(tx, shop, data.cart_id, token)
+    async with carts.held(shop, data.cart_id, token) as (tx, cart):
+        _require_open(shop, cart)
         if cart.shipping_address is None:
             raise Conflict("begin with /checkout/initiate", code="checkout_not_initiated")
-        items = _items(cart)
-        rates = orders.rates(shop, items, cart.currency, cart.shipping_address["country"])
-        rate = orders.chosen(rates, code, None)
-        values = {"shipping_service": rate.service_code if rate else None}
-        await carts.note(tx, shop, cart.id, values)
-        await carts.show_prices(tx, shop, cart.id)
-    return _summary(cart, items, rates, rate)
+        offer = _offer(shop, cart, cart.shipping_address["country"], code)
+        await _show(tx, shop, cart, offer)
+    return _summary(cart, offer)
 
 
 async def complete(shop: Shop, data: Completion, token: str | None) -> bytes:
     """Places the order and takes the money: {order, payment_id, total_charged, currency} as JSON.
 
-    Raises NotFound, OutOfStock, PriceChanged, PaymentFailed, Unprocessable, Unavailable. After
-    each of them the cart is as it was, and may be completed again.
+    Raises NotFound, Gone, OutOfStock, PriceChanged, PaymentFailed, Unprocessable, Unavailable.
+    After each of them the cart is as it was, and may be completed again.
     """
     payments.gateway(shop, data.payment_method.gateway_id)
-    try:
-        async with shop.write() as tx:
-            order, payment = await _place(tx, shop, data, token)
-    except PriceChanged:
-        async with shop.write() as tx:
-            await carts.show_prices(tx, shop, data.cart_id)
-        raise
+    async with carts.held(shop, data.cart_id, token) as (tx, cart):
+        placed = await _place(tx, shop, cart, data)
+    if isinstance(placed, PriceChanged):
+        raise placed
+    order, payment = placed
     if payment.status == "pending" and order.status == "pending":
         outcome = await payments.charge(
             shop, payment, order.order_number, data.payment_method.token
@@ -119,49 +118,50 @@ async def complete(shop: Shop, data: Completion, token: str | None) -> bytes:
 
 
 async def _place(
-    tx: Connection, shop: Shop, data: Completion, token: str | None
-) -> tuple[OrderState, PaymentState]:
-    """The cart's order and its payment: those that are there already, or new ones."""
+    tx: Connection, shop: Shop, cart: HeldCart, data: Completion
+) -> tuple[OrderState, PaymentState] | PriceChanged:
+    """The cart's order and its payment: those that are there already, or new ones. Where it would
+    cost other than the buyer was last shown, that is shown instead."""
     method = data.payment_method
-    cart = await carts.hold(tx, shop, data.cart_id, token)
-    if cart.status != "ordered":
-        new = await _new_order(tx, shop, cart, data)
-        payment = await payments.new_payment(
-            tx, shop, new.id, new.total, new.currency, method.gateway_id, method.type
+    if cart.status == "ordered":
+        found = await orders.of_cart(tx, shop, cart.id)
+        if found is None:
+            raise Conflict("the cart has been ordered and cancelled", code="cart_closed")
+        payment = await payments.open_payment(
+            tx, shop, found.id, found.total, found.currency, method.gateway_id, method.type
         )
-        return new, payment
-    found = await orders.of_cart(tx, shop, cart.id)
-    if found is None:
-        raise Conflict("the cart has been ordered and cancelled", code="cart_closed")
-    payment = await payments.open_payment(
-        tx, shop, found.id, found.total, found.currency, method.gateway_id, method.type
-    )
-    return found, payment
-
-
-async def _new_order(tx: Connection, shop: Shop, cart: OpenCart, data: Completion) -> OrderState:
-    _require_sellable(cart)
-    items = _items(cart)
-    rates = orders.rates(shop, items, cart.currency, data.shipping_address.country)
+        return found, payment
+    _require_open(shop, cart)
     wanted = data.selected_shipping_rate.service_code if data.selected_shipping_rate else None
-    rate = orders.chosen(rates, wanted, cart.shipping_service)
-    if any(line.price != line.seen_price for line in cart.lines):
-        summary = _summary(cart, items, rates, rate)
-        raise PriceChanged(
-            "a price has changed since the cart was last shown; these are the new totals",
-            extra={"summary": to_builtins(summary)},
+    offer = _offer(shop, cart, data.shipping_address.country, wanted)
+    changes = _changes(cart, offer, data)
+    if changes:
+        await _show(tx, shop, cart, offer)
+        return PriceChanged(
+            "the cart costs other than it was last shown; these are the new totals",
+            extra={"changes": changes, "summary": to_builtins(_summary(cart, offer))},
         )
+    new = await _new_order(tx, shop, cart, offer, data)
+    payment = await payments.new_payment(
+        tx, shop, new.id, new.total, new.currency, method.gateway_id, method.type
+    )
+    return new, payment
+
+
+async def _new_order(
+    tx: Connection, shop: Shop, cart: HeldCart, offer: Offer, data: Completion
+) -> OrderState:
     address = to_builtins(data.shipping_address)
     draft = Draft(
         cart_id=cart.id,
         customer_id=cart.customer_id,
         customer_email=data.customer_email.lower(),
         currency=cart.currency,
-        totals=orders.totals(items, rate, cart.currency),
-        items=items,
+        totals=offer.totals,
+        items=offer.items,
         shipping_address=address,
         billing_address=to_builtins(data.billing_address) if data.billing_address else address,
-        shipping_service=rate.service_code if rate else None,
+        shipping_service=offer.service,
         notes=data.notes,
     )
     order, number = await orders.place(tx, shop, draft)
@@ -190,33 +190,46 @@ async def _answer(shop: Shop, order: UUID, payment: PaymentState) -> bytes:
     return b'{"order":' + body + b"," + msgspec.json.encode(rest)[1:]
 
 
-async def _open(tx: Connection, shop: Shop, cart_id: UUID, token: str | None) -> OpenCart:
-    """A cart that can be checked out, its row held."""
-    cart = await carts.hold(tx, shop, cart_id, token)
+def _require_open(shop: Shop, cart: HeldCart) -> None:
+    """Raises Conflict where the cart was ordered or has what is no longer sold, Unprocessable
+    where it is empty."""
     if cart.status == "ordered":
         raise Conflict("the cart has been ordered already", code="cart_closed")
-    _require_sellable(cart)
-    return cart
-
-
-def _require_sellable(cart: OpenCart) -> None:
     if not cart.lines:
         raise Unprocessable("the cart is empty", code="cart_empty")
-    gone = [line for line in cart.lines if not line.is_active or line.currency != cart.currency]
+    gone = [line for line in cart.lines if not line.is_available]
     if gone:
-        lines = [{"item_id": line.item_id, "variant_id": line.variant_id} for line in gone]
+        country = cart.shipping_address["country"] if cart.shipping_address else None
         raise Conflict(
             "some items are no longer sold; take them out of the cart",
             code="no_longer_sold",
-            extra={"lines": lines},
+            extra={
+                "lines": [
+                    {"item_id": line.item_id, "variant_id": line.variant_id, "title": line.title}
+                    for line in gone
+                ],
+                "summary": to_builtins(_summary(cart, _offer(shop, cart, country, None))),
+            },
         )
 
 
-def _items(cart: OpenCart) -> list[NewItem]:
-    return orders.items_of([(_priced(line), line.quantity) for line in cart.lines], cart.currency)
+def _offer(shop: Shop, cart: HeldCart, country: str | None, wanted: str | None) -> Offer:
+    """Works it out, shipped as `wanted`, else as the buyer chose before. Without a country nothing
+    is shipped yet. Raises Unprocessable."""
+    lines = [(_priced(line, cart.currency), line.quantity) for line in _available(cart)]
+    items = orders.items_of(lines, cart.currency)
+    rates = [] if country is None else orders.rates(shop, items, cart.currency, country)
+    rate = orders.chosen(rates, wanted, cart.shipping_service)
+    return Offer(
+        items=items, rates=rates, rate=rate, totals=orders.totals(items, rate, cart.currency)
+    )
 
 
-def _priced(line: CartLine) -> Priced:
+def _available(cart: HeldCart) -> list[CartLine]:
+    return [line for line in cart.lines if line.is_available]
+
+
+def _priced(line: CartLine, currency: str) -> Priced:
     return Priced(
         product_id=line.product_id,
         variant_id=line.variant_id,
@@ -224,33 +237,80 @@ def _priced(line: CartLine) -> Priced:
         variant_title=line.variant_title,
         sku=line.sku,
         price=line.price,
-        currency=line.currency,
+        currency=currency,
         requires_shipping=line.requires_shipping,
-        is_active=line.is_active,
+        is_active=line.is_available,
     )
 
 
-def _summary(
-    cart: OpenCart, items: Sequence[NewItem], rates: list[Rate], rate: Rate | None
-) -> Summary:
-    sums: Totals = orders.totals(items, rate, cart.currency)
+async def _show(
+    tx: Connection,
+    shop: Shop,
+    cart: HeldCart,
+    offer: Offer,
+    values: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """The buyer is shown an offer, and what it would cost shipped in other ways: it is what the
+    cart may be completed for."""
+    ways: list[Rate | None] = [*offer.rates] or [None]
+    shown = Shown(
+        lines={line.item_id: (line.quantity, line.price) for line in cart.lines},
+        totals={
+            (way.service_code if way else ""): orders.totals(offer.items, way, cart.currency).total
+            for way in ways
+        },
+    )
+    await carts.show(tx, shop, cart.id, shown, {**values, "shipping_service": offer.service})
+
+
+def _changes(cart: HeldCart, offer: Offer, data: Completion) -> list[dict[str, Any]]:
+    """What differs from what the buyer was last shown, line by line, and in the total: by the last
+    summary, or where there was none by the cart; and by what the client says that it has shown."""
+    total = offer.totals.total
+    after = {line.item_id: (line.quantity, line.price) for line in cart.lines}
+    before = {line.item_id: (line.quantity, line.seen_price) for line in cart.lines}
+    seen_total, service = total, offer.service
+    if cart.shown is not None:
+        before = cart.shown.lines
+        if data.selected_shipping_rate is None:
+            service = cart.shipping_service
+        # A way to ship that was not offered then is shown first.
+        seen_total = cart.shown.totals.get(offer.service or "", money.ZERO)
+    changes: list[dict[str, Any]] = []
+    for item in sorted(before.keys() | after.keys()):
+        was, now = before.get(item, (0, None)), after.get(item, (0, None))
+        for name, shown, new in zip(("quantity", "price"), was, now, strict=True):
+            if shown != new and shown is not None and new is not None:
+                changes.append({"item_id": item, "field": name, "shown": shown, "now": new})
+    if service != offer.service:
+        changes.append({"field": "shipping", "shown": service, "now": offer.service})
+    if seen_total == total and data.expected_total is not None:
+        seen_total = data.expected_total
+    if seen_total != total:
+        changes.append({"field": "total", "shown": seen_total, "now": total})
+    return changes
+
+
+def _summary(cart: HeldCart, offer: Offer) -> Summary:
+    sums = offer.totals
     zero = sums.subtotal - sums.subtotal
     return Summary(
         cart_id=cart.id,
         items=[
             SummaryItem(
                 id=line.item_id,
-                product_id=item.product_id,
-                variant_id=item.variant_id,
-                sku=item.sku,
-                title=item.title,
-                variant_title=item.variant_title,
-                quantity=item.quantity,
-                price=item.price,
-                total=item.total,
-                tax_amount=item.tax_amount,
+                product_id=line.product_id,
+                variant_id=line.variant_id,
+                sku=line.sku,
+                title=line.title,
+                variant_title=line.variant_title,
+                quantity=line.quantity,
+                price=line.price,
+                total=line.price * line.quantity,
+                tax_amount=zero,
+                is_available=line.is_available,
             )
-            for line, item in zip(cart.lines, items, strict=True)
+            for line in cart.lines
         ],
         subtotal=sums.subtotal,
         discount_total=sums.discount_total,
@@ -260,8 +320,8 @@ def _summary(
         tax_total=sums.tax_total,
         total=sums.total,
         currency=cart.currency,
-        available_shipping_rates=rates,
-        selected_shipping_rate=rate,
+        available_shipping_rates=offer.rates,
+        selected_shipping_rate=offer.rate,
         tax_breakdown=[],
         vat_id_valid=None,
     )

@@ -71,12 +71,13 @@ async def refresh(shop: Shop, refresh_token: str) -> Session:
     token_hash = ids.token_hash(refresh_token)
     async with shop.write() as tx:
         state = await queries.use_refresh(tx, shop.tenant.id, token_hash)
-        if state is not None and state.was_used:
-            await queries.revoke_family(tx, shop.tenant.id, state.family_id)
-        elif state is not None and not state.is_over:
+        if state is not None and not state.was_used and not state.is_over:
             customer = await queries.credentials_of(tx, shop.tenant.id, state.customer_id)
             if customer is not None:
                 return await _session(tx, shop, customer, state.family_id, "Refreshed.")
+    if state is not None and state.was_used:
+        family = state.family_id
+        await shop.commit_apart(lambda tx: queries.revoke_family(tx, shop.tenant.id, family))
     raise Unauthenticated("the refresh token is not valid", code="invalid_refresh_token")
 
 

@@ -191,6 +191,15 @@ async def extend(conn: Connection, tenant: UUID, order: UUID, ttl_s: int) -> Non
     )
 
 
+async def hold_customer(conn: Connection, tenant: UUID, customer: UUID) -> None:
+    """Nobody makes a cart for the customer while this transaction lasts: a new cart's foreign key
+    waits for the row."""
+    await conn.execute(
+        "select from customer where (tenant_id, id) = (%(tenant)s, %(customer)s) for update",
+        {"tenant": tenant, "customer": customer},
+    )
+
+
 async def reopen_cart(conn: Connection, tenant: UUID, cart: UUID) -> None:
     """After a declined payment the buyer goes on with the cart, unless they have begun another."""
     await conn.execute(

@@ -256,6 +256,8 @@ async def give_up(
     values = {"status": "cancelled", "payment_status": payment_status}
     await record(tx, shop, order.id, event, values, {"reason": reason})
     if order.cart_id is not None:
+        if order.customer_id is not None:
+            await queries.hold_customer(tx, shop.tenant.id, order.customer_id)
         await queries.reopen_cart(tx, shop.tenant.id, order.cart_id)
 
 
