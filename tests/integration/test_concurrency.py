@@ -112,6 +112,29 @@ def test_two_guests_with_the_same_key_never_get_each_others_answer(shop: Running
     assert short.json()["errors"][0]["field"] == "Idempotency-Key"
 
 
+def test_a_few_hundred_at_once_are_no_overload(shop: Running) -> None:
+    """They wait for a moment, as long as that is all that they have to wait for."""
+    shop.product()
+    gate = threading.Barrier(60)
+
+    def come(number: int) -> list[int]:
+        with httpx.Client(timeout=60) as client:
+            client.get(f"{shop.guest.url}/health")
+            gate.wait()
+            return [
+                client.get(
+                    f"{shop.guest.url}/api/v1/products", params={"vendor": uuid4().hex}
+                ).status_code
+                if number % 2
+                else client.post(f"{shop.guest.url}/api/v1/carts/guest", json={}).status_code
+                for _ in range(4)
+            ]
+
+    with ThreadPoolExecutor(60) as clients:
+        statuses = [status for each in clients.map(come, range(60)) for status in each]
+    assert set(statuses) == {200, 201}
+
+
 def test_carts_of_the_same_goods_in_any_order_never_deadlock(shop: Running) -> None:
     goods = [shop.product(stock=500) for _ in range(4)]
     carts = []

@@ -1,12 +1,23 @@
 """The adaptive limit, on a clock of the test: a server is simulated that has so many processors."""
 
+import asyncio
 import heapq
 import random
 
 import pytest
 
 from rcommerce.resilience import shedding
-from rcommerce.resilience.shedding import FLOOR, MANY, SHARES, START, Limiter, Priority
+from rcommerce.resilience.shedding import (
+    BUYING_S,
+    FLOOR,
+    LOOKING_S,
+    MANY,
+    START,
+    TARGET_S,
+    TICK_S,
+    Limiter,
+    Priority,
+)
 
 WORK_S = 0.001  # that a request takes on a processor
 AWAY_S = 0.002  # that it waits for others meanwhile
@@ -27,6 +38,64 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
+class Request:
+    """One who comes at a moment, and waits for its turn where it has to."""
+
+    def __init__(self, server: "Server", came: float) -> None:
+        self.server = server
+        self.came = came
+        self.is_over = False
+
+    def done(self) -> bool:
+        return self.is_over
+
+    def set_result(self, result: bool, /) -> None:
+        self.is_over = True
+        if result:
+            self.server.work(self)
+
+
+class Server:
+    """One processor, which does one request after the other; each then waits for others."""
+
+    def __init__(self, clock: Clock, limiter: Limiter, work_s: float, away_s: float) -> None:
+        self.clock, self.limiter = clock, limiter
+        self.work_s, self.away_s = work_s, away_s
+        self.free_at = clock.now
+        self.tick_at = clock.now
+        self.under_way: list[tuple[float, float, float]] = []  # its end, when it began and came
+        self.done: list[tuple[float, float]] = []  # (its end, its latency)
+
+    def work(self, request: Request) -> None:
+        self.free_at = max(self.free_at, self.clock.now) + self.work_s
+        end = self.free_at + self.away_s
+        heapq.heappush(self.under_way, (end, self.clock.now, request.came))
+
+    def until(self, moment: float) -> None:
+        """Goes on to then: what ends, and who has waited too long."""
+        while True:
+            end = self.under_way[0][0] if self.under_way else float("inf")
+            if min(end, self.tick_at) > moment:
+                break
+            if end <= self.tick_at:
+                end, began, came = heapq.heappop(self.under_way)
+                self.clock.now = end
+                self.done.append((end, end - came))
+                self.limiter.leave("route", end - began, is_typical=True)
+            else:
+                self.clock.now = self.tick_at
+                self.limiter.refuse()
+                self.tick_at += TICK_S
+        self.clock.now = moment
+
+    def come(self, priority: Priority) -> None:
+        request = Request(self, self.clock.now)
+        if self.limiter.enter():
+            self.work(request)
+        elif not self.limiter.turns_away(priority):
+            self.limiter.join(priority, request)
+
+
 def simulate(
     clock: Clock,
     limiter: Limiter,
@@ -35,29 +104,18 @@ def simulate(
     away_s: float = AWAY_S,
     work_s: float = WORK_S,
 ) -> tuple[float, list[float]]:
-    """One processor, which does one request after the other: (accepted a second, their latencies in
-    the second half)."""
+    """(accepted a second, their latencies in the second half)."""
     random.seed(7)
-    begun, free_at, done = clock.now, clock.now, 0
-    ends: list[tuple[float, float]] = []
-    latencies: list[float] = []
-    arrival = begun
-    while arrival < begun + seconds:
-        arrival += random.expovariate(per_second)
-        while ends and ends[0][0] <= arrival:
-            clock.now, came = heapq.heappop(ends)
-            limiter.leave("route", clock.now - came, is_typical=True)
-            done += 1
-            if clock.now > begun + seconds / 2:
-                latencies.append(clock.now - came)
-        clock.now = arrival
-        if limiter.enter(Priority.CHECKOUT):
-            free_at = max(free_at, arrival) + work_s
-            heapq.heappush(ends, (free_at + away_s, arrival))
-    while ends:
-        _, came = heapq.heappop(ends)
-        limiter.leave("route", clock.now - came, is_typical=False)
-    return done / seconds, sorted(latencies)
+    begun = clock.now
+    server = Server(clock, limiter, work_s, away_s)
+    while clock.now < begun + seconds:
+        server.until(clock.now + random.expovariate(per_second))
+        server.come(Priority.CHECKOUT)
+    in_time = sum(end < begun + seconds for end, _ in server.done)
+    server.until(clock.now + 60)
+    assert (limiter.in_flight, limiter.waiting) == (0, 0)
+    middle = begun + seconds / 2
+    return in_time / seconds, sorted(took for end, took in server.done if end > middle)
 
 
 def test_below_what_it_can_do_nothing_is_refused(clock: Clock) -> None:
@@ -73,7 +131,7 @@ def test_above_it_what_is_accepted_stays_quick_and_is_all_that_it_can_do(clock: 
     assert accepted * WORK_S > 0.95
     p99, before = under[int(len(under) * 0.99)], usual[int(len(usual) * 0.99)]
     assert p99 < max(2 * before, (FLOOR + MANY) * WORK_S), (p99, before, limiter.limit)
-    assert FLOOR <= limiter.limit < START / 2
+    assert FLOOR <= limiter.limit < START
 
 
 def test_without_a_limit_the_same_load_waits_for_seconds(
@@ -105,26 +163,97 @@ def test_dear_requests_do_not_wait_for_seconds_until_the_limit_is_found(clock: C
     assert latencies[-1] < 60 * work_s, (latencies[-1], limiter.limit)
 
 
-def test_after_an_overload_a_moment_in_which_nothing_moves_refuses_nobody(clock: Clock) -> None:
-    """Such as the start of another process on the same processor, half a minute later."""
-    limiter = Limiter()
-    simulate(clock, limiter, 3 / WORK_S, 20)
-    assert limiter.limit < START / 2
-    simulate(clock, limiter, 0.1 / WORK_S, 30)
-    before = sum(limiter.refused.values())
-    assert all(limiter.enter(Priority.CATALOGUE) for _ in range(START * 3 // 4))
-    assert sum(limiter.refused.values()) == before
+@pytest.mark.parametrize(("patience_s", "burst"), [(LOOKING_S, 900), (BUYING_S, 1900)])
+def test_a_burst_is_answered_in_full_if_that_takes_no_longer_than_one_waits(
+    clock: Clock, patience_s: float, burst: int
+) -> None:
+    limiter = Limiter(patience_s)
+    server = Server(clock, limiter, WORK_S, AWAY_S)
+    for _ in range(burst):
+        server.come(Priority.CATALOGUE)
+    server.until(clock.now + 10)
+    assert len(server.done) == burst
+    assert not any(limiter.refused.values())
 
 
-def test_what_is_cheapest_to_try_again_is_refused_first() -> None:
-    limiter = Limiter()
-    admitted = []
-    for priority in reversed(Priority):
-        before = limiter.in_flight
-        while limiter.enter(priority):
-            pass
-        admitted.append(limiter.in_flight - before)
-    assert all(admitted)
-    assert limiter.in_flight == START
-    assert admitted[0] == START * SHARES[Priority.ADMIN]
-    assert limiter.refused == dict.fromkeys(Priority, 1)
+def test_of_a_burst_that_takes_longer_the_rest_is_refused(clock: Clock) -> None:
+    limiter = Limiter(LOOKING_S)
+    server = Server(clock, limiter, WORK_S, AWAY_S)
+    for _ in range(3000):
+        server.come(Priority.CATALOGUE)
+    server.until(clock.now + 10)
+    assert 900 <= len(server.done) <= 1200
+    assert len(server.done) + limiter.refused[Priority.CATALOGUE] == 3000
+
+
+def test_under_a_lasting_overload_nobody_waits_long_for_a_refusal(clock: Clock) -> None:
+    limiter = Limiter(LOOKING_S)
+    simulate(clock, limiter, 3 / WORK_S, 3)
+    server = Server(clock, limiter, WORK_S, AWAY_S)
+    waits: list[float] = []
+
+    class Waiting(Request):
+        def set_result(self, result: bool, /) -> None:
+            if not result:
+                waits.append(clock.now - self.came)
+            super().set_result(result)
+
+    begun = clock.now
+    while clock.now < begun + 4:
+        server.until(clock.now + random.expovariate(3 / WORK_S))
+        request = Waiting(server, clock.now)
+        if limiter.enter():
+            server.work(request)
+        elif limiter.turns_away(Priority.CATALOGUE):
+            waits.append(0.0)
+        else:
+            limiter.join(Priority.CATALOGUE, request)
+    late = sorted(waits)[int(len(waits) * 0.5)]
+    assert late < TARGET_S + 2 * TICK_S
+
+
+def test_what_buys_goes_first_and_what_is_cheapest_to_try_again_is_refused_first(
+    clock: Clock,
+) -> None:
+    limiter = Limiter(LOOKING_S)
+    server = Server(clock, limiter, WORK_S, AWAY_S)
+    while clock.now < 5:
+        server.until(clock.now + WORK_S / 1.5)
+        server.come(random.choice([Priority.CATALOGUE, Priority.SEARCH, Priority.ADMIN]))
+    refused = limiter.refused
+    assert refused[Priority.CATALOGUE] == 0
+    assert refused[Priority.SEARCH] < refused[Priority.ADMIN] / 4
+
+
+def test_one_who_gives_up_in_line_takes_nobodys_place() -> None:
+    async def main() -> None:
+        limiter = Limiter()
+        for _ in range(START):
+            assert limiter.enter()
+        first, second = (asyncio.create_task(limiter.turn(Priority.CART)) for _ in range(2))
+        await asyncio.sleep(0)
+        assert limiter.waiting == 2
+        second.cancel()  # the newest, whose turn is next
+        await asyncio.sleep(0)
+        limiter.leave("route", 0.001, is_typical=False)
+        assert await first
+        # Let in and cancelled in the same moment: the place goes to who waits after him.
+        third, fourth = (asyncio.create_task(limiter.turn(Priority.CART)) for _ in range(2))
+        await asyncio.sleep(0)
+        limiter.leave("route", 0.001, is_typical=False)
+        fourth.cancel()
+        assert await third
+        assert (limiter.in_flight, limiter.waiting) == (START, 0)
+
+    asyncio.run(main())
+
+
+def test_one_who_waits_too_long_is_told() -> None:
+    async def main() -> None:
+        limiter = Limiter(patience_s=0.05)
+        for _ in range(START):
+            assert limiter.enter()
+        assert not await limiter.turn(Priority.CART)
+        assert limiter.refused[Priority.CART] == 1
+
+    asyncio.run(main())

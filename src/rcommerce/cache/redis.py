@@ -8,7 +8,9 @@ in the background finds out when it is back.
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import structlog
@@ -23,12 +25,25 @@ PROBE_EVERY_S = 0.25  # of a server that is away, or has just failed
 LOOK_EVERY = 4  # probes' time between two looks at one that is up: nobody may be asking for it
 AT_ONCE = 2  # messages under way that ask for values
 T = TypeVar("T")
+# For how long this request has waited for Redis, in seconds: all that it asks for has
+# `redis_timeout_ms` together. None outside of requests, where each call has that by itself.
+_waited_s: ContextVar[float | None] = ContextVar("rcommerce_redis_waited", default=None)
 Commands = Any  # of redis-py, as in `redis_client`
 log = structlog.get_logger()
 
 
 class RedisAway(RCommerceError):
     """No answer, or none in time. The caller goes on without, or says that it cannot."""
+
+
+def begin_request(waited_s: float = 0.0) -> None:
+    """What the task asks of Redis from now on is for one request, and shares its time."""
+    _waited_s.set(waited_s)
+
+
+def is_request() -> bool:
+    """Whether that has been said."""
+    return _waited_s.get() is not None
 
 
 class Redis:
@@ -48,6 +63,7 @@ class Redis:
         self._client: Commands = None
         self._breakers: dict[str, Breaker] = {}
         self._wanted: dict[str, list[asyncio.Future[bytes | None]]] = {}
+        self._wanted_since = 0.0  # when the first of them began to wait
         self._under_way = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self.is_cluster = settings.redis_cluster
@@ -58,20 +74,36 @@ class Redis:
         return self._breakers
 
     async def ask(self, key: str, call: Callable[[Commands], Awaitable[T]]) -> T:
-        """What `call` gets from the server that has `key`. Raises RedisAway."""
+        """What `call` gets from the server that has `key`, within the time that is left to this
+        request. Raises RedisAway."""
         breaker = self._require_up(key)
-        async with self._turn:
-            if breaker.is_open:  # it opened while this request waited for its turn
-                raise RedisAway(breaker.cause)
-            try:
-                with tracing.span("redis", "CLIENT", {"db.system.name": "redis"}):
-                    async with asyncio.timeout(self._timeout_s):
+        waited_s, begun = _waited_s.get(), time.monotonic()
+        is_sent = False
+        try:
+            async with asyncio.timeout(self._left_s(waited_s)):
+                async with self._turn:
+                    if breaker.is_open:  # it opened while this request waited for its turn
+                        raise RedisAway(breaker.cause)
+                    is_sent = True
+                    with tracing.span("redis", "CLIENT", {"db.system.name": "redis"}):
                         found = await call(self._commands())
-            except self._library.FAILURES as error:
-                self._failed(breaker, error)
-                raise RedisAway(breaker.cause or str(error)) from error
+        except self._library.FAILURES as error:
+            if not is_sent:  # the others who are before it have to say how it is
+                raise RedisAway("its connections are all in use") from error
+            self._failed(breaker, error)
+            raise RedisAway(breaker.cause or str(error)) from error
+        finally:
+            if waited_s is not None:
+                _waited_s.set(waited_s + time.monotonic() - begun)
         breaker.succeeded()
         return found
+
+    def _left_s(self, waited_s: float | None) -> float:
+        """The time that is left. Raises RedisAway where none is."""
+        left_s = self._timeout_s - (waited_s or 0.0)
+        if left_s <= 0:
+            raise RedisAway("this request has waited for it long enough")
+        return left_s
 
     async def call(self, method: str, key: str, *arguments: Any, **options: Any) -> Any:
         """What a command of redis-py gets that has its key first. Raises RedisAway."""
@@ -86,7 +118,11 @@ class Redis:
             found: bytes | None = await self.call("get", key)
             return found
         self._require_up(key)
-        future = asyncio.get_running_loop().create_future()
+        waited_s, begun = _waited_s.get(), time.monotonic()
+        self._left_s(waited_s)
+        future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        if not self._wanted:
+            self._wanted_since = begun - (waited_s or 0.0)
         waiting = self._wanted.setdefault(key, [])
         waiting.append(future)
         if len(waiting) == 1 and self._under_way < AT_ONCE:
@@ -94,14 +130,19 @@ class Redis:
             task = asyncio.create_task(self._get_wanted())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        value: bytes | None = await future
-        return value
+        try:
+            return await future
+        finally:
+            if waited_s is not None:
+                _waited_s.set(waited_s + time.monotonic() - begun)
 
     async def _get_wanted(self) -> None:
-        """Asks for what is wanted until nothing is."""
+        """Asks for what is wanted until nothing is. A message has the time that is left to who has
+        waited longest for it."""
         try:
             while self._wanted:
                 wanted, self._wanted = self._wanted, {}
+                begin_request(time.monotonic() - self._wanted_since)
                 try:
                     values = await self.call("mget", *wanted)
                     for key, value in zip(wanted, values, strict=True):

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from rcommerce import clock, ids
-from rcommerce.cache.redis import Redis, RedisAway
+from rcommerce.cache.redis import Redis, RedisAway, begin_request, is_request
 
 FORMAT = 2  # of entries, and of the answers in them: another release with another one has its own
 PAGES = "product"  # the namespace of answers about the catalogue
@@ -117,6 +117,8 @@ class Shared:
         where it is an Entry. What is somebody's own is given once it is kept: whoever has it and
         then writes must not find it put in afterwards."""
         begun = time.perf_counter()
+        if not is_request():
+            begin_request()
         try:
             raw: bytes | int | None = await self.redis.get(key)
             me, untrue = b"", b""
@@ -164,7 +166,9 @@ class Shared:
             if isinstance(made, Entry):
                 entry = made
         finally:
-            leaving = asyncio.create_task(self._leave(key, me, entry, ttl_s))
+            leaving = asyncio.create_task(
+                self._leave(key, me, entry, ttl_s, is_waited_for=is_personal)
+            )
             self._tasks.add(leaving)
             leaving.add_done_callback(self._tasks.discard)
             if is_personal:
@@ -177,8 +181,12 @@ class Shared:
         )
         return found
 
-    async def _leave(self, key: str, me: bytes, entry: Entry | None, ttl_s: float) -> None:
+    async def _leave(
+        self, key: str, me: bytes, entry: Entry | None, ttl_s: float, *, is_waited_for: bool
+    ) -> None:
         """Puts in what was made, and lets the others go on."""
+        if not is_waited_for:
+            begin_request()  # its time is no longer the request's
         try:
             if entry is None:
                 await self.redis.ask(key, lambda commands: commands.eval(DROP, 1, _lease(key), me))

@@ -11,6 +11,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars
 
 from rcommerce import ids, logs, tracing
+from rcommerce.cache import redis
 from rcommerce.commerce.shop import Shop
 from rcommerce.errors import Invalid, Problem, TooSlow, Unavailable
 from rcommerce.http import budget, problems, security, shedding
@@ -85,7 +86,9 @@ class Entry:
         rank = shedding.priority(scope) if limiters is not None else None
         if limiters is None or rank is None:
             await self._handle(scope, receive, send, None)
-        elif (limiter := limiters.of(rank)).enter(rank):
+            return
+        limiter = limiters.of(rank)
+        if limiter.enter() or (not limiter.turns_away(rank) and await limiter.turn(rank)):
             await self._handle(scope, receive, send, limiter)
         else:
             told = self._cross_origin.told_to(scope)
@@ -97,6 +100,7 @@ class Entry:
         self, scope: HTTPScope, receive: Receive, send: Send, limiter: Limiter | None
     ) -> None:
         begun, method = now(), scope["method"]
+        redis.begin_request()
         is_head = method == "HEAD"
         if is_head:  # a GET whose body nobody wants (RFC 9110 section 9.3.2)
             scope = {**scope, "method": HttpMethod.GET, HEAD: True}  # type: ignore[misc]

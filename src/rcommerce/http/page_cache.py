@@ -149,7 +149,12 @@ class PageCache:
         if self._rates.looks and not await self._admit(place, scope, asked, send):
             return None
         begun, flight = now(), self._fill.flight(key, place, scope)
-        if flight is None:
+        self.requests.in_flight += 1
+        try:
+            made = None if flight is None else await flight.landed()
+        finally:
+            self.requests.in_flight -= 1
+        if made is None:
             if old is not None:
                 return old, _STALE
             told = self._cross_origin.told(asked.get(b"origin"))
@@ -157,11 +162,6 @@ class PageCache:
             self.requests.refused[shedding.CODE] += 1
             self.requests.add(scope["method"], route(scope["path"]), 503, 0.0)
             return None
-        self.requests.in_flight += 1
-        try:
-            made = await flight.landed()
-        finally:
-            self.requests.in_flight -= 1
         if isinstance(made, Page):
             return made, _SHARED if made.is_shared else _MISS
         if made.status == 503 and old is not None:

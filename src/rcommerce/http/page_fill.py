@@ -19,7 +19,7 @@ from rcommerce.commerce.shop import Services, Tenant
 from rcommerce.http import consistency, problems, shedding
 from rcommerce.http.answer import Answer
 from rcommerce.http.representation import CACHE_CONTROL, Headers
-from rcommerce.resilience.shedding import Limiter, Limiters
+from rcommerce.resilience.shedding import Limiter, Limiters, Priority
 from rcommerce.telemetry.requests import UNMATCHED
 
 ATTEMPTS = 3  # to read something newer than what was made untrue meanwhile
@@ -62,13 +62,13 @@ class Flight:
 
     __slots__ = ("_waiting", "begun", "task")
 
-    def __init__(self, making: Coroutine[Any, Any, Page | Answer]) -> None:
+    def __init__(self, making: Coroutine[Any, Any, Page | Answer | None]) -> None:
         self.begun = now()
         self.task = asyncio.create_task(making)
         self._waiting: list[asyncio.Future[None]] = []
 
-    async def landed(self) -> Page | Answer:
-        """What was made."""
+    async def landed(self) -> Page | Answer | None:
+        """What was made; None where there was too much to do."""
         if not self.task.done():
             future = asyncio.get_running_loop().create_future()
             self._waiting.append(future)
@@ -112,12 +112,15 @@ class Fill:
         if found is not None and (place.shelf.fence.is_live or now() < found.begun + JOIN_S):
             return found
         limiters, rank = self._limiters, shedding.priority(scope)
+        making: Coroutine[Any, Any, Page | Answer | None]
         if limiters is None or rank is None:
             making = self._make(key, place, scope)
-        elif (limiter := limiters.of(rank)).enter(rank):
-            making = self._make_limited(limiter, key, place, scope)
         else:
-            return None
+            limiter = limiters.of(rank)
+            is_in = limiter.enter()
+            if not is_in and limiter.turns_away(rank):
+                return None
+            making = self._make_limited(limiter, rank, key, place, scope, is_in=is_in)
         flight = self._flights[key] = Flight(making)
 
         def landed(_: object) -> None:
@@ -129,8 +132,18 @@ class Fill:
         return flight
 
     async def _make_limited(
-        self, limiter: Limiter, key: bytes, place: Place, scope: HTTPScope
-    ) -> Page | Answer:
+        self,
+        limiter: Limiter,
+        rank: Priority,
+        key: bytes,
+        place: Place,
+        scope: HTTPScope,
+        *,
+        is_in: bool,
+    ) -> Page | Answer | None:
+        """None where there is too much to do to make one."""
+        if not is_in and not await limiter.turn(rank):
+            return None
         begun, kind, is_typical = now(), "made", False
         try:
             made = await self._make(key, place, scope)

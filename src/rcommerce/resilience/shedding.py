@@ -1,20 +1,30 @@
-"""Adaptive load shedding: as much work at a time as makes answers quick, and the rest refused at
-once, the cheapest to try again first.
+"""Load shedding: as much work at a time as makes answers quick; the rest waits in line, and is
+refused by how long it would wait, not by how many there are.
 
-The limit follows TCP Vegas (Brakmo and Peterson, 1995), as Netflix's concurrency-limits does: of
-what is in flight, that part is a queue which the latency without load does not explain. Latencies
-are compared with the best of the same route, so that a checkout among reads is no sign of load.
+How much is worked on at a time follows TCP Vegas (Brakmo and Peterson, 1995), as Netflix's
+concurrency-limits does: of what is in flight, that part is a queue which the latency without load
+does not explain. Latencies are compared with the best of the same route, so that a checkout among
+reads is no sign of load.
+
+The line follows CoDel (RFC 8289), as Facebook's servers do (Maurer, "Fail at scale", ACM Queue
+13(8), 2015). A line that empties within a second or two was a burst: nobody is refused. One that
+has stood for longer is an overload: it is kept as short as leaves nobody idle, and who finds it
+full is refused at once, which costs next to nothing; until it has refused nobody for as long.
+The newest go first, so that what is answered is answered quickly; and what buys goes before what
+looks, search after the catalogue, reports last.
 """
 
+import asyncio
 import time
+from collections import deque
 from enum import IntEnum
+from typing import Protocol
 
-FLOOR = 32  # in flight at the least: below, a slow dependency would be taken for load
+FLOOR = 8  # in flight at the least: so that whoever waits for the database leaves nobody idle
 CEILING = 1000
-START = 100
+START = 32
 # Waiting beyond what the work itself needs: fewer, and the limit grows; more, and it falls.
-FEW, MANY = 8.0, 16.0
-PATIENT_S = 0.02  # so long a wait, on average, is no overload
+FEW, MANY = 4.0, 8.0
 # By how much it falls at a time: the more, the longer all wait (as the gradient of Netflix's
 # concurrency-limits). Dear requests give little to learn from in a second.
 MOST_FALL, LEAST_FALL = 0.5, 0.9
@@ -23,6 +33,12 @@ WINDOW_S = 0.1
 LEAST_SAMPLES = 10
 PROBE_S = 0.2
 BEST_OF_S = 5.0  # how long the best latency is kept: twice this at the most
+LOOKING_S, BUYING_S = 1.0, 2.0  # for how long a line may stand, and is a burst
+# Of one that stands for longer: what one waits at the most, and how many may.
+TARGET_S = 0.02
+SHORT = 8
+TICK_S = 0.01  # how often the line is looked through
+LONGEST = 20_000  # of a burst
 now = time.monotonic
 
 
@@ -36,21 +52,82 @@ class Priority(IntEnum):
     ADMIN = 4
 
 
-SHARES = (1.0, 0.9, 0.8, 0.7, 0.6)  # of the limit that each may fill
+class Turn(Protocol):
+    """One who waits, such as a future: told True for his turn, False for a refusal."""
+
+    def done(self) -> bool:
+        """Whether he waits no longer."""
+
+    def set_result(self, result: bool, /) -> None:
+        """Tells him."""
+
+
+class Line:
+    """Those of one priority who wait, oldest first; for `patience_s` it may be a burst."""
+
+    __slots__ = ("_is_over", "_patience_s", "_refused_at", "_since", "refused", "waiting")
+
+    def __init__(self, patience_s: float) -> None:
+        self.waiting: deque[tuple[float, Turn]] = deque()
+        self.refused = 0
+        self._patience_s = patience_s
+        self._since = 0.0  # when it began to stand
+        self._is_over = False  # whether it is an overload's
+        self._refused_at = 0.0
+
+    def turns_away(self, moment: float) -> bool:
+        """Whether one who comes now is refused."""
+        if self._is_over and moment > self._refused_at + self._patience_s:
+            self._is_over = False
+        if len(self.waiting) < (SHORT if self._is_over else LONGEST):
+            return False
+        self._refused_at = moment
+        self.refused += 1
+        return True
+
+    def join(self, turn: Turn, moment: float) -> None:
+        """One more."""
+        if not self.waiting:
+            self._since = moment
+        self.waiting.append((moment, turn))
+
+    def newest(self) -> Turn | None:
+        """Takes out whoever came last; None where nobody waits."""
+        while self.waiting:
+            turn = self.waiting.pop()[1]
+            if not turn.done():
+                return turn
+        return None
+
+    def refuse(self, moment: float) -> None:
+        """Tells those who have waited too long."""
+        if not self.waiting:
+            return
+        if moment > self._since + self._patience_s:
+            self._is_over, self._refused_at = True, moment
+        oldest = moment - (TARGET_S if self._is_over else self._patience_s)
+        while self.waiting and (self.waiting[0][0] < oldest or self.waiting[0][1].done()):
+            turn = self.waiting.popleft()[1]
+            if not turn.done():
+                turn.set_result(False)
+                self.refused += 1
+                self._refused_at = moment
 
 
 class Limiter:
-    """Of a process. `refused` counts by priority."""
+    """Of a process: `in_flight` are worked on, `waiting` stand in line, `refused` are counted."""
 
     __slots__ = (
-        "_begun", "_best", "_best_before", "_expected_s", "_most", "_refused_before", "_resumes_at",
-        "_samples", "_thrown_at", "_took_s", "in_flight", "limit", "refused",
+        "_begun", "_best", "_best_before", "_expected_s", "_lines", "_most", "_refused_before",
+        "_resumes_at", "_samples", "_thrown_at", "_timer", "_took_s", "in_flight", "limit",
+        "waiting",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float = LOOKING_S) -> None:
         self.limit = float(START)
-        self.in_flight = 0
-        self.refused = dict.fromkeys(Priority, 0)
+        self.in_flight = self.waiting = 0
+        self._lines = {priority: Line(patience_s) for priority in Priority}
+        self._timer: asyncio.TimerHandle | None = None
         self._best: dict[str, float] = {}
         self._best_before: dict[str, float] = {}
         self._begun = self._thrown_at = now()
@@ -58,21 +135,81 @@ class Limiter:
         self._resumes_at: float | None = None  # the limit after a probe
         self._took_s = self._expected_s = 0.0
 
-    def enter(self, priority: Priority) -> bool:
-        """Whether a request may be worked on; whoever was let in `leave`s."""
-        if self.in_flight >= self.limit * SHARES[priority]:
-            self.refused[priority] += 1
+    @property
+    def refused(self) -> dict[Priority, int]:
+        """How many were."""
+        return {priority: line.refused for priority, line in self._lines.items()}
+
+    def enter(self) -> bool:
+        """Whether a request may be worked on at once; whoever was let in `leave`s."""
+        if self.in_flight >= self.limit or self.waiting:
             return False
-        self.in_flight += 1
-        if self.in_flight > self._most:
-            self._most = self.in_flight
+        self._let_in()
         return True
+
+    def turns_away(self, priority: Priority) -> bool:
+        """Whether one who cannot `enter` is refused at once: else he waits for his `turn`."""
+        return self._lines[priority].turns_away(now())
+
+    async def turn(self, priority: Priority) -> bool:
+        """Waits in line; False for one who is refused."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bool] = loop.create_future()
+        self.join(priority, future)
+        if self._timer is None:
+            self._timer = loop.call_later(TICK_S, self._tick, loop)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and future.result():
+                self.in_flight -= 1  # let in, in the very moment
+                self.admit()
+            raise
+
+    def join(self, priority: Priority, turn: Turn) -> None:
+        """One more waits."""
+        self._lines[priority].join(turn, now())
+        self.waiting += 1
+        self.admit()
+
+    def admit(self) -> None:
+        """Lets in as many of those who wait as may be worked on."""
+        while self.waiting and self.in_flight < self.limit:
+            for line in self._lines.values():
+                before = len(line.waiting)
+                turn = line.newest()
+                self.waiting -= before - len(line.waiting)
+                if turn is not None:
+                    self._let_in()
+                    turn.set_result(True)
+                    break
+
+    def refuse(self) -> None:
+        """Tells those who have waited too long."""
+        moment = now()
+        for line in self._lines.values():
+            before = len(line.waiting)
+            line.refuse(moment)
+            self.waiting -= before - len(line.waiting)
 
     def leave(self, route: str, took_s: float, *, is_typical: bool) -> None:
         """One is done. `is_typical`: it did what its route is for, so its time says something."""
         self.in_flight -= 1
-        if not is_typical:
-            return
+        if is_typical:
+            self._learn(route, took_s)
+        if self.waiting:
+            self.admit()
+
+    def _let_in(self) -> None:
+        self.in_flight += 1
+        if self.in_flight > self._most:
+            self._most = self.in_flight
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.refuse()
+        self._timer = loop.call_later(TICK_S, self._tick, loop) if self.waiting else None
+
+    def _learn(self, route: str, took_s: float) -> None:
         best = self._best.get(route)
         if best is None or took_s < best:
             best = self._best[route] = took_s
@@ -89,7 +226,7 @@ class Limiter:
             if moment - self._thrown_at >= PROBE_S:
                 self.limit, self._resumes_at = self._resumes_at, None
                 self._refused_before = sum(self.refused.values())  # these were its own doing
-        elif queue > MANY and self._took_s - self._expected_s > PATIENT_S * self._samples:
+        elif queue > MANY:
             gradient = TOLERANCE * self._expected_s / self._took_s
             self.limit = max(FLOOR, self.limit * min(LEAST_FALL, max(MOST_FALL, gradient)))
         elif queue < FEW and self._most * 2 >= self.limit:
@@ -119,7 +256,7 @@ class Limiters:
     __slots__ = ("buying", "looking")
 
     def __init__(self) -> None:
-        self.buying, self.looking = Limiter(), Limiter()
+        self.buying, self.looking = Limiter(BUYING_S), Limiter(LOOKING_S)
 
     def of(self, priority: Priority) -> Limiter:
         """That which a request of this priority is let in by."""

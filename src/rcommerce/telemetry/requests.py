@@ -100,12 +100,19 @@ def of_limiters(limiters: Limiters) -> Update:
         ["of"],
         multiprocess_mode="livesum",
     )
+    waiting = Gauge(
+        "rcommerce_concurrency_waiting",
+        "Requests that wait in line to be worked on, of all workers",
+        ["of"],
+        multiprocess_mode="livesum",
+    )
     shed = Counter("rcommerce_shed", "Requests refused under load", ["priority"])
     told = dict.fromkeys(Priority, 0)
 
     def update() -> None:
-        limit.labels("buying").set(limiters.buying.limit)
-        limit.labels("looking").set(limiters.looking.limit)
+        for of, limiter in (("buying", limiters.buying), ("looking", limiters.looking)):
+            limit.labels(of).set(limiter.limit)
+            waiting.labels(of).set(limiter.waiting)
         for priority in Priority:
             count = limiters.of(priority).refused[priority]
             shed.labels(priority.name.lower()).inc(count - told[priority])
