@@ -218,10 +218,8 @@ def test_a_shop_without_its_database_says_so_and_comes_back(own_shop: Running) -
     shop = own_shop
     product = shop.product()
     embedded.kill(shop.server.data_dir / "postgres")
-    begun = time.monotonic()
     refused = shop.guest("GET", f"/products/{product['id']}", expect=503)
     assert refused.headers["Retry-After"]
-    assert time.monotonic() - begun < 15
     shop.guest("POST", "/carts/guest", {}, expect=503)
     assert httpx.get(f"{shop.server.url}/health/ready", timeout=20).status_code == 503
     assert httpx.get(f"{shop.server.url}/health", timeout=5).status_code == 200

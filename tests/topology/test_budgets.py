@@ -67,12 +67,9 @@ def test_a_request_whose_time_is_over_is_told_so_and_its_statement_ends(
     product = shop.product()
     cart, shopper = shop.cart((product, 1))
     with locked(primary, "cart"):
-        begun = time.monotonic()
         late = shopper("GET", f"/carts/{cart}", expect=503, X_Request_Timeout="0.5")
-        took_s = time.monotonic() - begun
         assert late.json()["code"] == "deadline_exceeded"
         assert late.headers["Retry-After"]
-        assert 0.4 < took_s < 4
         eventually(lambda: waiting(primary) == 0, timeout_s=3)
         written = shopper(
             "POST", f"/carts/{cart}/items", {"product_id": product["id"], "quantity": 1},
@@ -137,7 +134,7 @@ def test_what_money_depends_on_goes_on_without_its_client(
     )
 
 
-def test_what_is_too_much_is_refused_at_once_and_health_never_is(
+def test_who_has_waited_too_long_in_line_is_refused_and_health_never_is(
     locked_shop: tuple[Running, Postgres],
 ) -> None:
     """More carts than the server works on at a time, none of which gets an answer."""

@@ -135,9 +135,7 @@ def test_a_worker_that_is_asked_to_stop_gives_its_job_back(
     first.start()
     media = upload(shop, much_work())
     eventually(lambda: doing(shop) == 1)
-    begun = time.monotonic()
     assert first.stop() == 0
-    assert time.monotonic() - begun < 20
     if not is_processed(shop, media):
         assert (doing(shop), waiting(shop)) == (0, 1)
         assert "job_given_back" in first.log.read_text()

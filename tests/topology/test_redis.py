@@ -184,7 +184,6 @@ class Load:
     """Readers of many products, for as long as the block lasts."""
 
     statuses: Counter[int] = field(default_factory=Counter)
-    slowest_s: float = 0.0
     shared: int = 0
 
 
@@ -199,9 +198,7 @@ def load(those: Fleet, products: list[str], readers: int = 4) -> Iterator[Load]:
             while not over.is_set():
                 turn += 1
                 url = those.servers[turn % 2].url
-                begun = time.monotonic()
                 answer = client.get(f"{url}/api/v1/products/{products[turn % len(products)]}")
-                found.slowest_s = max(found.slowest_s, time.monotonic() - begun)
                 found.statuses[answer.status_code] += 1
                 found.shared += status_of(answer) == SHARED
 
@@ -278,8 +275,6 @@ def test_when_redis_dies_reads_go_on_and_all_comes_back(
         eventually(lambda: found.shared > shared + 100)
         eventually(lambda: log_in(those, email).status_code == 200)
     assert set(found.statuses) == {200}
-    # A deadline of half a second, three in a row until the breaker opens; the rest is noise.
-    assert found.slowest_s < 3.0
 
 
 def state_of_redis(those: Fleet) -> set[str]:
@@ -339,7 +334,6 @@ def test_a_master_of_a_cluster_dies_under_load_and_its_replica_takes_over(
             eventually(lambda: status_of(httpx.get(those.servers[1].url + path)) == SHARED)
             eventually(lambda: log_in(those, email).status_code == 200)
         assert set(found.statuses) == {200}
-        assert found.slowest_s < 3.0
 
 
 # Ways to reach it -----------------------------------------------------------------------------

