@@ -4,12 +4,14 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, cast
 from uuid import uuid4
@@ -258,17 +260,53 @@ def shop(request: pytest.FixtureRequest) -> Running:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What looks back at everything that the tests have sent comes last."""
-    items.sort(key=lambda item: "test_statements" in item.nodeid)
+    """What takes longest comes first, so that whoever is free has something to do until the end;
+    of the fleet's, what looks back at everything that the tests have sent comes last."""
+
+    def turn(item: pytest.Item) -> tuple[bool, int]:
+        scope = scope_of(item.nodeid)
+        first = next((n for n, each in enumerate(LONGEST) if each in scope), len(LONGEST))
+        return "test_statements" in item.nodeid, first
+
+    items.sort(key=turn)
+
+
+# Of the scopes, those that take minutes.
+LONGEST = (
+    "fleet", "drills/test_drills.py::test_without", "drills/test_drills.py::test_a_drill",
+    "embedded_shop", "topology/test_shards", "topology/test_lab", "topology/test_lifecycle",
+    "topology/", "test_deploy_check",
+)  # fmt: skip
+
+
+def scope_of(nodeid: str) -> str:
+    """What runs in one process: the tests on the session's laptop, those on its fleet, the drills
+    of a fleet that is as it should be or is not, each file of the rest."""
+    file, _, test = nodeid.partition("::")
+    if "[embedded_shop" in nodeid:
+        return "embedded_shop"
+    if "/drills/" in file:
+        return f"{file}::{test.partition('[')[0]}"
+    return _server_of(file)
 
 
 class Shares(LoadScopeScheduling):  # type: ignore[misc] # untyped
-    """Some processes share the tests (`make test`): those on the session's servers are one's, file
-    after file of the others the others'."""
+    """Some processes share the tests (`make test`), one scope after the other."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return file if "/topology/" in file or "/drills/" in file else "session"
+        return scope_of(nodeid)
+
+
+@cache
+def _server_of(file: str) -> str:
+    """Which of the session's servers its tests are on; the file itself for those on none."""
+    if "/integration/" in file:
+        text = (Path(__file__).parent.parent / file).read_text()
+        if re.search(r"\b(?:shop|fleet): (?:Running|Fleet)\b", text):
+            return "fleet"
+        if "embedded_shop: Running" in text:
+            return "embedded_shop"
+    return file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:

@@ -161,7 +161,7 @@ REMOVALS = {
         (
             Edit(
                 "resilience/shedding.py",
-                "if self.in_flight >= self.limit * SHARES[priority]:",
+                "if self.in_flight >= self.limit or self.waiting:",
                 "if False:",
             ),
         ),
