@@ -26,7 +26,7 @@ run: $(READY) ## a shop with demo data on http://127.0.0.1:8080
 	@exec $(BIN)/rcommerce serve --demo
 
 test: $(READY) servers ## everything, real servers included
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadscope --no-loadscope-reorder --durations 10
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 10
 
 # Debian's, of which the tests start processes of their own: program=packages.
 SERVERS = pgbouncer=pgbouncer redis-server=redis-server varnishd=varnish,varnish-modules \

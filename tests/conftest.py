@@ -273,21 +273,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 # Of the scopes, those that take minutes.
 LONGEST = (
-    "fleet", "drills/test_drills.py::test_without", "drills/test_drills.py::test_a_drill",
-    "embedded_shop", "topology/test_shards", "topology/test_lab", "topology/test_lifecycle",
-    "topology/", "test_deploy_check",
+    "drills/", "fleet", "embedded_shop", "topology/test_shards", "topology/test_lab",
+    "topology/test_lifecycle", "topology/", "test_deploy_check",
 )  # fmt: skip
 
 
 def scope_of(nodeid: str) -> str:
-    """What runs in one process: the tests on the session's laptop, those on its fleet, the drills
-    of a fleet that is as it should be or is not, each file of the rest."""
-    file, _, test = nodeid.partition("::")
+    """What runs in one process: the tests on the session's laptop, those on its fleet, each file
+    of the rest."""
     if "[embedded_shop" in nodeid:
         return "embedded_shop"
-    if "/drills/" in file:
-        return f"{file}::{test.partition('[')[0]}"
-    return _server_of(file)
+    return _server_of(nodeid.partition("::")[0])
 
 
 class Shares(LoadScopeScheduling):  # type: ignore[misc] # untyped

@@ -42,7 +42,7 @@ def run(bench: Bench, warm_s: float = 60.0) -> Result:
                 break
             held = load.goodput
         size, _ = hot.asked(server.port, shoppers.product(0))
-        with hot.constant_server(bench, 200, size) as port:
+        with hot.constant_server(bench, 200, size) as (port, _):
             ceiling = hot.load(port, [get("/")], 200, hot.SECONDS)
     return Result(
         name="mixed",
