@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import random
 import re
 import shutil
 import tempfile
@@ -259,9 +260,22 @@ def shop(request: pytest.FixtureRequest) -> Running:
     return found.shop if isinstance(found, Fleet) else cast(Running, found)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The order of tests."""
+    parser.addoption(
+        "--shuffle",
+        type=int,
+        metavar="SEED",
+        help="run files, and the tests of each, in another order",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What takes longest comes first, so that whoever is free has something to do until the end;
     of the fleet's, what looks back at everything that the tests have sent comes last."""
+    seed = config.getoption("shuffle")
+    if seed is not None:
+        shuffle(items, random.Random(seed))
 
     def turn(item: pytest.Item) -> tuple[bool, int]:
         scope = scope_of(item.nodeid)
@@ -269,6 +283,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return "test_statements" in item.nodeid, first
 
     items.sort(key=turn)
+
+
+def shuffle(items: list[pytest.Item], order: random.Random) -> None:
+    """Another order of the files, and of the tests of each; but the drills take from their fleet
+    what protects it, and do not give it back."""
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    names = sorted(files)
+    order.shuffle(names)
+    for name in names:
+        if "drills" not in name.parts:
+            order.shuffle(files[name])
+    items[:] = [item for name in names for item in files[name]]
 
 
 # Of the scopes, those that take minutes.

@@ -106,6 +106,9 @@ class Ledger:
         return max((b - a for a, b in pairwise(times)), default=0.0)
 
 
+PAUSE_S = 0.02  # between two orders of a buyer, who would otherwise take all that there is
+
+
 class Buyers(AbstractContextManager["Buyers"]):
     """So many buyers of one product, from `with` on until its end.
 
@@ -162,6 +165,7 @@ class Buyers(AbstractContextManager["Buyers"]):
         with httpx.Client(timeout=30) as client:
             while not self._ending.is_set():
                 self._order(client)
+                self._ending.wait(PAUSE_S)
 
     def _order(self, client: httpx.Client) -> None:
         purchase = self._prepare(client, self._url(), self._line)

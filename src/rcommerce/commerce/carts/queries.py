@@ -47,7 +47,8 @@ _VIEW = f"""
                        as subtotal,
                    coalesce(json_agg(json_build_object(
                        'id', i.id, 'cart_id', c.id, 'product_id', i.product_id,
-                       'variant_id', i.variant_id, 'sku', coalesce(v.sku, i.sku),
+                       'variant_id', i.variant_id,
+                       'sku', case when v.id is null then i.sku else v.sku end,
                        'title', coalesce(p.title, i.title, ''),
                        'variant_title', coalesce(v.title, i.variant_title, ''),
                        'image_url', (
@@ -200,13 +201,14 @@ async def status(conn: Connection, tenant: UUID, cart: UUID, access: Access) -> 
 def opening(tenant: UUID, cart: UUID, access: Access, days: int) -> Statement:
     """Holds an active cart's row, and keeps the cart for `days` more: (currency,).
 
-    Once a day is often enough to say so: the index of what runs out is not written each time.
+    A tenth of that is soon enough to say so again: the index of what runs out is not written at
+    each change.
     """
     return Statement(
         f"""
         update cart c
            set updated_at = now(),
-               expires_at = case when c.expires_at < now() + make_interval(days => %(days)s - 1)
+               expires_at = case when c.expires_at < now() + make_interval(days => %(days)s) * 0.9
                                  then now() + make_interval(days => %(days)s)
                                  else c.expires_at end
          where {_THIS} and {_LIVE}
@@ -380,7 +382,8 @@ async def lines(conn: Connection, tenant: UUID, cart: UUID, currency: str) -> li
         """
         select coalesce(json_agg(json_build_object(
                    'item_id', i.id, 'product_id', i.product_id, 'variant_id', i.variant_id,
-                   'sku', coalesce(v.sku, i.sku), 'title', coalesce(p.title, i.title, ''),
+                   'sku', case when v.id is null then i.sku else v.sku end,
+                   'title', coalesce(p.title, i.title, ''),
                    'variant_title', coalesce(v.title, i.variant_title, ''),
                    'quantity', i.quantity, 'seen_price', i.unit_price::text,
                    'price', coalesce(v.price, i.unit_price)::text,

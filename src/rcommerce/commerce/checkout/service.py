@@ -6,6 +6,7 @@ so the same order and one charge come out, however often it is tried.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from decimal import Decimal
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +16,6 @@ import msgspec
 import structlog
 from msgspec import to_builtins
 
-from rcommerce import money
 from rcommerce.commerce.carts import service as carts
 from rcommerce.commerce.carts.schema import CartLine, HeldCart, Shown
 from rcommerce.commerce.catalog.schema import Priced
@@ -269,13 +269,14 @@ def _changes(cart: HeldCart, offer: Offer, data: Completion) -> list[dict[str, A
     total = offer.totals.total
     after = {line.item_id: (line.quantity, line.price) for line in cart.lines}
     before = {line.item_id: (line.quantity, line.seen_price) for line in cart.lines}
-    seen_total, service = total, offer.service
+    seen_total: Decimal | None = total
+    service = offer.service
     if cart.shown is not None:
         before = cart.shown.lines
         if data.selected_shipping_rate is None:
             service = cart.shipping_service
         # A way to ship that was not offered then is shown first.
-        seen_total = cart.shown.totals.get(offer.service or "", money.ZERO)
+        seen_total = cart.shown.totals.get(offer.service or "")
     changes: list[dict[str, Any]] = []
     for item in sorted(before.keys() | after.keys()):
         was, now = before.get(item, (0, None)), after.get(item, (0, None))
