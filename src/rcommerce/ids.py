@@ -1,9 +1,10 @@
 """Identifiers: time-ordered UUIDs, secret tokens and the numbers that people read out."""
 
 import hashlib
+import os
 import secrets
 from datetime import date
-from random import getrandbits
+from itertools import count
 from uuid import UUID
 
 import uuid_utils.compat as uuid_utils
@@ -17,10 +18,26 @@ def new_id() -> UUID:
     return uuid_utils.uuid7()
 
 
+class _Names:
+    """56 random bits of the process, and a number."""
+
+    def __init__(self) -> None:
+        self.begin()
+        os.register_at_fork(after_in_child=self.begin)
+
+    def begin(self) -> None:
+        """Others' names from now on: a process that was forked has its own."""
+        self.prefix = secrets.token_hex(7).encode()
+        self.numbers = count(secrets.randbits(32))
+
+
+_NAMES = _Names()
+
+
 def new_name() -> bytes:
-    """96 random bits in hexadecimal, for what only needs a name that no other has: a third of the
-    time of an id. No secret."""
-    return b"%024x" % getrandbits(96)
+    """24 hexadecimal digits, for what only needs a name that no other has: a tenth of the time of
+    an id. No secret."""
+    return b"%b%010x" % (_NAMES.prefix, next(_NAMES.numbers))
 
 
 def secret_token(size_bytes: int = 32) -> str:

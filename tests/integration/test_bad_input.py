@@ -182,6 +182,30 @@ def operations(shop: Running) -> Iterator[Any]:
         yield found.ok()
 
 
+def test_no_pattern_lets_a_last_line_break_through(shop: Running) -> None:
+    """In Python `$` is also before it: the database would refuse what the document allows."""
+
+    def patterns(node: Any) -> Iterator[str]:
+        if isinstance(node, dict):
+            if isinstance(node.get("pattern"), str):
+                yield node["pattern"]
+            for each in node.values():
+                yield from patterns(each)
+        elif isinstance(node, list):
+            for each in node:
+                yield from patterns(each)
+
+    found = set(patterns(shop.guest.get("/openapi.json")))
+    assert len(found) > 3
+    assert [each for each in found if each.endswith("$")] == []
+    for path, body, name in (
+        ("/collections", {"title": "Line", "slug": "broken\n"}, "slug"),
+        ("/auth/login", {"email": "ada@example.com\n", "password": "x" * 12}, "email"),
+    ):
+        problem = shop.staff("POST", path, body, expect=400).json()
+        assert [each["field"] for each in problem["errors"]] == [name]
+
+
 def test_nothing_that_the_document_allows_or_forbids_is_a_fault_of_ours(fleet: Fleet) -> None:
     """As staff, so that the requests get past the door; and every answer is as documented."""
     shop = fleet.shop

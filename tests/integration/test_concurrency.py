@@ -1,5 +1,6 @@
 """Many at once, and crashes: nothing is sold twice, charged twice or lost."""
 
+import random
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -159,19 +160,22 @@ def undisturbed_s(shop: Running, product: dict[str, Any]) -> float:
     return time.monotonic() - begun
 
 
-KILLS = 10
+KILLS, MOST_KILLS = 10, 30
 
 
 @pytest.mark.timeout(300)
 def test_a_crash_anywhere_in_checkout_then_a_retry_leaves_one_order_and_one_charge(
     own_shop: Running,
 ) -> None:
-    """kill -9 after ever longer moments, so that it falls on each of the steps at some time."""
+    """kill -9 at any moment, so that it falls on each of the steps at some time. One that came
+    after the answer says how long a checkout takes at the most."""
     shop = own_shop
     product = shop.product(stock=1000)
     whole_s = undisturbed_s(shop, product)
     landed = {"before": 0, "within": 0, "after": 0}
-    for number in range(KILLS):
+    for number in range(MOST_KILLS):
+        if number >= KILLS and landed["within"]:
+            break
         cart, shopper = shop.cart((product, 1))
         key = str(uuid4())
         answered: list[int] = []
@@ -187,12 +191,15 @@ def test_a_crash_anywhere_in_checkout_then_a_retry_leaves_one_order_and_one_char
 
         client = threading.Thread(target=complete)
         client.start()
-        time.sleep(whole_s * number / (0.8 * KILLS))
+        moment_s = random.uniform(0, whole_s)
+        time.sleep(moment_s)
         shop.server.kill()
         client.join()
         rows = shop.query("select status from sales_order where cart_id = %s", cart)
         state = "after" if answered else "within" if rows else "before"
         landed[state] += 1
+        if state == "after":
+            whole_s = moment_s
         shop.server.start()
         if number % 5:  # who comes back at once waits until the first is known to be gone
             later = "update idempotency_key set created_at = now() - interval '6 s' where key = %s"
@@ -208,7 +215,7 @@ def test_a_crash_anywhere_in_checkout_then_a_retry_leaves_one_order_and_one_char
         )
         assert charges == [(1,)]
         assert shop.stock(product) == (999 - number - 1, 0)
-    assert movements(shop, product) == (999 - KILLS, 0)
+    assert movements(shop, product) == (999 - sum(landed.values()), 0)
     assert landed["within"] > 0, f"no crash fell inside a checkout: {landed}"
 
 

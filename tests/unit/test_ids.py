@@ -1,5 +1,6 @@
 """Identifiers and order states."""
 
+import os
 from datetime import date
 from uuid import uuid4
 
@@ -49,3 +50,19 @@ def test_if_match_compares_versions() -> None:
     versions.check(None, 9, "it")
     with pytest.raises(PreconditionFailed):
         versions.check(tag, 4, "it")
+
+
+def test_names_differ_also_in_a_process_that_was_forked() -> None:
+    names = {ids.new_name() for _ in range(1000)}
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, b"".join(ids.new_name() for _ in range(100)))
+        os._exit(0)
+    os.waitpid(child, 0)
+    told = os.read(reading, 100_000)
+    others = {told[at : at + 24] for at in range(0, len(told), 24)}
+    assert len(names) == 1000
+    assert len(others) == 100
+    assert not names & others
+    assert all(len(name) == 24 for name in names)

@@ -14,7 +14,7 @@ Html = Annotated[str, Meta(max_length=100_000)]
 Slug = Annotated[
     str,
     Meta(
-        pattern=r"^[^\s/?#%]{1,255}$",
+        pattern=r"^[^\s/?#%]{1,255}$(?!\n)",
         max_length=255,
         description="without spaces, /, ?, # or %",
         examples=["ocean-blue-shirt"],
@@ -23,7 +23,7 @@ Slug = Annotated[
 Email = Annotated[
     str,
     Meta(
-        pattern=r"^[^@\s,;<>\x00-\x1f]{1,64}@[^@\s,;<>\x00-\x1f]+\.[^@\s,;<>\x00-\x1f]+$",
+        pattern=r"^[^@\s,;<>\x00-\x1f]{1,64}@[^@\s,;<>\x00-\x1f]+\.[^@\s,;<>\x00-\x1f]+$(?!\n)",
         max_length=254,
         examples=["ada@example.com"],
     ),
@@ -54,7 +54,7 @@ class Address(Input, kw_only=True):
     address1: Name
     city: Name
     zip: Annotated[str, Meta(max_length=32, examples=["10115"])] = ""
-    country: Annotated[str, Meta(pattern="^[A-Za-z]{2}$", examples=["DE"])]
+    country: Annotated[str, Meta(pattern=r"^[A-Za-z]{2}$(?!\n)", examples=["DE"])]
     company: Line | None = None
     address2: Line | None = None
     state: Line | None = None

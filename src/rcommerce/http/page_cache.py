@@ -99,7 +99,7 @@ class PageCache:
             query = b"&".join(sorted(query.split(b"&"), key=_name))
         moment = begun = now()
         # A query as it came has no space in it, so no other pair has this key.
-        key = b"%b%b %b" % (place.prefix, query, scope["path"].encode())
+        key = place.prefix + query + b" " + scope["path"].encode()
         page = self._get(key)
         if page is None or not place.shelf.fence.is_live:
             found = await self._miss(key, page, place, scope, asked, send)

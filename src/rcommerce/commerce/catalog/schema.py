@@ -35,7 +35,7 @@ OptionValues = Annotated[
 Url = Annotated[
     str,
     Meta(
-        pattern=r"^https?://[^\s\x00-\x1f]+$",
+        pattern=r"^https?://[^\s\x00-\x1f]+$(?!\n)",
         max_length=2048,
         examples=["https://example.com/shirt.jpg"],
     ),

@@ -21,7 +21,7 @@ KINDS = ("order.*", "product.*", "customer.*", "*")
 Url = Annotated[
     str,
     Meta(
-        pattern=r"^https?://[^\s/?#@]+(?:[/?][^\s#]*)?$",
+        pattern=r"^https?://[^\s/?#@]+(?:[/?][^\s#]*)?$(?!\n)",
         min_length=8,
         max_length=2048,
         examples=["https://example.com/rcommerce"],
