@@ -176,6 +176,46 @@ def test_a_burst_is_answered_in_full_if_that_takes_no_longer_than_one_waits(
     assert not any(limiter.refused.values())
 
 
+@pytest.mark.parametrize("clients", [16, 40, 400])
+def test_clients_that_come_again_and_again_are_no_overload(clock: Clock, clients: int) -> None:
+    """A line stands all the time, and nobody waits in it for long."""
+    limiter = Limiter(LOOKING_S)
+    server = Server(clock, limiter, WORK_S, AWAY_S)
+    for _ in range(clients):
+        server.come(Priority.CART)
+    while clock.now < 10:
+        before = len(server.done)
+        server.until(clock.now + WORK_S)
+        for _ in range(len(server.done) - before):
+            server.come(Priority.CART)
+    assert len(server.done) > 9 / WORK_S
+    assert not any(limiter.refused.values())
+
+
+def test_an_overload_is_over_once_few_are_refused(clock: Clock) -> None:
+    limiter = Limiter(LOOKING_S)
+    simulate(clock, limiter, 3 / WORK_S, 5)
+    assert any(limiter.refused.values())
+    simulate(clock, limiter, 0.8 / WORK_S, 3)
+    before = sum(limiter.refused.values())
+    server = Server(clock, limiter, WORK_S, AWAY_S)
+    for _ in range(500):
+        server.come(Priority.CHECKOUT)
+    server.until(clock.now + 10)
+    assert len(server.done) == 500
+    assert sum(limiter.refused.values()) == before
+
+
+def test_a_burst_that_was_too_much_is_forgotten_by_the_next(clock: Clock) -> None:
+    limiter = Limiter(LOOKING_S)
+    for size in (3000, 500):
+        server = Server(clock, limiter, WORK_S, AWAY_S)
+        for _ in range(size):
+            server.come(Priority.CATALOGUE)
+        server.until(clock.now + 5)
+    assert len(server.done) == 500
+
+
 def test_of_a_burst_that_takes_longer_the_rest_is_refused(clock: Clock) -> None:
     limiter = Limiter(LOOKING_S)
     server = Server(clock, limiter, WORK_S, AWAY_S)
@@ -233,16 +273,16 @@ def test_one_who_gives_up_in_line_takes_nobodys_place() -> None:
         first, second = (asyncio.create_task(limiter.turn(Priority.CART)) for _ in range(2))
         await asyncio.sleep(0)
         assert limiter.waiting == 2
-        second.cancel()  # the newest, whose turn is next
+        first.cancel()  # the oldest, whose turn is next
         await asyncio.sleep(0)
         limiter.leave("route", 0.001, is_typical=False)
-        assert await first
+        assert await second
         # Let in and cancelled in the same moment: the place goes to who waits after him.
         third, fourth = (asyncio.create_task(limiter.turn(Priority.CART)) for _ in range(2))
         await asyncio.sleep(0)
         limiter.leave("route", 0.001, is_typical=False)
-        fourth.cancel()
-        assert await third
+        third.cancel()
+        assert await fourth
         assert (limiter.in_flight, limiter.waiting) == (START, 0)
 
     asyncio.run(main())

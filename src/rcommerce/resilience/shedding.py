@@ -7,11 +7,12 @@ does not explain. Latencies are compared with the best of the same route, so tha
 reads is no sign of load.
 
 The line follows CoDel (RFC 8289), as Facebook's servers do (Maurer, "Fail at scale", ACM Queue
-13(8), 2015). A line that empties within a second or two was a burst: nobody is refused. One that
-has stood for longer is an overload: it is kept as short as leaves nobody idle, and who finds it
-full is refused at once, which costs next to nothing; until it has refused nobody for as long.
-The newest go first, so that what is answered is answered quickly; and what buys goes before what
-looks, search after the catalogue, reports last.
+13(8), 2015): what counts is how long one waits. As long as nobody waits for a second (two, of what
+buys), it is a burst, or many who come again and again: who came first goes first, and nobody is
+refused. Once somebody has, it is an overload: the line is kept as short as leaves nobody idle, the
+newest go first, so that what is answered is answered quickly, and who finds it full is refused at
+once, which costs next to nothing; until few are. What buys goes before what looks, search after the
+catalogue, reports last.
 """
 
 import asyncio
@@ -33,10 +34,11 @@ WINDOW_S = 0.1
 LEAST_SAMPLES = 10
 PROBE_S = 0.2
 BEST_OF_S = 5.0  # how long the best latency is kept: twice this at the most
-LOOKING_S, BUYING_S = 1.0, 2.0  # for how long a line may stand, and is a burst
-# Of one that stands for longer: what one waits at the most, and how many may.
+LOOKING_S, BUYING_S = 1.0, 2.0  # what one waits at the most while it is no overload
+# In one: what one waits at the most, and how many may.
 TARGET_S = 0.02
 SHORT = 8
+FEW_REFUSED = 0.1  # of those served in as long as one may wait: it is over
 TICK_S = 0.01  # how often the line is looked through
 LONGEST = 20_000  # of a burst
 now = time.monotonic
@@ -63,55 +65,74 @@ class Turn(Protocol):
 
 
 class Line:
-    """Those of one priority who wait, oldest first; for `patience_s` it may be a burst."""
+    """Those of one priority who wait, oldest first; nobody for longer than `patience_s`."""
 
-    __slots__ = ("_is_over", "_patience_s", "_refused_at", "_since", "refused", "waiting")
+    __slots__ = (
+        "_counted_from", "_is_overload", "_patience_s", "_refused_at", "_refused_before", "_served",
+        "refused", "waiting",
+    )  # fmt: skip
 
     def __init__(self, patience_s: float) -> None:
         self.waiting: deque[tuple[float, Turn]] = deque()
         self.refused = 0
         self._patience_s = patience_s
-        self._since = 0.0  # when it began to stand
-        self._is_over = False  # whether it is an overload's
+        self._is_overload = False
         self._refused_at = 0.0
+        # Since the last look at whether it still is one:
+        self._counted_from = 0.0
+        self._served = self._refused_before = 0
 
     def turns_away(self, moment: float) -> bool:
         """Whether one who comes now is refused."""
-        if self._is_over and moment > self._refused_at + self._patience_s:
-            self._is_over = False
-        if len(self.waiting) < (SHORT if self._is_over else LONGEST):
+        if self._is_overload and moment > self._counted_from + self._patience_s:
+            self._look_again(moment)
+        if len(self.waiting) < (SHORT if self._is_overload else LONGEST):
             return False
-        self._refused_at = moment
-        self.refused += 1
+        self._refuse_one(moment)
         return True
 
     def join(self, turn: Turn, moment: float) -> None:
         """One more."""
-        if not self.waiting:
-            self._since = moment
         self.waiting.append((moment, turn))
 
-    def newest(self) -> Turn | None:
-        """Takes out whoever came last; None where nobody waits."""
+    def next(self) -> Turn | None:
+        """Takes out whose turn it is; None where nobody waits."""
         while self.waiting:
-            turn = self.waiting.pop()[1]
+            turn = (self.waiting.pop() if self._is_overload else self.waiting.popleft())[1]
             if not turn.done():
+                self._served += 1
                 return turn
         return None
 
     def refuse(self, moment: float) -> None:
         """Tells those who have waited too long."""
-        if not self.waiting:
-            return
-        if moment > self._since + self._patience_s:
-            self._is_over, self._refused_at = True, moment
-        oldest = moment - (TARGET_S if self._is_over else self._patience_s)
-        while self.waiting and (self.waiting[0][0] < oldest or self.waiting[0][1].done()):
-            turn = self.waiting.popleft()[1]
+        while self.waiting:
+            came, turn = self.waiting[0]
             if not turn.done():
+                if came >= moment - (TARGET_S if self._is_overload else self._patience_s):
+                    break
+                if not self._is_overload:
+                    self._is_overload = True
+                    self._count_anew(moment)
                 turn.set_result(False)
-                self.refused += 1
-                self._refused_at = moment
+                self._refuse_one(moment)
+            self.waiting.popleft()
+
+    def _refuse_one(self, moment: float) -> None:
+        self.refused += 1
+        self._refused_at = moment
+
+    def _look_again(self, moment: float) -> None:
+        """It is over where those who were refused would not have waited long, had they been let in
+        line; and where nobody was of late."""
+        refused = self.refused - self._refused_before
+        self._is_overload = (
+            refused > FEW_REFUSED * self._served and moment < self._refused_at + self._patience_s
+        )
+        self._count_anew(moment)
+
+    def _count_anew(self, moment: float) -> None:
+        self._counted_from, self._refused_before, self._served = moment, self.refused, 0
 
 
 class Limiter:
@@ -177,7 +198,7 @@ class Limiter:
         while self.waiting and self.in_flight < self.limit:
             for line in self._lines.values():
                 before = len(line.waiting)
-                turn = line.newest()
+                turn = line.next()
                 self.waiting -= before - len(line.waiting)
                 if turn is not None:
                     self._let_in()
