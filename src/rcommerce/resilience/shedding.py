@@ -21,7 +21,9 @@ from collections import deque
 from enum import IntEnum
 from typing import Protocol
 
-FLOOR = 8  # in flight at the least: so that whoever waits for the database leaves nobody idle
+# In flight at the least, so that whoever waits for the database leaves nobody idle; what buys waits
+# for its disk, too, which takes many commits as quickly as one.
+FLOOR, BUYING_FLOOR = 8, 24
 CEILING = 1000
 START = 32
 # Waiting beyond what the work itself needs: fewer, and the limit grows; more, and it falls.
@@ -139,12 +141,13 @@ class Limiter:
     """Of a process: `in_flight` are worked on, `waiting` stand in line, `refused` are counted."""
 
     __slots__ = (
-        "_begun", "_best", "_best_before", "_expected_s", "_lines", "_most", "_refused_before",
-        "_resumes_at", "_samples", "_thrown_at", "_timer", "_took_s", "in_flight", "limit",
-        "waiting",
+        "_begun", "_best", "_best_before", "_expected_s", "_floor", "_lines", "_most",
+        "_refused_before", "_resumes_at", "_samples", "_thrown_at", "_timer", "_took_s",
+        "in_flight", "limit", "waiting",
     )  # fmt: skip
 
-    def __init__(self, patience_s: float = LOOKING_S) -> None:
+    def __init__(self, patience_s: float = LOOKING_S, floor: int = FLOOR) -> None:
+        self._floor = floor
         self.limit = float(START)
         self.in_flight = self.waiting = 0
         self._lines = {priority: Line(patience_s) for priority in Priority}
@@ -249,7 +252,7 @@ class Limiter:
                 self._refused_before = sum(self.refused.values())  # these were its own doing
         elif queue > MANY:
             gradient = TOLERANCE * self._expected_s / self._took_s
-            self.limit = max(FLOOR, self.limit * min(LEAST_FALL, max(MOST_FALL, gradient)))
+            self.limit = max(self._floor, self.limit * min(LEAST_FALL, max(MOST_FALL, gradient)))
         elif queue < FEW and self._most * 2 >= self.limit:
             self.limit = min(CEILING, self.limit + 1 + self.limit / 20)
         self._begun, self._samples, self._most = moment, 0, self.in_flight
@@ -264,7 +267,7 @@ class Limiter:
         refused = sum(self.refused.values())
         if refused > self._refused_before:
             self._best_before = {}
-            self._resumes_at, self.limit = self.limit, float(FLOOR)
+            self._resumes_at, self.limit = self.limit, float(self._floor)
         elif self.limit < START:  # the load that it was for is over
             self.limit = min(START, self.limit * 2)
         self._refused_before = refused
@@ -277,7 +280,8 @@ class Limiters:
     __slots__ = ("buying", "looking")
 
     def __init__(self) -> None:
-        self.buying, self.looking = Limiter(BUYING_S), Limiter(LOOKING_S)
+        self.buying = Limiter(BUYING_S, BUYING_FLOOR)
+        self.looking = Limiter(LOOKING_S)
 
     def of(self, priority: Priority) -> Limiter:
         """That which a request of this priority is let in by."""
