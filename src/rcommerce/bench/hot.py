@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import cycle
 from typing import Any
@@ -56,11 +56,11 @@ def _run(bench: Bench, name: str, path: str, *, conditional: bool = False) -> Re
         size, etag = asked(server.port, request)
         if conditional:
             request, status, size = get(path, f"If-None-Match: {etag}\r\n"), 304, 0
-        with constant_server(bench, status, size) as (port, pids):
+        with constant_server(bench, status, size) as (port, pid):
             values, ceilings = in_turn(
                 bench,
-                lambda: efficiency(server.workers(), server.port, [request], status),
-                lambda: efficiency(pids, port, [get("/")], status),
+                lambda: efficiency(server.workers, server.port, [request], status),
+                lambda: efficiency(lambda: family(pid)[1:], port, [get("/")], status),
                 SLICES,
             )
     details = {
@@ -72,9 +72,11 @@ def _run(bench: Bench, name: str, path: str, *, conditional: bool = False) -> Re
     return report.against(name, unit, BARS[name], values, ceilings, details)
 
 
-def efficiency(pids: Iterable[int], port: int, requests: Sequence[bytes], status: int) -> float:
-    """Requests that the processes answer in a second of their processor."""
-    meter = Meter(pids)
+def efficiency(
+    workers: Callable[[], list[int]], port: int, requests: Sequence[bytes], status: int
+) -> float:
+    """Requests that a server's workers answer in a second of their processor."""
+    meter = Meter(workers())
     done = load(port, requests, status, SLICE_S) * SLICE_S
     return done / meter.used_s()
 
@@ -158,8 +160,8 @@ def _is_whole(answer: bytes) -> bool:
 
 
 @contextmanager
-def constant_server(bench: Bench, status: int, size: int) -> Iterator[tuple[int, list[int]]]:
-    """The same HTTP server with a constant: its port, and its processes."""
+def constant_server(bench: Bench, status: int, size: int) -> Iterator[tuple[int, int]]:
+    """The same HTTP server with a constant: its port, and its process."""
     port = free_port()
     cpus = bench.measured_cpus
     process = subprocess.Popen(  # noqa: S603
@@ -176,7 +178,7 @@ def constant_server(bench: Bench, status: int, size: int) -> Iterator[tuple[int,
                 break
             except ConnectionRefusedError:
                 time.sleep(0.05)
-        yield port, family(process.pid)
+        yield port, process.pid
     finally:
         process.terminate()
         process.wait()

@@ -100,7 +100,8 @@ class Entry:
         self, scope: HTTPScope, receive: Receive, send: Send, limiter: Limiter | None
     ) -> None:
         begun, method = now(), scope["method"]
-        redis.begin_request()
+        if SOURCES not in scope:  # such a page is part of a request that has asked Redis already
+            redis.begin_request()
         is_head = method == "HEAD"
         if is_head:  # a GET whose body nobody wants (RFC 9110 section 9.3.2)
             scope = {**scope, "method": HttpMethod.GET, HEAD: True}  # type: ignore[misc]

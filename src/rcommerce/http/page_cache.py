@@ -12,6 +12,7 @@ from uuid import UUID
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Send
 
 from rcommerce import ids
+from rcommerce.cache import redis
 from rcommerce.cache.pages import Memory, Page
 from rcommerce.commerce.shop import NOBODY, Client, Services
 from rcommerce.database.consistency import COOKIE, Tokens
@@ -146,6 +147,7 @@ class PageCache:
     ) -> tuple[Page, tuple[bytes, bytes]] | None:
         """The page, once it is made, and what is said of how; None where another answer was given.
         An old one is better than none."""
+        redis.begin_request()
         if self._rates.looks and not await self._admit(place, scope, asked, send):
             return None
         begun, flight = now(), self._fill.flight(key, place, scope)
