@@ -25,7 +25,9 @@ $(READY): requirements-dev.txt pyproject.toml
 run: $(READY) ## a shop with demo data on http://127.0.0.1:8080
 	@exec $(BIN)/rcommerce serve --demo
 
+# Hundreds of processes are started: where PYTHONDONTWRITEBYTECODE is set, each would compile anew.
 test: $(READY) servers ## everything, real servers included
+	@$(BIN)/python -m compileall -q src
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 10
 
 # Debian's, of which the tests start processes of their own: program=packages.

@@ -67,6 +67,10 @@ class OpenLoad:
         """The latencies of what was accepted."""
         return [each.took_s for each in self.samples if each.is_accepted]
 
+    def accepted_of(self, kind: str) -> list[float]:
+        """Those of one kind."""
+        return [each.took_s for each in self.samples if each.is_accepted and each.kind == kind]
+
     @property
     def goodput(self) -> float:
         """Accepted requests a second."""

@@ -33,10 +33,17 @@ class Instance(MPServer):
         self.was_impatient = False
         self._drain_delay_s = drain_delay_s
         self._is_draining = False
+        self._pid = os.getpid()
         # For a worker that is told before it listens: it is young, and has nothing to see off.
         signal.signal(BEGIN, signal.SIG_IGN)
 
     def signal_handler_interrupt(self, number: int = signal.SIGTERM, *rest: Any) -> None:
+        if os.getpid() != self._pid:
+            # In a worker that has no handlers of its own yet. A terminal's Ctrl-C reaches it, too:
+            # the main process, which hears it as well, ends it.
+            if number == signal.SIGTERM:
+                os._exit(0)
+            return
         if self._is_draining:
             log.warning("server_killed", why="asked twice to stop")
             self.was_impatient = True

@@ -23,9 +23,12 @@ from typing import Protocol
 
 # In flight at the least, so that whoever waits for the database leaves nobody idle; what buys waits
 # for its disk, too, which takes many commits as quickly as one.
-FLOOR, BUYING_FLOOR = 8, 24
+FLOOR, BUYING_FLOOR = 8, 12
 CEILING = 1000
 START = 32
+# Of what looks, while what buys waits: a processor that both need is the buyers', and a disk that
+# these wait for keeps nobody from looking.
+YIELDING = 2
 # Waiting beyond what the work itself needs: fewer, and the limit grows; more, and it falls.
 FEW, MANY = 4.0, 8.0
 # By how much it falls at a time: the more, the longer all wait (as the gradient of Netflix's
@@ -38,10 +41,10 @@ PROBE_S = 0.2
 BEST_OF_S = 5.0  # how long the best latency is kept: twice this at the most
 LOOKING_S, BUYING_S = 1.0, 2.0  # what one waits at the most while it is no overload
 # In one: what one waits at the most, and how many may.
-TARGET_S = 0.02
+TARGET_S = 0.01
 SHORT = 8
 FEW_REFUSED = 0.1  # of those served in as long as one may wait: it is over
-TICK_S = 0.01  # how often the line is looked through
+TICK_S = 0.005  # how often the line is looked through
 LONGEST = 20_000  # of a burst
 now = time.monotonic
 
@@ -66,29 +69,62 @@ class Turn(Protocol):
         """Tells him."""
 
 
-class Line:
-    """Those of one priority who wait, oldest first; nobody for longer than `patience_s`."""
+class Overload:
+    """Of a process, whether it is one: what one line lacks, the others lack, too."""
 
-    __slots__ = (
-        "_counted_from", "_is_overload", "_patience_s", "_refused_at", "_refused_before", "_served",
-        "refused", "waiting",
-    )  # fmt: skip
+    __slots__ = ("_counted_from", "_refused", "_refused_at", "_served", "is_on")
 
-    def __init__(self, patience_s: float) -> None:
-        self.waiting: deque[tuple[float, Turn]] = deque()
-        self.refused = 0
-        self._patience_s = patience_s
-        self._is_overload = False
+    def __init__(self) -> None:
+        self.is_on = False
         self._refused_at = 0.0
         # Since the last look at whether it still is one:
         self._counted_from = 0.0
-        self._served = self._refused_before = 0
+        self._served = self._refused = 0
+
+    def begin(self, moment: float) -> None:
+        """Somebody has waited too long."""
+        if not self.is_on:
+            self.is_on = True
+            self._count_anew(moment)
+
+    def look(self, moment: float) -> None:
+        """It is over where those who were refused would not have waited long, had they been let in
+        line; and where nobody was of late."""
+        if self.is_on and moment > self._counted_from + LOOKING_S:
+            self.is_on = (
+                self._refused > FEW_REFUSED * self._served and moment < self._refused_at + LOOKING_S
+            )
+            self._count_anew(moment)
+
+    def serves(self) -> None:
+        """One who waited is let in."""
+        self._served += 1
+
+    def refuses(self, moment: float) -> None:
+        """One is refused."""
+        self._refused += 1
+        self._refused_at = moment
+
+    def _count_anew(self, moment: float) -> None:
+        self._counted_from = moment
+        self._served = self._refused = 0
+
+
+class Line:
+    """Those of one priority who wait, oldest first; nobody for longer than `patience_s`."""
+
+    __slots__ = ("_overload", "_patience_s", "refused", "waiting")
+
+    def __init__(self, patience_s: float, overload: Overload) -> None:
+        self.waiting: deque[tuple[float, Turn]] = deque()
+        self.refused = 0
+        self._patience_s = patience_s
+        self._overload = overload
 
     def turns_away(self, moment: float) -> bool:
         """Whether one who comes now is refused."""
-        if self._is_overload and moment > self._counted_from + self._patience_s:
-            self._look_again(moment)
-        if len(self.waiting) < (SHORT if self._is_overload else LONGEST):
+        self._overload.look(moment)
+        if len(self.waiting) < (SHORT if self._overload.is_on else LONGEST):
             return False
         self._refuse_one(moment)
         return True
@@ -100,9 +136,9 @@ class Line:
     def next(self) -> Turn | None:
         """Takes out whose turn it is; None where nobody waits."""
         while self.waiting:
-            turn = (self.waiting.pop() if self._is_overload else self.waiting.popleft())[1]
+            turn = (self.waiting.pop() if self._overload.is_on else self.waiting.popleft())[1]
             if not turn.done():
-                self._served += 1
+                self._overload.serves()
                 return turn
         return None
 
@@ -111,30 +147,16 @@ class Line:
         while self.waiting:
             came, turn = self.waiting[0]
             if not turn.done():
-                if came >= moment - (TARGET_S if self._is_overload else self._patience_s):
+                if came >= moment - (TARGET_S if self._overload.is_on else self._patience_s):
                     break
-                if not self._is_overload:
-                    self._is_overload = True
-                    self._count_anew(moment)
+                self._overload.begin(moment)
                 turn.set_result(False)
                 self._refuse_one(moment)
             self.waiting.popleft()
 
     def _refuse_one(self, moment: float) -> None:
         self.refused += 1
-        self._refused_at = moment
-
-    def _look_again(self, moment: float) -> None:
-        """It is over where those who were refused would not have waited long, had they been let in
-        line; and where nobody was of late."""
-        refused = self.refused - self._refused_before
-        self._is_overload = (
-            refused > FEW_REFUSED * self._served and moment < self._refused_at + self._patience_s
-        )
-        self._count_anew(moment)
-
-    def _count_anew(self, moment: float) -> None:
-        self._counted_from, self._refused_before, self._served = moment, self.refused, 0
+        self._overload.refuses(moment)
 
 
 class Limiter:
@@ -143,14 +165,22 @@ class Limiter:
     __slots__ = (
         "_begun", "_best", "_best_before", "_expected_s", "_floor", "_lines", "_most",
         "_refused_before", "_resumes_at", "_samples", "_thrown_at", "_timer", "_took_s",
-        "in_flight", "limit", "waiting",
+        "_yields_to", "in_flight", "limit", "waiting",
     )  # fmt: skip
 
-    def __init__(self, patience_s: float = LOOKING_S, floor: int = FLOOR) -> None:
+    def __init__(
+        self,
+        patience_s: float = LOOKING_S,
+        floor: int = FLOOR,
+        yields_to: "Limiter | None" = None,
+        overload: Overload | None = None,
+    ) -> None:
+        overload = overload or Overload()
         self._floor = floor
+        self._yields_to = yields_to
         self.limit = float(START)
         self.in_flight = self.waiting = 0
-        self._lines = {priority: Line(patience_s) for priority in Priority}
+        self._lines = {priority: Line(patience_s, overload) for priority in Priority}
         self._timer: asyncio.TimerHandle | None = None
         self._best: dict[str, float] = {}
         self._best_before: dict[str, float] = {}
@@ -166,7 +196,7 @@ class Limiter:
 
     def enter(self) -> bool:
         """Whether a request may be worked on at once; whoever was let in `leave`s."""
-        if self.in_flight >= self.limit or self.waiting:
+        if self.waiting or self.in_flight >= self._room():
             return False
         self._let_in()
         return True
@@ -198,7 +228,7 @@ class Limiter:
 
     def admit(self) -> None:
         """Lets in as many of those who wait as may be worked on."""
-        while self.waiting and self.in_flight < self.limit:
+        while self.waiting and self.in_flight < self._room():
             for line in self._lines.values():
                 before = len(line.waiting)
                 turn = line.next()
@@ -223,6 +253,11 @@ class Limiter:
             self._learn(route, took_s)
         if self.waiting:
             self.admit()
+
+    def _room(self) -> float:
+        """How many may be worked on now."""
+        first = self._yields_to
+        return self.limit if first is None or not first.waiting else YIELDING
 
     def _let_in(self) -> None:
         self.in_flight += 1
@@ -280,8 +315,9 @@ class Limiters:
     __slots__ = ("buying", "looking")
 
     def __init__(self) -> None:
-        self.buying = Limiter(BUYING_S, BUYING_FLOOR)
-        self.looking = Limiter(LOOKING_S)
+        overload = Overload()
+        self.buying = Limiter(BUYING_S, BUYING_FLOOR, overload=overload)
+        self.looking = Limiter(LOOKING_S, yields_to=self.buying, overload=overload)
 
     def of(self, priority: Priority) -> Limiter:
         """That which a request of this priority is let in by."""
