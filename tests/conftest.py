@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Any, ClassVar, cast
 from uuid import uuid4
@@ -24,9 +25,10 @@ import pytest
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
+import commands
 from rcommerce.database.embedded import EmbeddedPostgres
 from rcommerce.errors import StartError
-from rcommerce.lab import pgbouncer, settings
+from rcommerce.lab import ledger, pgbouncer, settings
 from rcommerce.lab.ledger import ADDRESS
 from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.seaweedfs import SeaweedFS
@@ -45,6 +47,14 @@ AUTHORITY.flush()
 os.environ["SSL_CERT_FILE"] = AUTHORITY.name
 os.environ.pop("SSL_CERT_DIR", None)
 
+Server.command = commands.command  # type: ignore[method-assign]
+ledger.PAUSE_S = 0.1  # between two orders of a buyer: other tests run beside
+# A connection a request, and no cookies, like `httpx.request`, at half of its cost.
+CLIENT = httpx.Client(
+    timeout=60,
+    limits=httpx.Limits(max_keepalive_connections=0),
+    cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+)
 PROPAGATION_S = 0.25  # docs/caching.md
 SETTINGS = {
     "RCOMMERCE_CHECKOUT__SWEEP_INTERVAL_SECS": "1",
@@ -80,13 +90,7 @@ class Api:
         given = {**self.headers, **named}
         if method == "POST" and self.is_keyed:
             given.setdefault("Idempotency-Key", str(uuid4()))
-        response = httpx.request(
-            method,
-            f"{self.url}/api/v1{path}",
-            json=body,
-            headers=given,
-            timeout=60,
-        )
+        response = CLIENT.request(method, f"{self.url}/api/v1{path}", json=body, headers=given)
         if "x-consistency-token" in response.headers:
             Api.written_at = time.monotonic()
         if expect is not None:

@@ -221,7 +221,7 @@ def _explore(shop: Running, operation: Any, mode: Any) -> None:
     headers = shop.staff.headers
 
     @settings(
-        max_examples=4,  # of each operation, other ones each time
+        max_examples=2,  # of each operation, other ones each time
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),

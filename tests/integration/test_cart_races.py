@@ -21,7 +21,7 @@ from conftest import Fleet, Running, completion
 from rcommerce.lab.ledger import ADDRESS
 from rcommerce.lab.server import Server
 
-RACES = int(os.environ.get("RACES", "50"))
+RACES = int(os.environ.get("RACES", "20"))
 AT_ONCE = 8
 OTHER_ADDRESS = {**ADDRESS, "city": "Leeds", "zip": "LS1 4DY"}
 Json = dict[str, Any]

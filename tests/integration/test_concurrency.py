@@ -160,7 +160,7 @@ def undisturbed_s(shop: Running, product: dict[str, Any]) -> float:
     return time.monotonic() - begun
 
 
-KILLS, MOST_KILLS = 10, 30
+KILLS, MOST_KILLS = 6, 30
 
 
 @pytest.mark.timeout(300)

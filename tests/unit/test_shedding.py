@@ -15,7 +15,9 @@ from rcommerce.resilience.shedding import (
     START,
     TARGET_S,
     TICK_S,
+    YIELDING,
     Limiter,
+    Limiters,
     Priority,
 )
 
@@ -263,6 +265,53 @@ def test_what_buys_goes_first_and_what_is_cheapest_to_try_again_is_refused_first
     refused = limiter.refused
     assert refused[Priority.CATALOGUE] == 0
     assert refused[Priority.SEARCH] < refused[Priority.ADMIN] / 4
+
+
+def test_what_looks_yields_while_what_buys_waits() -> None:
+    limiters = Limiters()
+    buying, looking = limiters.buying, limiters.looking
+    while buying.enter():
+        pass
+    assert looking.enter()  # nobody waits
+
+    async def main() -> None:
+        waits = asyncio.create_task(buying.turn(Priority.CART))
+        await asyncio.sleep(0)
+        assert [looking.enter() for _ in range(YIELDING)] == [True] * (YIELDING - 1) + [False]
+        buying.leave("route", 0.001, is_typical=False)
+        assert await waits
+        assert looking.enter()
+
+    asyncio.run(main())
+
+
+def test_an_overload_is_one_for_all_who_wait(clock: Clock) -> None:
+    """Those who buy would else stand in a long line that grows no more: the oldest of it first."""
+    limiters = Limiters()
+    for limiter in (limiters.buying, limiters.looking):
+        while limiter.enter():
+            pass
+
+    class Waiting:
+        told: bool | None = None
+
+        def done(self) -> bool:
+            return self.told is not None
+
+        def set_result(self, result: bool, /) -> None:
+            self.told = result
+
+    first, last = Waiting(), Waiting()
+    limiters.looking.join(Priority.CATALOGUE, Waiting())
+    clock.now += LOOKING_S + TICK_S
+    limiters.buying.join(Priority.CART, first)
+    limiters.buying.join(Priority.CART, last)
+    limiters.looking.refuse()
+    limiters.buying.leave("route", 0.001, is_typical=False)
+    assert (first.told, last.told) == (None, True)  # the newest first
+    clock.now += TARGET_S + TICK_S
+    limiters.buying.refuse()
+    assert first.told is False
 
 
 def test_one_who_gives_up_in_line_takes_nobodys_place() -> None:

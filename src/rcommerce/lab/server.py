@@ -60,6 +60,11 @@ class Server:
         return dict(self._settings)
 
     @property
+    def is_of_another_release(self) -> bool:
+        """Whether it runs another package than this one."""
+        return self._source is not None
+
+    @property
     def environment(self) -> dict[str, str]:
         """What a command needs to work on the same shop."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RCOMMERCE_")}

@@ -11,8 +11,9 @@ The line follows CoDel (RFC 8289), as Facebook's servers do (Maurer, "Fail at sc
 buys), it is a burst, or many who come again and again: who came first goes first, and nobody is
 refused. Once somebody has, it is an overload: the line is kept as short as leaves nobody idle, the
 newest go first, so that what is answered is answered quickly, and who finds it full is refused at
-once, which costs next to nothing; until few are. What buys goes before what looks, search after the
-catalogue, reports last.
+once, which costs next to nothing; until few are. It is one for all lines: else those who buy, just
+as many as can be served, would stand in the long line of its beginning for good. What buys goes
+before what looks, search after the catalogue, reports last.
 """
 
 import asyncio
