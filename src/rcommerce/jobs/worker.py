@@ -22,6 +22,7 @@ from procrastinate.jobs import Job
 from procrastinate.manager import JobManager
 from procrastinate.retry import BaseRetryStrategy, RetryDecision
 from procrastinate.worker import Worker
+from psycopg.rows import dict_row
 
 from rcommerce import tracing
 from rcommerce.database import Jsonb
@@ -56,7 +57,8 @@ class Work:
 
 
 class _Connector(BaseAsyncConnector):
-    """Procrastinate's statements on a shard's own connections."""
+    """Procrastinate's statements on a shard's own connections. Each is a message, of which no cache
+    need hear: a worker that has nothing to do asks several times a second."""
 
     def __init__(self, shard: Shard) -> None:
         self._shard = shard
@@ -75,15 +77,13 @@ class _Connector(BaseAsyncConnector):
     async def execute_query_all_async(
         self, query: LiteralString, **arguments: Any
     ) -> list[dict[str, Any]]:
+        given = {
+            name: Jsonb(value) if isinstance(value, dict) else value
+            for name, value in arguments.items()
+        }
         try:
-            async with self._shard.write() as conn:
-                return await conn.dicts(
-                    query,
-                    {
-                        name: Jsonb(value) if isinstance(value, dict) else value
-                        for name, value in arguments.items()
-                    },
-                )
+            cursor, _ = await self._shard.once(None, query, given, dict_row)
+            return await cursor.fetchall() if cursor.description else []
         except (RCommerceError, psycopg.Error) as error:
             raise exceptions.ConnectorException(str(error)) from error
 
@@ -213,25 +213,27 @@ async def _watch(session: psycopg.AsyncConnection[Any]) -> None:
 async def _recover(shard: Shard) -> None:
     """Every few seconds gives back the jobs of workers that are dead. Raises RCommerceError."""
     while True:
-        async with shard.write() as conn:
-            # One that has just registered holds its lock in a moment.
-            await conn.execute(
-                """
-                delete from procrastinate_workers
-                 where last_heartbeat < now() - interval '3 seconds'
-                   and pg_try_advisory_xact_lock(%(lock)s, id::int)
-                """,
-                {"lock": LOCK},
-            )
-            found = await conn.all(
-                """
-                update procrastinate_jobs
-                   set status = 'todo', attempts = attempts + 1, scheduled_at = null
-                 where status = 'doing' and worker_id is null
-                returning id, task_name
-                """
-            )
-        for number, name in found:
+        # One that has just registered holds its lock in a moment.
+        await shard.once(
+            None,
+            """
+            delete from procrastinate_workers
+             where last_heartbeat < now() - interval '3 seconds'
+               and pg_try_advisory_xact_lock(%(lock)s, id::int)
+            """,
+            {"lock": LOCK},
+        )
+        found, _ = await shard.once(
+            None,
+            """
+            update procrastinate_jobs
+               set status = 'todo', attempts = attempts + 1, scheduled_at = null
+             where status = 'doing' and worker_id is null
+            returning id, task_name
+            """,
+            None,
+        )
+        async for number, name in found:
             log.warning("job_recovered", shard=shard.name, job=number, task=name)
         await asyncio.sleep(RECOVER_EVERY_S)
 

@@ -199,32 +199,32 @@ class Heart:
         )  # fmt: skip
 
     async def beat(self) -> None:
-        """Says it once. Raises Unavailable."""
+        """Says it once, in a message of which no cache need hear. Raises Unavailable."""
         now, self._has_beaten = self.process(), True
-        async with self._services.cluster.control.write() as tx:
-            await tx.execute(
-                """
-                with forgotten as (
-                    delete from heartbeat
-                     where seen_at < now() - make_interval(secs => %(forgotten_s)s)
-                )
-                insert into heartbeat
-                       (instance, pid, kind, version, settings, is_draining, figures, started_at)
-                values (%(instance)s, %(pid)s, %(kind)s, %(version)s, %(settings)s,
-                        %(is_draining)s, %(figures)s, now() - make_interval(secs => %(up_s)s))
-                on conflict (instance, pid) do update
-                set is_draining = excluded.is_draining, figures = excluded.figures,
-                    seen_at = now()
-                """,
-                {
-                    **{key: getattr(now, key) for key in ("instance", "pid", "kind", "version")},
-                    "is_draining": now.is_draining,
-                    "settings": Jsonb(now.settings),
-                    "figures": Jsonb(msgspec.to_builtins(now.figures)),
-                    "up_s": now.up_s,
-                    "forgotten_s": FORGOTTEN_S,
-                },
+        await self._services.cluster.control.once(
+            None,
+            """
+            with forgotten as (
+                delete from heartbeat
+                 where seen_at < now() - make_interval(secs => %(forgotten_s)s)
             )
+            insert into heartbeat
+                   (instance, pid, kind, version, settings, is_draining, figures, started_at)
+            values (%(instance)s, %(pid)s, %(kind)s, %(version)s, %(settings)s,
+                    %(is_draining)s, %(figures)s, now() - make_interval(secs => %(up_s)s))
+            on conflict (instance, pid) do update
+            set is_draining = excluded.is_draining, figures = excluded.figures,
+                seen_at = now()
+            """,
+            {
+                **{key: getattr(now, key) for key in ("instance", "pid", "kind", "version")},
+                "is_draining": now.is_draining,
+                "settings": Jsonb(now.settings),
+                "figures": Jsonb(msgspec.to_builtins(now.figures)),
+                "up_s": now.up_s,
+                "forgotten_s": FORGOTTEN_S,
+            },
+        )
 
     async def stop(self) -> None:
         """Says that it ends: nobody misses it. A database that hangs does not hold that up."""
