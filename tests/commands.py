@@ -1,5 +1,5 @@
-"""`rcommerce …` for tests, hundreds of times: each command is a process of its own, forked from one
-that has imported what commands need, as that is most of their time."""
+"""`rcommerce …` for tests, hundreds of times: each is a process of its own, forked from one that
+has imported all that there is, as that is most of their time."""
 
 import multiprocessing
 import os
@@ -9,42 +9,103 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import Any
 
 from rcommerce.cli import main
+from rcommerce.lab import server
 from rcommerce.lab.server import Server
 
-SPAWNED = Server.command
-IMPORTED = ("accounts", "config", "db", "demo", "doctor", "imports", "jobs", "shard", "tenant")
+IMPORTED = "accounts config db demo doctor imports jobs lifecycle serve shard tenant worker".split()
+NEEDS_AN_INTERPRETER = ("PYTHONPATH", "LD_PRELOAD")  # of its own
+exec_command, exec_server = Server.command, server.launch
+
+
+def install() -> None:
+    """From now on the lab's servers, workers and commands are started so."""
+    Server.command = command  # type: ignore[method-assign]
+    server.launch = launch
+
+
+class Forked:
+    """As subprocess.Popen, as far as the lab needs it."""
+
+    def __init__(self, *of: Any) -> None:
+        self._process = _context().Process(target=_run, args=of)
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self._process.exitcode
+
+    @property
+    def returncode(self) -> int | None:
+        """The same."""
+        return self.poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """How it ended. Raises subprocess.TimeoutExpired."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("rcommerce", timeout or 0)
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """Where it lives."""
+        if self._process.exitcode is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        self._process.kill()
+
+
+def launch(
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    log: Path,
+    cpus: set[int] | None = None,
+) -> Any:
+    """As `rcommerce.lab.server.launch`."""
+    if cpus or any(environment.get(name) for name in NEEDS_AN_INTERPRETER):
+        return exec_server(arguments, folder, environment, log, cpus)
+    log.touch(mode=0o600)  # some look into it at once
+    return Forked(arguments, folder, dict(environment), log, log)
 
 
 def command(self: Server, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """As `Server.command`; what needs another interpreter gets one."""
-    if not all(name.startswith("RCOMMERCE_") for name in more) or self.is_of_another_release:
-        return SPAWNED(self, *arguments, **more)
-    self.data_dir.mkdir(parents=True, exist_ok=True)
+    """As `Server.command`."""
     environment = {**self.environment, **more}
+    if any(environment.get(name) for name in NEEDS_AN_INTERPRETER):
+        return exec_command(self, *arguments, **more)
+    self.data_dir.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="rcommerce-test-") as place:
-        streams = [Path(place, name) for name in ("stdout", "stderr")]
-        process = _context().Process(
-            target=_run, args=(arguments, environment, self.data_dir, streams)
-        )
-        process.start()
-        process.join()
-        out, err = (each.read_text() for each in streams)
-    return subprocess.CompletedProcess(arguments, process.exitcode or 0, out, err)
+        out, err = Path(place, "stdout"), Path(place, "stderr")
+        code = Forked(arguments, self.data_dir, environment, out, err).wait()
+        return subprocess.CompletedProcess(arguments, code, out.read_text(), err.read_text())
 
 
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["commands", *(f"rcommerce.cli.{name}" for name in IMPORTED)])
+    commands = [f"rcommerce.cli.{name}" for name in IMPORTED]
+    context.set_forkserver_preload(["commands", "rcommerce.app", *commands])
     return context
 
 
 def _run(
-    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, streams: Sequence[Path]
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str], out: Path, err: Path
 ) -> None:
-    for number, path in enumerate(streams, 1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
+    os.setsid()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    opened = [
+        os.open(os.devnull, os.O_RDONLY),
+        *(os.open(path, flags, 0o600) for path in (out, err)),
+    ]
+    for number, file in enumerate(opened):
+        os.dup2(file, number)
+        os.close(file)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)

@@ -47,7 +47,7 @@ AUTHORITY.flush()
 os.environ["SSL_CERT_FILE"] = AUTHORITY.name
 os.environ.pop("SSL_CERT_DIR", None)
 
-Server.command = commands.command  # type: ignore[method-assign]
+commands.install()
 ledger.PAUSE_S = 0.1  # between two orders of a buyer: other tests run beside
 # A connection a request, and no cookies, like `httpx.request`, at half of its cost.
 CLIENT = httpx.Client(

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rcommerce.errors import StartError
@@ -16,6 +16,27 @@ from rcommerce.ports import free_port
 
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 40
+
+
+def launch(
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    log: Path,
+    cpus: set[int] | None = None,
+) -> subprocess.Popen[bytes]:
+    """`rcommerce …` as a process with a session of its own."""
+    with log.open("ab") as file:
+        return subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "rcommerce", *arguments],
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+            preexec_fn=(lambda: os.sched_setaffinity(0, cpus)) if cpus else None,
+        )
 
 
 class Server:
@@ -60,11 +81,6 @@ class Server:
         return dict(self._settings)
 
     @property
-    def is_of_another_release(self) -> bool:
-        """Whether it runs another package than this one."""
-        return self._source is not None
-
-    @property
     def environment(self) -> dict[str, str]:
         """What a command needs to work on the same shop."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RCOMMERCE_")}
@@ -84,21 +100,9 @@ class Server:
     def start(self) -> None:
         """Starts it and waits for its first 200. Raises StartError."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "rcommerce", "serve", "--port", str(self.port)]
-        command += ["--workers", str(self._workers)]
-        cpus = self._cpus
+        command = ["serve", "--port", str(self.port), "--workers", str(self._workers)]
         begun = time.perf_counter()
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(  # noqa: S603
-                command,
-                cwd=self.data_dir,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=(lambda: os.sched_setaffinity(0, cpus)) if cpus else None,
-            )
+        self.process = launch(command, self.data_dir, self.environment, self.log, self._cpus)
         self._await_first_answer(begun + START_TIMEOUT_S)
         self.start_s = time.perf_counter() - begun
 

@@ -4,11 +4,11 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+from rcommerce.lab import server
 from rcommerce.lab.server import Server
 
 STOP_TIMEOUT_S = 60
@@ -17,9 +17,9 @@ STOP_TIMEOUT_S = 60
 class Worker:
     """Runs the jobs of a server's shop; use it as a context manager."""
 
-    def __init__(self, server: Server, name: str = "worker") -> None:
-        self.log: Path = server.data_dir / f"{name}.log"
-        self._server = server
+    def __init__(self, of: Server, name: str = "worker") -> None:
+        self.log: Path = of.data_dir / f"{name}.log"
+        self._server = of
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -52,16 +52,9 @@ class Worker:
 
     def start(self) -> None:
         """Starts it; the log says when it works."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "rcommerce", "worker"],
-                cwd=self._server.data_dir,
-                env=self._server.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self._process = server.launch(
+            ["worker"], self._server.data_dir, self._server.environment, self.log
+        )
 
     def send(self, number: signal.Signals) -> None:
         """A signal, where it lives."""
