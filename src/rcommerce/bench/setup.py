@@ -59,10 +59,10 @@ class Bench:
         given = {**INSTANCE, **self.settings, **(settings or {})}
         return Server(self.folder / name, settings=given, cpus=cpus, workers=workers)
 
-    def query(self, sql: str) -> list[tuple[object, ...]]:
+    def query(self, sql: str, *params: object) -> list[tuple[object, ...]]:
         """Rows from the shop's database."""
         with psycopg.connect(self.dsn, autocommit=True) as connection:
-            cursor = connection.execute(sql)
+            cursor = connection.execute(sql, params or None)
             return list(cursor.fetchall()) if cursor.description else []
 
 

@@ -10,9 +10,11 @@ from rcommerce.drills.course import course
 from rcommerce.drills.outcome import Check, NotHere, Outcome
 from rcommerce.drills.stage import Stage
 from rcommerce.drills.waiting import until
+from rcommerce.errors import StartError
 
 DOWN_S = 4.0
 TOLD_S = 10.0
+TRIES, BETWEEN_S = 10, 0.5
 DAYS = {1: 2, 3: -2}  # by how many days the clocks of these instances are wrong
 DRIFTED = ("RCOMMERCE_CHECKOUT__RESERVATION_TTL_SECS", "checkout.reservation_ttl_secs")
 
@@ -102,14 +104,11 @@ def _refused_logins(stage: Stage) -> list[str]:
     """Logs in at each instance, by token and by cookie, and goes to each with it."""
     email, password = f"drill-{uuid.uuid4()}@example.com", "correct horse battery staple"
     register = {"email": email, "password": password, "first_name": "Ada", "last_name": "Lovelace"}
-    httpx.post(
-        f"{stage.fleet.url}/api/v1/auth/register", json=register, timeout=30
-    ).raise_for_status()
+    _sent(f"{stage.fleet.url}/api/v1/auth/register", register)
     found = []
     login = {"email": email, "password": password}
     for at in stage.instances:
-        made = httpx.post(f"{at.url}/api/v1/auth/login", json=login, timeout=30)
-        made.raise_for_status()
+        made = _sent(f"{at.url}/api/v1/auth/login", login)
         token = {"Authorization": f"Bearer {made.json()['access_token']}"}
         cookie = {"Cookie": f"session={made.cookies['session']}"}
         for to in stage.instances:
@@ -118,6 +117,18 @@ def _refused_logins(stage: Stage) -> list[str]:
                 if answer.status_code != 200:
                     found.append(f"from {at.port} to {to.port}: {answer.text[:200]}")
     return found
+
+
+def _sent(url: str, body: dict[str, str]) -> httpx.Response:
+    """As a client does: again, where it is told 503. Raises StartError for another refusal."""
+    for _ in range(TRIES):
+        answer = httpx.post(url, json=body, timeout=30)
+        if answer.status_code != 503:
+            break
+        time.sleep(BETWEEN_S)
+    if not answer.is_success:
+        raise StartError(f"{url}: {answer.status_code} {answer.text[:500]}")
+    return answer
 
 
 def config_drift(stage: Stage) -> Outcome:
