@@ -24,7 +24,7 @@ from typing import Protocol
 
 # In flight at the least, so that whoever waits for the database leaves nobody idle; what buys waits
 # for its disk, too, which takes many commits as quickly as one.
-FLOOR, BUYING_FLOOR = 4, 8
+FLOOR, BUYING_FLOOR = 8, 12
 CEILING = 1000
 START = 32
 # Of what looks, while what buys waits: a processor that both need is the buyers', and a disk that
@@ -42,10 +42,10 @@ PROBE_S = 0.2
 BEST_OF_S = 5.0  # how long the best latency is kept: twice this at the most
 LOOKING_S, BUYING_S = 1.0, 2.0  # what one waits at the most while it is no overload
 # In one: what one waits at the most, and how many may.
-TARGET_S = 0.005
+TARGET_S = 0.01
 SHORT = 8
 FEW_REFUSED = 0.1  # of those served in as long as one may wait: it is over
-TICK_S = 0.0025  # how often the line is looked through
+TICK_S = 0.005  # how often the line is looked through
 LONGEST = 20_000  # of a burst
 now = time.monotonic
 
