@@ -13,17 +13,14 @@ from typing import Any
 
 from rcommerce.cli import main
 from rcommerce.lab import server
-from rcommerce.lab.server import Server
 
 IMPORTED = "accounts config db demo doctor imports jobs lifecycle serve shard tenant worker".split()
-NEEDS_AN_INTERPRETER = ("PYTHONPATH", "LD_PRELOAD")  # of its own
-exec_command, exec_server = Server.command, server.launch
+launch_anew, execute_anew = server.launch, server.execute
 
 
 def install() -> None:
     """From now on the lab's servers, workers and commands are started so."""
-    Server.command = command  # type: ignore[method-assign]
-    server.launch = launch
+    server.launch, server.execute = launch, execute
 
 
 class Forked:
@@ -69,22 +66,26 @@ def launch(
     cpus: set[int] | None = None,
 ) -> Any:
     """As `rcommerce.lab.server.launch`."""
-    if cpus or any(environment.get(name) for name in NEEDS_AN_INTERPRETER):
-        return exec_server(arguments, folder, environment, log, cpus)
+    if cpus or _needs_an_interpreter(environment):
+        return launch_anew(arguments, folder, environment, log, cpus)
     log.touch(mode=0o600)  # some look into it at once
     return Forked(arguments, folder, dict(environment), log, log)
 
 
-def command(self: Server, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """As `Server.command`."""
-    environment = {**self.environment, **more}
-    if any(environment.get(name) for name in NEEDS_AN_INTERPRETER):
-        return exec_command(self, *arguments, **more)
-    self.data_dir.mkdir(parents=True, exist_ok=True)
+def execute(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """As `rcommerce.lab.server.execute`."""
+    if _needs_an_interpreter(environment):
+        return execute_anew(arguments, folder, environment)
     with tempfile.TemporaryDirectory(prefix="rcommerce-test-") as place:
         out, err = Path(place, "stdout"), Path(place, "stderr")
-        code = Forked(arguments, self.data_dir, environment, out, err).wait()
+        code = Forked(arguments, folder, dict(environment), out, err).wait()
         return subprocess.CompletedProcess(arguments, code, out.read_text(), err.read_text())
+
+
+def _needs_an_interpreter(environment: Mapping[str, str]) -> bool:
+    return any(environment.get(name) for name in ("PYTHONPATH", "LD_PRELOAD"))
 
 
 def _context() -> ForkServerContext:

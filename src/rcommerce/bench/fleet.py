@@ -85,12 +85,8 @@ def horizontal(bench: Bench) -> Result:
                 side = _side(bench, count, stack)
                 [(connections,)] = bench.query(LISTED)
                 before = _heard(side.servers)
-                found = []
-                for number in range(1, ROUNDS + 1):
-                    bench.tell(f"{count} instances, round {number} of {ROUNDS}")
-                    found.append(_round(side, alone))
+                cost_s, alone_s, per_second = _in_turn(side, alone)
                 heard = _heard(side.servers) - before
-                cost_s, alone_s, per_second = min(found, key=lambda each: each[0] / each[1])
                 ratios[count] = cost_s / alone_s
                 last_us, alone_us = round(cost_s * 1e6, 1), round(alone_s * 1e6, 1)
                 rate = rate or per_second
@@ -156,11 +152,16 @@ def _side(bench: Bench, count: int, stack: ExitStack) -> Side:
     return Side(bench, servers, requests, idle.share())
 
 
-def _round(side: Side, alone: Side) -> tuple[float, float, float]:
-    """Seconds of a processor a request of these, and of the one; requests a second of these."""
+def _in_turn(side: Side, alone: Side) -> tuple[float, float, float]:
+    """Seconds of a processor a request of these, and of the one, over all rounds; requests a second
+    of these."""
     seconds = max(ROUND_S / len(side.servers), LEAST_S)
     sums = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
-    for number in range(len(side.servers)):
+    for number in range(ROUNDS * len(side.servers)):
+        if number % len(side.servers) == 0:
+            side.bench.tell(
+                f"{len(side.servers)} instances, round {number // len(side.servers) + 1}"
+            )
         for each, total in zip((side, alone), sums, strict=True):
             for place, figure in enumerate(each.load(number, seconds)):
                 total[place] += figure

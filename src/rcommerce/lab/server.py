@@ -39,6 +39,20 @@ def launch(
         )
 
 
+def execute(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """`rcommerce …` to its end, with what it printed."""
+    return subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "rcommerce", *arguments],
+        cwd=folder,
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 class Server:
     """`rcommerce serve` on a data directory; use it as a context manager.
 
@@ -162,11 +176,4 @@ class Server:
     def command(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         """Runs `rcommerce …` on the same shop, with `more` in its environment."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        return subprocess.run(  # noqa: S603
-            [sys.executable, "-m", "rcommerce", *arguments],
-            cwd=self.data_dir,
-            env={**self.environment, **more},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return execute(arguments, self.data_dir, {**self.environment, **more})
