@@ -17,7 +17,7 @@ from rcommerce.bench import hot, latency, open_load, scaling
 from rcommerce.bench.load import Connection, get
 from rcommerce.bench.open_load import Request
 from rcommerce.bench.report import Result
-from rcommerce.bench.setup import UNLIMITED, Bench, shop
+from rcommerce.bench.setup import UNLIMITED, Bench, external_shop
 from rcommerce.bench.usage import Meter
 from rcommerce.lab.server import Server
 from rcommerce.simulation.service import Costs, latency_ms
@@ -77,7 +77,7 @@ def horizontal(bench: Bench) -> Result:
     ratios: dict[int, float] = {}
     rate = last_us = alone_us = 0.0
     with ExitStack() as whole:
-        apart = whole.enter_context(shop(PRODUCTS, bench.tell))
+        apart = whole.enter_context(external_shop(PRODUCTS, bench.tell, POSTGRES))
         alone = _side(replace(apart, measured_cpus=bench.measured_cpus), 1, whole)
         for count in COUNTS:
             bench.tell(f"{count} instances come up")
