@@ -62,7 +62,8 @@ def test_an_instance_holds_no_more_than_its_pool_size_and_sheds_what_waits_too_l
                 found = list(pool.map(change, range(24)))
         codes = {json.loads(text)["code"] for status, text in found if status == 503}
         assert {status for status, _ in found} == {503}
-        assert codes == {"database_busy", "write_conflict"}
+        # That it takes so long is a sign of load: some may be refused before they ask for one.
+        assert codes - {"overloaded"} == {"database_busy", "write_conflict"}
         figures = httpx.get(f"{shop.server.url}/metrics").text
         values = {
             line.rpartition(" ")[0]: float(line.rpartition(" ")[2])

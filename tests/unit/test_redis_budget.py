@@ -1,7 +1,9 @@
 """A request waits for Redis once: the time of all that it asks for is one."""
 
 import asyncio
+import selectors
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,13 +36,32 @@ class Commands:
         return 1
 
 
+class Waiting(selectors.SelectSelector):
+    """Waits for nothing but the time, which passes at once."""
+
+    now_s = 0.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        """Nothing ever comes."""
+        assert timeout is not None, "nobody would ever be woken"
+        self.now_s += max(timeout, 0.0)
+        return []
+
+
 def run(commands: Commands, work: Callable[[Redis], Awaitable[Any]]) -> Any:
+    """What comes of it by a clock of its own: other tests run beside, and take their time."""
+
     async def main() -> Any:
         asked = Redis(Cache(redis_url="redis://127.0.0.1:1", redis_timeout_ms=TIMEOUT_MS))
         asked._client = commands  # noqa: SLF001 - in place of a server
         return await work(asked)
 
-    return asyncio.run(main())
+    clock = Waiting()
+    loop = asyncio.SelectorEventLoop(clock)
+    with asyncio.Runner(loop_factory=lambda: loop) as runner, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "time", lambda: clock.now_s)
+        patch.setattr(redis, "time", SimpleNamespace(monotonic=loop.time))
+        return runner.run(main())
 
 
 async def _made() -> Entry:
