@@ -80,6 +80,7 @@ def test_a_purge_is_sent_as_the_contract_has_it(name: str) -> None:
     assert sent["body"] == wanted["body"]
     assert wanted["headers"].items() <= sent["headers"].items()
     assert adapter(name, url).most_tags == contract["most_tags"]
+    assert adapter(name, url).tags_header.decode() == contract["tags_header"]
 
 
 @pytest.mark.parametrize("name", ["cloudflare", "fastly"])

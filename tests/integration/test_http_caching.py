@@ -92,7 +92,8 @@ def test_a_cdn_is_told_what_it_needs(
     answer = ask(embedded_shop, path.format(id=product["id"]))
     for word in ("s-maxage=300", "stale-while-revalidate=", "stale-if-error="):
         assert word in answer["cache-control"]
-    assert answer["cache-tag"].split(",") == answer["surrogate-key"].split(" ")
+    # Tags are for a CDN that is told: see topology/test_cdn.py.
+    assert not {b"cache-tag", b"surrogate-key"} & {name.lower() for name, _ in answer.fields}
     assert int(answer["age"]) >= 0
     varied = {each.strip().lower() for each in answer["vary"].split(",")}
     assert varied >= {"accept-encoding", "authorization", "x-tenant-id", "x-consistency-token"}
@@ -145,7 +146,6 @@ def test_what_is_somebodys_own_is_kept_by_nobody(embedded_shop: Running) -> None
     ]
     for answer in answers:
         assert answer.headers["cache-control"] == "no-store", answer.url
-        assert "cache-tag" not in answer.headers
 
 
 def test_staff_see_drafts_and_costs_and_nobody_else_gets_them_from_memory(

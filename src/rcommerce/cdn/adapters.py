@@ -17,9 +17,12 @@ class CdnError(RCommerceError):
 
 
 class Adapter(Protocol):
-    """A CDN. `most_tags` is how many it takes at once."""
+    """A CDN. `most_tags` is how many it takes at once; of an answer it reads them in the header
+    `tags_header`, with `between` between them."""
 
     most_tags: int
+    tags_header: bytes
+    between: bytes
 
     async def purge(self, tags: Sequence[str]) -> None:
         """Forgets every answer with one of the tags. Raises CdnError."""
@@ -29,6 +32,7 @@ class Cloudflare:
     """Purge by `Cache-Tag` (developers.cloudflare.com/api, operation zone-purge)."""
 
     most_tags = 30
+    tags_header, between = b"cache-tag", b","
 
     def __init__(self, settings: Cdn) -> None:
         self._url = f"{settings.cloudflare_url}/zones/{settings.cloudflare_zone_id}/purge_cache"
@@ -44,6 +48,7 @@ class Fastly:
     """Purge by `Surrogate-Key` (www.fastly.com/documentation/reference/api/purging)."""
 
     most_tags = 256
+    tags_header, between = b"surrogate-key", b" "
 
     def __init__(self, settings: Cdn) -> None:
         self._url = f"{settings.fastly_url}/service/{settings.fastly_service_id}/purge"
@@ -57,6 +62,7 @@ class Varnish:
     """Purge by `xkey`, as docs/varnish.vcl has it: of every cache in front of the shop."""
 
     most_tags = 100
+    tags_header, between = b"surrogate-key", b" "
 
     def __init__(self, settings: Cdn) -> None:
         self._urls = settings.varnish_urls

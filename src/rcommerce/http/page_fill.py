@@ -15,6 +15,7 @@ from rcommerce import clock
 from rcommerce.cache.pages import Memory, Page, Shelf
 from rcommerce.cache.shared import PAGES, Entry
 from rcommerce.cache.sources import Sources
+from rcommerce.cdn.adapters import adapter
 from rcommerce.cdn.tags import cdn_tags
 from rcommerce.commerce.shop import Services, Tenant
 from rcommerce.http import consistency, problems, shedding
@@ -105,6 +106,7 @@ class Fill:
         self._flights: dict[bytes, Flight] = {}
         self._ttl_s = float(services.settings.cache.product_cache_ttl)
         self._control = CACHE_CONTROL.format(ttl=int(self._ttl_s)).encode()
+        self._cdn = adapter(services.settings.cdn)
 
     def flight(self, key: bytes, place: Place, scope: HTTPScope) -> Flight | None:
         """The making of a page, joined by whoever misses it meanwhile. None: there is too much to
@@ -234,6 +236,9 @@ class Fill:
         self, key: bytes, entry: Entry, tenant: UUID, its_route: str, *, is_shared: bool
     ) -> Page:
         made_at = now() - max(0.0, clock.now() - entry.made_at)
+        headers = [(b"cache-control", self._control), *self._always]
+        if (cdn := self._cdn) is not None:  # for others they would be a weight, without a use
+            headers.append((cdn.tags_header, entry.cdn_tags.replace(b" ", cdn.between)))
         return Page(
             key=key,
             body=entry.body,
@@ -243,12 +248,7 @@ class Fill:
             tenant=tenant,
             tags=tuple(entry.tags),
             position=entry.position,
-            headers=(
-                (b"cache-control", self._control),
-                (b"cache-tag", entry.cdn_tags.replace(b" ", b",")),
-                (b"surrogate-key", entry.cdn_tags),
-                *self._always,
-            ),
+            headers=tuple(headers),
             made_at=made_at,
             fresh_until=made_at + self._ttl_s,
             is_shared=is_shared,
