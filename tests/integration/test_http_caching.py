@@ -179,6 +179,13 @@ def test_a_page_of_another_site_may_read_it_as_before(
     for _ in range(2):
         answer = ask(embedded_shop, f"/api/v1/products/{product['id']}", Origin="https://a.example")
         assert answer["access-control-allow-origin"] == "*"
+    again = ask(
+        embedded_shop,
+        f"/api/v1/products/{product['id']}",
+        Origin="https://a.example",
+        If_None_Match=answer["etag"],
+    )
+    assert (again.status, again["access-control-allow-origin"]) == (304, "*")
 
 
 def test_a_change_is_seen_in_every_list_that_shows_it(embedded_shop: Running) -> None:

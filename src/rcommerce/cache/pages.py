@@ -19,7 +19,7 @@ OVERHEAD_BYTES = 1_500  # of a page beside its bodies: objects, keys, its places
 
 class Variant(msgspec.Struct, gc=False, eq=False):
     """A page in one encoding. `whole` and `unchanged` are the headers of 200 and 304, of which the
-    last is the age, here of `second` seconds."""
+    last is the age, here of `second` seconds. The length of a body is told by the HTTP server."""
 
     body: bytes
     etag: bytes

@@ -16,7 +16,15 @@ WAYS_TO_ASK = 32  # Accept-Encoding headers that a page remembers the answer to
 CACHE_CONTROL = "max-age=0, s-maxage={ttl}, stale-while-revalidate=60, stale-if-error=86400"
 VARY = b"Accept-Encoding, Authorization, X-Tenant-ID, X-Consistency-Token"
 # A 304 has no more than RFC 9110 section 15.4.5 asks for: the client has the rest.
-_OF_WHOLE = frozenset({b"cache-tag", b"surrogate-key", b"access-control-expose-headers"})
+_OF_WHOLE = frozenset(
+    {
+        b"cache-tag",
+        b"surrogate-key",
+        b"access-control-allow-origin",  # told to an Origin by who gives the page
+        b"access-control-expose-headers",
+        b"x-content-type-options",
+    }
+)
 _negotiated: dict[bytes, str] = {}
 
 
@@ -74,7 +82,6 @@ def _made(page: Page, encoding: str) -> Variant:
     age = (b"age", b"0")
     whole = [
         (b"content-type", page.media_type.encode()),
-        (b"content-length", str(len(body)).encode()),
         (b"etag", etag),
         *page.headers,
     ]
