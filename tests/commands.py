@@ -99,6 +99,8 @@ def _run(
     arguments: Sequence[str], folder: Path, environment: Mapping[str, str], out: Path, err: Path
 ) -> None:
     os.setsid()
+    # As in a process of its own: else the server's workers, too, would have to import everything.
+    multiprocessing.set_start_method("fork", force=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     opened = [
         os.open(os.devnull, os.O_RDONLY),

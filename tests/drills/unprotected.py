@@ -154,7 +154,7 @@ REMOVALS = {
     ),
     # With commits that are not waited for, orders are lost as well: mostly, not always.
     "disk-full": Removal(
-        "no read of the catalogue fails",
+        ("no read of the catalogue fails", "writes are refused"),  # those that the disk never saw
         WITHOUT_PRIMARY,
         primary={"synchronous_commit": "off", "wal_writer_delay": "10s"},
     ),
