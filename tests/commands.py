@@ -1,5 +1,5 @@
 """`rcommerce …` for tests, hundreds of times: each is a process of its own, forked from one that
-has imported all that there is, as that is most of their time."""
+has imported all that there is and built a server, as that is most of their time."""
 
 import multiprocessing
 import os
@@ -7,9 +7,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from rcommerce.cli import main
 from rcommerce.lab import server
@@ -89,9 +92,14 @@ def _needs_an_interpreter(environment: Mapping[str, str]) -> bool:
 
 
 def _context() -> ForkServerContext:
+    """That of the process to fork from. It looks for what it imports where Python does by itself:
+    what it does not find, it leaves out without a word."""
     context = multiprocessing.get_context("forkserver")
     commands = [f"rcommerce.cli.{name}" for name in IMPORTED]
-    context.set_forkserver_preload(["commands", "rcommerce.app", *commands])
+    context.set_forkserver_preload([*commands, "commands", "warm"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        forkserver.ensure_running()
     return context
 
 
