@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import Any
 
 import pytest
 
-from rcommerce.cli import main
 from rcommerce.lab import server
 
-IMPORTED = "accounts config db demo doctor imports jobs lifecycle serve shard tenant worker".split()
-launch_anew, execute_anew = server.launch, server.execute
+IMPORTED = """
+    accounts bench cache config db demo deploy doctor drill imports jobs lab lifecycle media move
+    plan serve shard simulate tenant watch worker
+""".split()
+launch_anew = server.launch
 
 
 def install() -> None:
@@ -69,7 +72,7 @@ def launch(
     cpus: set[int] | None = None,
 ) -> Any:
     """As `rcommerce.lab.server.launch`."""
-    if cpus or _needs_an_interpreter(environment):
+    if cpus or "LD_PRELOAD" in environment:
         return launch_anew(arguments, folder, environment, log, cpus)
     log.touch(mode=0o600)  # some look into it at once
     return Forked(arguments, folder, dict(environment), log, log)
@@ -79,16 +82,10 @@ def execute(
     arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
     """As `rcommerce.lab.server.execute`."""
-    if _needs_an_interpreter(environment):
-        return execute_anew(arguments, folder, environment)
     with tempfile.TemporaryDirectory(prefix="rcommerce-test-") as place:
         out, err = Path(place, "stdout"), Path(place, "stderr")
         code = Forked(arguments, folder, dict(environment), out, err).wait()
         return subprocess.CompletedProcess(arguments, code, out.read_text(), err.read_text())
-
-
-def _needs_an_interpreter(environment: Mapping[str, str]) -> bool:
-    return any(environment.get(name) for name in ("PYTHONPATH", "LD_PRELOAD"))
 
 
 def _context() -> ForkServerContext:
@@ -121,4 +118,14 @@ def _run(
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv = ["rcommerce", *arguments]
-    main()
+    if "PYTHONPATH" in environment:
+        _import_anew(environment["PYTHONPATH"])
+    import_module("rcommerce.cli").main()
+
+
+def _import_anew(folder: str) -> None:
+    """From now on, the package is another copy; what it needs has been imported."""
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "rcommerce":
+            del sys.modules[name]
+    sys.path.insert(0, folder)

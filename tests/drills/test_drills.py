@@ -2,15 +2,15 @@
 
 import contextlib
 import json
+import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from commands import execute
 from drills.unprotected import REMOVALS, Removal, copy
 from rcommerce.drills.registry import DRILLS, run
 from rcommerce.drills.stage import Stage, stage
@@ -32,9 +32,10 @@ SHORT = {
     "drills.disk.FULL_S": 3.5,
     "drills.pressure.CALM_S": 2.0,
     "drills.pressure.OVERLOAD_S": 5.0,
+    "drills.pressure.SLOW_S": 6.0,
     "drills.selling.CROWD": 400,
 }
-DRAIN = {"RCOMMERCE_SERVER__DRAIN_DELAY_SECS": "1"}
+QUICK = {"RCOMMERCE_SERVER__DRAIN_DELAY_SECS": "1", "RCOMMERCE_SERVER__REQUEST_TIMEOUT_SECS": "10"}
 # What will never come need not be waited for so long.
 IMPATIENT = {"jobs.DONE_S": 5.0, "payments.SETTLED_S": 5.0, "instances.TOLD_S": 4.0}
 pytestmark = pytest.mark.timeout(300)
@@ -47,12 +48,13 @@ def fleet() -> Iterator[Stage]:
         pgbouncer()
     except StartError as error:
         pytest.skip(str(error))
-    with pytest.MonkeyPatch.context() as patch, stage(lambda _: None, DRAIN) as made:
+    with pytest.MonkeyPatch.context() as patch, stage(lambda _: None, QUICK) as made:
         for name, value in SHORT.items():
             patch.setattr(f"rcommerce.{name}", value)
         for name in ("prometheus", "haproxy"):  # no drill asks them
             if name in made.fleet.members:
                 made.fleet.members.pop(name).part.kill()
+        configure(made, IMPATIENT_NGINX)
         yield made
 
 
@@ -77,6 +79,20 @@ def restart(fleet: Stage, environment: dict[str, str]) -> None:
 
 
 NGINX = ("nginx.conf", "rcommerce.conf")  # its files
+# So is slowloris.
+IMPATIENT_NGINX = (("client_header_timeout 10s;", "client_header_timeout 3s;"),)
+
+
+def configure(fleet: Stage, edits: Sequence[tuple[str, str]]) -> dict[Path, str]:
+    """Edits the files of nginx, which takes them over; returns what was in them."""
+    nginx = fleet.fleet.members["nginx"].part
+    assert isinstance(nginx, Nginx)
+    before = {nginx.folder / name: (nginx.folder / name).read_text() for name in NGINX}
+    assert all(any(old in text for text in before.values()) for old, _ in edits)
+    for path, text in before.items():
+        path.write_text(replaced(text, edits))
+    nginx.process.send(signal.SIGHUP)
+    return before
 
 
 def replaced(text: str, edits: Sequence[tuple[str, str]]) -> str:
@@ -89,22 +105,17 @@ def replaced(text: str, edits: Sequence[tuple[str, str]]) -> str:
 @contextlib.contextmanager
 def without(fleet: Stage, removal: Removal) -> Iterator[None]:
     """Takes away what is not in the code."""
-    nginx, primary = fleet.fleet.members["nginx"].part, fleet.postgres()
-    assert isinstance(nginx, Nginx)
+    primary = fleet.postgres()
     with contextlib.ExitStack() as stack:
         if removal.nginx:
-            stack.callback(nginx.process.send, signal.SIGHUP)
-            paths = [nginx.folder / name for name in NGINX]
-            assert all(any(old in path.read_text() for path in paths) for old, _ in removal.nginx)
-            for path in paths:
-                text = path.read_text()
+            before = configure(fleet, removal.nginx)
+            stack.callback(configure, fleet, ())
+            for path, text in before.items():
                 stack.callback(path.write_text, text)
-                path.write_text(replaced(text, removal.nginx))
-            nginx.process.send(signal.SIGHUP)
         if removal.primary:
-            before = {name: primary.query(f"show {name}")[0][0] for name in removal.primary}
+            settings = {name: primary.query(f"show {name}")[0][0] for name in removal.primary}
             primary.configure(removal.primary)
-            stack.callback(primary.configure, before)
+            stack.callback(primary.configure, settings)
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in {**IMPATIENT, **removal.constants}.items():
             patch.setattr(f"rcommerce.drills.{name}", value)
@@ -135,18 +146,8 @@ def test_without_what_protects_it_a_drill_fails(unprotected: Stage, name: str) -
 
 def test_what_is_no_drill_is_told(tmp_path: Path) -> None:
     for arguments in (["run"], ["run", "nothing"], ["run", "oversell", "--all"]):
-        told = subprocess.run(
-            [sys.executable, "-m", "rcommerce", "drill", *arguments],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        told = execute(["drill", *arguments], tmp_path, os.environ)
         assert told.returncode == 2
         assert "drill" in told.stderr
-    listed = subprocess.run(
-        [sys.executable, "-m", "rcommerce", "drill", "list", "--json"],
-        capture_output=True,
-        check=True,
-    )
+    listed = execute(["drill", "list", "--json"], tmp_path, os.environ)
     assert {each["name"] for each in json.loads(listed.stdout)["drills"]} == set(DRILLS)

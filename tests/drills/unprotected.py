@@ -104,7 +104,8 @@ REMOVALS = {
         ),
     ),
     "tenant-move": Removal(
-        "it moves",  # what differs is found: nothing is lost even so
+        # What differs is found, unless it is written after the last look.
+        ("it moves", "no acknowledged order is lost"),
         (
             Edit(
                 "database/writing.py",

@@ -16,19 +16,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
-import commands
 from conftest import SETTINGS, Running, api_key, running
 from rcommerce.database.embedded import EmbeddedPostgres
-from rcommerce.lab import server
 from rcommerce.lab.server import Server
 
 DATA = Path(__file__).parent.parent / "data"
-
-
-@pytest.fixture(autouse=True)
-def _typed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is executed, with an interpreter of its own."""
-    monkeypatch.setattr(server, "execute", commands.execute_anew)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """What is rendered for an operator, held against the tools that will read it."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from commands import execute
 from deploy_files import FLEET, fleet_in
 from rcommerce.deploy.check import CHECKS, Checked, check
 from rcommerce.deploy.render import TARGETS, render
@@ -146,10 +148,7 @@ def test_a_key_that_grafana_does_not_know_is_found(tmp_path: Path) -> None:
 
 
 def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "rcommerce", "deploy", *arguments],
-        cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    return execute(["deploy", *arguments], folder, os.environ)
 
 
 def test_the_commands(tmp_path: Path) -> None:

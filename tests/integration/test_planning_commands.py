@@ -1,20 +1,18 @@
 """rcommerce plan and rcommerce simulate, as an operator calls them."""
 
 import json
+import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from commands import execute
 from deploy_files import fleet_in
 
 
 def rcommerce(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "rcommerce", *arguments],
-        cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    return execute(arguments, folder, os.environ)
 
 
 @pytest.fixture

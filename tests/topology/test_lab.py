@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from commands import execute
 from conftest import eventually
 from rcommerce.lab import state
 from rcommerce.lab.pgbouncer import program as pgbouncer
@@ -23,15 +24,7 @@ STATES = ["", "green", "yellow", "red"]
 
 def ran(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs `rcommerce …` beside a lab's folder."""
-    return subprocess.run(
-        [sys.executable, "-m", "rcommerce", *arguments],
-        cwd=folder.parent,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=150,
-    )
+    return execute(arguments, folder.parent, environment())
 
 
 def lab(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
