@@ -1,7 +1,9 @@
 """Types of fields that several capabilities take in."""
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from functools import cache
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from uuid import UUID
 
 import msgspec
@@ -23,7 +25,7 @@ Slug = Annotated[
 Email = Annotated[
     str,
     Meta(
-        pattern=r"^[^@\s,;<>\x00-\x1f]{1,64}@[^@\s,;<>\x00-\x1f]+\.[^@\s,;<>\x00-\x1f]+$(?!\n)",
+        pattern=r"^\s*[^@\s,;<>\x00-\x1f]{1,64}@[^@\s,;<>\x00-\x1f]+\.[^@\s,;<>\x00-\x1f]+\s*$",
         max_length=254,
         examples=["ada@example.com"],
     ),
@@ -43,7 +45,27 @@ Ignored = Any
 
 
 class Input(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A request's body, or a part of one: an unknown field is an error."""
+    """A request's body, or a part of one: an unknown field is an error. E-mail addresses lose the
+    spaces around them, which keyboards of phones add."""
+
+    def __post_init__(self) -> None:
+        for name in _emails(type(self)):
+            given = getattr(self, name)
+            if isinstance(given, str):
+                setattr(self, name, given.strip())
+
+
+@cache
+def _emails(kind: type[Input]) -> tuple[str, ...]:
+    """The names of the fields that are e-mail addresses."""
+    return tuple(
+        field.name for field in msgspec.structs.fields(kind) if Email in _members(field.type)
+    )
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+    """A type, and those that it is a union of."""
+    return (kind, *get_args(kind)) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 
 class Address(Input, kw_only=True):

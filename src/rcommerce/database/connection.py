@@ -114,6 +114,16 @@ class Connection:
         places = ", ".join(f"%({name})s" for name in values)
         await self._run(f"insert into {table} ({columns}) values ({places})", values)  # noqa: S608
 
+    async def insert_unless(
+        self, table: LiteralString, values: Mapping[str, Any], conflict: LiteralString
+    ) -> bool:
+        """The same, unless a row has these columns (`conflict`) alike already: False then."""
+        columns = ", ".join(values)
+        places = ", ".join(f"%({name})s" for name in values)
+        sql = f"insert into {table} ({columns}) values ({places})"  # noqa: S608
+        cursor = await self._run(f"{sql} on conflict ({conflict}) do nothing", values)
+        return cursor.rowcount == 1
+
     async def json_or_none(self, sql: LiteralString, params: Params = None) -> bytes | None:
         """The first column of the first row as bytes: JSON that PostgreSQL has built; or None."""
         result = (await self._run(sql, params)).pgresult

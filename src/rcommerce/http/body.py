@@ -9,8 +9,9 @@ from litestar import Request
 from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 
-from rcommerce.errors import Invalid
-from rcommerce.http.problems import fault
+from rcommerce.errors import FieldError, Invalid
+from rcommerce.http.problems import UNKNOWN, fault
+from rcommerce.http.unknown import fields_at, unknown
 
 # The name of a decoder in a route's options: made once for each route.
 DECODER = "decoder"
@@ -43,6 +44,10 @@ class StrictRequest(Request[Any, Any, State]):
         except msgspec.ValidationError as error:
             reason, _, path = str(error).removesuffix("`").partition(" - at `$")
             wrong = fault(reason, path.removeprefix("."))
+            if reason.startswith(UNKNOWN):
+                name = wrong.field.rpartition(".")[2]
+                known = fields_at(wanted.type, path)
+                wrong = FieldError(wrong.field, unknown("field", name, known))
             raise Invalid(f"{wrong.field}: {wrong.message}", fields=[wrong]) from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"the body is not valid JSON: {error}") from error

@@ -16,6 +16,8 @@ from rcommerce.errors import FieldError, Problem
 
 MEDIA_TYPE = "application/problem+json"
 _CODE = "rcommerce.problem"
+# How msgspec says so.
+UNKNOWN, MISSING = "Object contains unknown field ", "Object missing required field "
 log = structlog.get_logger()
 AnyRequest = Request[Any, Any, Any]
 
@@ -143,10 +145,7 @@ def fault(message: str, path: str) -> FieldError:
     message = message.replace("`", "")
     if path == "data":  # how the framework says that there was no body
         return FieldError("body", "is missing")
-    for words, meaning in (
-        ("Object contains unknown field ", "is not a field here"),
-        ("Object missing required field ", "is missing"),
-    ):
+    for words, meaning in ((UNKNOWN, "unknown field"), (MISSING, "is missing")):
         if message.startswith(words):
             name = message.removeprefix(words)
             return FieldError(f"{path}.{name}" if path else name, meaning)

@@ -14,6 +14,7 @@ from rcommerce.http.clients import client
 from rcommerce.http.entry import is_http
 from rcommerce.http.identity import cart_token, identify
 from rcommerce.http.rate_limiting import RateLimiting
+from rcommerce.http.unknown import unknown
 from rcommerce.rate_limits import Verdict, networks
 
 
@@ -93,16 +94,12 @@ class ShopMiddleware(ASGIMiddleware):
 def _check_query(scope: Scope) -> None:
     """Raises Invalid for a parameter that the route does not have: most likely it is misspelt."""
     known = scope["route_handler"].opt["query"]
-    faults = [
-        FieldError(name.decode("latin-1"), "is not a parameter here")
-        for name in (part.partition(b"=")[0] for part in scope["query_string"].split(b"&"))
-        if name and name not in known
-    ]
-    if faults:
-        right = ", ".join(sorted(name.decode() for name in known)) or "none"
-        raise Invalid(
-            f"{faults[0].field} is not a parameter here; there are: {right}", fields=faults
-        )
+    given = [part.partition(b"=")[0] for part in scope["query_string"].split(b"&")]
+    wrong = [name.decode("latin-1") for name in given if name and name not in known]
+    if wrong:
+        right = [name.decode() for name in known]
+        faults = [FieldError(name, unknown("parameter", name, right)) for name in wrong]
+        raise Invalid(f"{faults[0].field}: {faults[0].message}", fields=faults)
 
 
 def _understand_pascal_case(scope: Scope) -> None:

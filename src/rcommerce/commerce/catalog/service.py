@@ -1,6 +1,5 @@
 """The rules of the catalogue."""
 
-import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -9,7 +8,7 @@ from uuid import UUID
 from msgspec import UNSET, Struct, UnsetType, to_builtins
 
 from rcommerce import clock, ids, money
-from rcommerce.commerce import paging, versions
+from rcommerce.commerce import paging, slugs, versions
 from rcommerce.commerce.catalog import queries, tags, writes
 from rcommerce.commerce.catalog.schema import (
     ImageChange,
@@ -95,14 +94,11 @@ async def create(shop: Shop, new: NewProduct) -> tuple[UUID, str, bytes]:
     ]
     lowest = prices.index(min(prices))
     compare_at = variants[lowest].compare_at_price
-    slug = new.slug or slug_of(new.title)
-    _check_slug(slug)
     product_id = ids.new_id()
     values = {
         "tenant_id": shop.tenant.id,
         "id": product_id,
         "title": new.title,
-        "slug": slug,
         "description": new.description,
         "short_description": new.short_description,
         "product_type": new.product_type,
@@ -125,7 +121,7 @@ async def create(shop: Shop, new: NewProduct) -> tuple[UUID, str, bytes]:
     }
     with translated(_CONSTRAINTS):
         async with shop.write() as tx:
-            await tx.insert("product", values)
+            await slugs.insert(tx, "product", values, new.slug, new.title)
             for number, variant in enumerate(variants, start=1):
                 await _add_variant(tx, shop, product_id, currency, variant, number)
             for number, image in enumerate(new.images, start=1):
@@ -154,7 +150,7 @@ async def change(
     """Changes a product's own fields. Raises NotFound, PreconditionFailed, Invalid, Conflict."""
     values = _columns(data, leave=("price", "compare_at_price"))
     if isinstance(data.slug, str):
-        _check_slug(data.slug)
+        slugs.checked(data.slug)
     if isinstance(data.weight, Decimal):
         values["weight"] = _weight(data.weight)
     with translated(_CONSTRAINTS):
@@ -378,17 +374,6 @@ def _weight(value: Decimal | None) -> Decimal | None:
     if not value.is_finite() or not 0 <= value < LARGEST_WEIGHT:
         raise Invalid.field("weight", "must be at least 0 and below 1000000000")
     return round(value, 6)
-
-
-def _check_slug(slug: str) -> None:
-    if ids.is_uuid(slug):
-        raise Invalid.field("slug", "must not look like an id")
-
-
-def slug_of(title: str) -> str:
-    """The slug of a title: its letters and digits in lower case, joined by hyphens."""
-    slug = re.sub(r"[\W_]+", "-", title.lower()).strip("-")[:255]
-    return slug or f"product-{ids.secret_token(6)}"
 
 
 async def lines(

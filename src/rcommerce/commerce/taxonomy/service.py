@@ -6,8 +6,8 @@ from uuid import UUID
 from msgspec import UNSET, Struct
 
 from rcommerce import ids
-from rcommerce.commerce import paging, versions
-from rcommerce.commerce.catalog.service import READ, WRITE, slug_of
+from rcommerce.commerce import paging, slugs, versions
+from rcommerce.commerce.catalog.service import READ, WRITE
 from rcommerce.commerce.shop import Shop
 from rcommerce.commerce.taxonomy import queries
 from rcommerce.commerce.taxonomy.queries import Table
@@ -80,9 +80,7 @@ async def create_collection(shop: Shop, new: NewCollection) -> tuple[str, bytes]
         "is_active": new.is_active,
         "position": new.position,
     }
-    return await _create(
-        shop, "collection", values, new.slug or slug_of(new.title), new.product_ids
-    )
+    return await _create(shop, "collection", values, new.slug, new.title, new.product_ids)
 
 
 async def create_category(shop: Shop, new: NewCategory) -> tuple[str, bytes]:
@@ -93,18 +91,23 @@ async def create_category(shop: Shop, new: NewCategory) -> tuple[str, bytes]:
         "parent_id": new.parent_id,
         "position": new.position,
     }
-    return await _create(shop, "category", values, new.slug or slug_of(new.name), [])
+    return await _create(shop, "category", values, new.slug, new.name, [])
 
 
 async def _create(
-    shop: Shop, table: Table, values: dict[str, Any], slug: str, products: list[UUID]
+    shop: Shop,
+    table: Table,
+    values: dict[str, Any],
+    slug: str | None,
+    title: str,
+    products: list[UUID],
 ) -> tuple[str, bytes]:
     shop.caller.require(WRITE)
     row = ids.new_id()
-    values |= {"tenant_id": shop.tenant.id, "id": row, "slug": _checked(slug)}
+    values |= {"tenant_id": shop.tenant.id, "id": row}
     with translated(_CONSTRAINTS):
         async with shop.write() as tx:
-            await tx.insert(table, values)
+            await slugs.insert(tx, table, values, slug, title)
             if products:
                 await queries.set_products(tx, shop.tenant.id, row, list(dict.fromkeys(products)))
             return await _one(tx, shop, table, str(row))
@@ -164,11 +167,5 @@ def _given(data: Struct) -> dict[str, Any]:
     values = {name: getattr(data, name) for name in data.__struct_fields__}
     given = {name: value for name, value in values.items() if value is not UNSET}
     if "slug" in given:
-        _checked(given["slug"])
+        slugs.checked(given["slug"])
     return given
-
-
-def _checked(slug: str) -> str:
-    if ids.is_uuid(slug):
-        raise Invalid.field("slug", "must not look like an id")
-    return slug
