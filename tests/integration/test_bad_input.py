@@ -111,6 +111,42 @@ def test_unknown_and_impossible_parameters_are_named(shop: Running) -> None:
         assert [each["field"] for each in problem["errors"]] == [field], query
 
 
+def test_what_is_not_known_is_told_with_what_is(shop: Running) -> None:
+    product = shop.product()
+    cart, shopper = shop.cart((product, 1))
+    address = {**ADDRESS, "postcode": "1"}
+    variant = {"price": "1", "colour": "red"}
+    for caller, method, path, body, field, message in (
+        (
+            shopper, "POST", f"/carts/{cart}/items",
+            {"product_id": product["id"], "quantiy": 1},
+            "quantiy", 'unknown field (did you mean "quantity"?); known fields: quantity, ',
+        ),
+        (
+            shop.guest, "POST", "/auth/login", {"email": "a@b.cd", "password": "x", "zzz": 1},
+            "zzz", "unknown field; known fields: email, password",
+        ),
+        (
+            shopper, "POST", "/checkout/complete", completion(cart, shipping_address=address),
+            "shipping_address.postcode", "unknown field; known fields: ",
+        ),
+        (
+            shop.staff, "POST", "/products",
+            {"title": "X", "variants": [{"price": "1"}, variant]},
+            "variants[1].colour", "unknown field; known fields: ",
+        ),
+        (
+            shop.guest, "GET", "/products?min_prize=1", None,
+            "min_prize", 'unknown parameter (did you mean "min_price"?); known parameters: min_pr',
+        ),
+    ):  # fmt: skip
+        problem = caller(method, path, body, expect=400).json()
+        [error] = problem["errors"]
+        assert error["field"] == field
+        assert error["message"].startswith(message)
+        assert problem["detail"] == f"{field}: {error['message']}"
+
+
 def test_a_cursor_of_other_values_is_no_fault_of_ours(shop: Running) -> None:
     import base64
 

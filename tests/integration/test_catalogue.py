@@ -1,5 +1,6 @@
 """The catalogue over HTTP."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -101,6 +102,23 @@ def test_slugs_and_skus_are_unique_in_a_shop(shop: Running) -> None:
     sku = made["variants"][0]["sku"]
     other = shop.staff("POST", "/products", {"title": uuid4().hex, "sku": sku, "price": "1"})
     assert (other.status_code, other.json()["errors"][0]["field"]) == (409, "sku")
+
+
+def test_two_of_one_title_are_numbered(shop: Running) -> None:
+    title = f"Élan {uuid4().hex[:8]}"
+    slug = title.lower().replace("é", "e").replace(" ", "-")
+    body = {"title": title, "price": "1"}
+    with ThreadPoolExecutor(6) as pool:
+        made = list(pool.map(lambda _: shop.staff.post("/products", body)["product"], range(6)))
+    assert {each["slug"] for each in made} == {slug, *(f"{slug}-{n}" for n in range(2, 7))}
+    for path, name, field in (
+        ("/collections", "collection", "title"),
+        ("/categories", "category", "name"),
+    ):
+        slugs = [shop.staff.post(path, {field: title})[name]["slug"] for _ in range(2)]
+        assert slugs == [slug, f"{slug}-2"]
+        asked = shop.staff("POST", path, {field: title, "slug": slug}, expect=409).json()
+        assert asked["detail"] == "slug: already in use"
 
 
 def test_every_filter_and_sort(shop: Running) -> None:

@@ -31,6 +31,26 @@ def test_a_customer_registers_logs_in_and_is_who_they_are(shop: Running) -> None
     shop.guest("POST", "/auth/register", again, expect=409)
 
 
+def test_spaces_around_an_email_are_a_slip_of_the_keyboard(shop: Running) -> None:
+    email = f"{uuid4().hex}@example.com"
+    body = {
+        "email": f"  {email} ",
+        "password": "correct horse",
+        "first_name": "A",
+        "last_name": "B",
+    }
+    made = shop.guest.post("/auth/register", body)
+    assert made["customer"]["email"] == email
+    login = {"email": f"{email}\t", "password": "correct horse"}
+    assert shop.guest.post("/auth/login", login, 200)["customer"] == made["customer"]
+    cart, shopper = shop.cart((shop.product(), 1))
+    paid = shopper.post("/checkout/complete", completion(cart, customer_email=f" {email}"))
+    assert paid["order"]["customer_email"] == email
+    within = {"email": "a b@example.com", "password": "correct horse"}
+    refused = shop.guest("POST", "/auth/login", within, expect=400).json()
+    assert refused["errors"][0]["field"] == "email"
+
+
 def test_a_wrong_email_and_a_wrong_password_answer_alike(shop: Running) -> None:
     session, _ = registered(shop)
     wrong = {"email": session["customer"]["email"], "password": "wrong horse"}

@@ -25,7 +25,8 @@ Slug = Annotated[
 Email = Annotated[
     str,
     Meta(
-        pattern=r"^\s*[^@\s,;<>\x00-\x1f]{1,64}@[^@\s,;<>\x00-\x1f]+\.[^@\s,;<>\x00-\x1f]+\s*$",
+        pattern=r"^[ \t]*[^@\s,;<>\x00-\x1f]{1,64}@[^@\s,;<>\x00-\x1f]+"
+        r"\.[^@\s,;<>\x00-\x1f]+[ \t]*$(?!\n)",
         max_length=254,
         examples=["ada@example.com"],
     ),

@@ -64,7 +64,12 @@ async def insert(
 
 
 async def _free(tx: Connection, table: Table, tenant: UUID, base: str) -> str:
-    """The base with the lowest number that nobody has, or a random end where all are taken."""
+    """The base with the lowest number that nobody has, or a random end where all are taken. One
+    after the other: who waits sees what was taken before."""
+    await tx.execute(
+        "select pg_advisory_xact_lock(hashtextextended(%(name)s, 0))",
+        {"name": f"slug {table} {tenant} {base}"},
+    )
     number = await tx.value(
         f"""
         select n from generate_series(2, %(most)s) n

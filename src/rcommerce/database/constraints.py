@@ -21,8 +21,8 @@ def translated(fields: Mapping[str, str]) -> Iterator[None]:
         field = fields.get(error.diag.constraint_name or "")
         if field is None:
             raise
-        fault = FieldError(field, "is taken already")
-        raise Conflict(f"{field}: is taken already", code="duplicate", fields=[fault]) from error
+        fault = FieldError(field, "already in use")
+        raise Conflict(f"{field}: already in use", code="duplicate", fields=[fault]) from error
     except errors.ForeignKeyViolation as error:
         field = fields.get(error.diag.constraint_name or "")
         if field is None:
