@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 import pytest
@@ -151,6 +151,35 @@ def test_every_filter_and_sort(shop: Running) -> None:
     assert listed(shop, f"collection_id={collection['collection']['id']}") == [dear["title"]]
     detail = shop.guest.get(f"/products/{cheap['id']}")["product"]
     assert [c["name"] for c in detail["categories"]] == [f"Root {mark}", f"Leaf {mark}"]
+
+
+@pytest.mark.parametrize(
+    "code", ["8A6B59A7-91D", "00123-45", "1e5-77", "A/B.12", "10x20cm", "ÄÖ-9", "4006381333931"]
+)
+def test_search_finds_a_code_then_its_beginning_then_words(shop: Running, code: str) -> None:
+    title = uuid4().hex
+    by_sku = shop.product(title=f"Sku {title}", sku=code)
+    by_barcode = shop.product(title=f"Barcode {title}", barcode=code)
+    longer = shop.product(title=f"Longer {title}", sku=f"{code}-{title}")
+    worded = shop.product(title=f"Worded {code}")
+    for given in (code, code.lower(), f" {code.upper()} "):
+        found = [
+            each["id"]
+            for each in shop.guest.get(f"/products?{urlencode({'q': given})}")["products"]
+        ]
+        assert set(found[:2]) == {by_sku["id"], by_barcode["id"]}
+        assert found[2] == longer["id"]
+        assert worded["id"] in found[3:]
+    sorted_by_title = listed(shop, urlencode({"q": code, "sort": "title", "order": "asc"}))
+    assert {each["title"] for each in (by_sku, by_barcode, longer, worded)} <= set(sorted_by_title)
+    # Of a beginning alone.
+    beginning = f"{code}-{title[:5]}"
+    assert listed(shop, urlencode({"q": beginning}))[0] == longer["title"]
+    # A page after the other has each once.
+    first = shop.guest.get(f"/products?{urlencode({'q': code, 'per_page': 2})}")
+    cursor = first["meta"]["next_cursor"]
+    rest = shop.guest.get(f"/products?{urlencode({'q': code, 'per_page': 2, 'cursor': cursor})}")
+    assert rest["products"][0]["id"] == longer["id"]
 
 
 def test_search_finds_words_and_forgives_typos(shop: Running) -> None:

@@ -103,7 +103,8 @@ def walk(shop: Running) -> None:
         f"ids={product['id']}", f"collection_id={collection['id']}", "category=kitchen",
         "category=mugs&sort=price", "is_featured=true", "is_featured=false",
         "inventory_status=in_stock", "vendor=Stonecrop&inventory_status=out_of_stock",
-        "q=merino chair", "q=merinno chiar", "q=terracotta&sort=price", "page=400",
+        "q=merino chair", "q=merinno chiar", "q=8A6B59A7-91D",
+        "q=terracotta&sort=price", "page=400",
     ):  # fmt: skip
         shop.guest.get(f"/products?{query}")
     line = {

@@ -87,12 +87,14 @@ def list_sql(
     descending: bool,
     window: Window,
     given: str = "",
+    ranked: Sequence[str] = (),
 ) -> str:
     """The statement of a list: PostgreSQL builds {name: [row, …], meta}.
 
     `table` is aliased `t` in `where`, `row` and `keys`. The keys must be unique together. Where the
     first of them is no column, no index has the order: then some of the rows are ranked, and the
-    rest left out. `given` are more common table expressions, for `where` and `keys`.
+    rest left out. `ranked` are the conditions by which they are found, instead of `where`: so many
+    by each of them. `given` are more common table expressions, for `where` and `keys`.
 
     Limits are written out. PostgreSQL takes one that it does not know yet for a tenth of the table,
     and so plans a list of a large one anew each time, which takes as long as to run it.
@@ -117,7 +119,10 @@ def list_sql(
     cursor = ", ".join(f"key_{number}::text" for number in range(len(keys)))
     source = f"{table} t where {where}"
     if not keys[0].sql.startswith("t."):
-        source = f"(select * from {source} limit {RANKED}) t where true"
+        some = (
+            f"(select * from {table} t where {each} limit {RANKED})" for each in ranked or [where]
+        )
+        source = f"({' union all '.join(some)}) t where true"
     return rf"""
         with {given} page as materialized (
             select * from (

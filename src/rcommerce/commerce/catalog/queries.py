@@ -153,10 +153,44 @@ _ROW = f"""json_build_object(
           from product_image i where (i.tenant_id, i.product_id) = (t.tenant_id, t.id)),
     'created_at', rfc3339(t.created_at))"""
 
-# What is sought, misspelt or not; worked out once for a statement.
-_SOUGHT = """
-    sought as materialized (select search_query(%(tenant)s, %(q)s) as query),"""
-_RANK = "ts_rank(t.search, (select query from sought))::float8"
+CODES = 100  # products that are found by the beginning of a SKU or of a barcode, of each
+LEAST_CODE = 3  # characters, of such a beginning
+
+
+def _coded(column: str) -> str:
+    """The products with a variant whose code (lower case) is the one that is sought, or begins with
+    it; by operators that the index on it has, whatever the database's collation."""
+    return f"""
+        (select v.product_id, lower(v.{column}) = code.whole as is_whole
+           from code
+           join variant v
+             on v.tenant_id = %(tenant)s
+            and lower(v.{column}) ~>=~ code.whole
+            and lower(v.{column}) ~<=~ code.last
+          order by lower(v.{column}) using ~<~
+          limit {CODES})"""
+
+
+# What is sought: by its code, and by words; misspelt ones only where no code is meant. Worked out
+# once for a statement.
+_SOUGHT = f"""
+    code as materialized (
+        select whole, whole || case when length(whole) >= {LEAST_CODE}
+                                    then repeat(chr(1114111), 2) else '' end as last
+          from (select lower(btrim(%(q)s)) as whole) _),
+    coded as materialized (
+        select product_id, bool_or(is_whole) as is_whole
+          from ({_coded("sku")} union all {_coded("barcode")}) _
+         group by product_id),
+    sought as materialized (
+        select case when exists (select from coded) then websearch_to_tsquery('simple', %(q)s)
+                    else search_query(%(tenant)s, %(q)s) end as query),"""
+_CODED = "t.id = any(array(select product_id from coded))"
+_WHOLE = "t.id = any(array(select product_id from coded where is_whole))"
+_WORDED = "t.search @@ (select query from sought)"
+# Of an exact code, of the beginning of one, of words.
+_RANK = f"""(case when {_WHOLE} then 2 when {_CODED} then 1 else 0 end
+    + ts_rank(t.search, (select query from sought)))::float8"""
 _ID = Key("t.id", "uuid")
 KEYS = {
     "title": (Key("t.title", "text"), _ID),
@@ -192,7 +226,6 @@ _CONDITIONS = {
             select c.id from tree
               join category c on (c.tenant_id, c.parent_id) = (%(tenant)s, tree.id)
         ) select id from tree))""",
-    "q": "t.search @@ (select query from sought)",
     "is_featured": "t.is_featured = %(is_featured)s",
 }
 
@@ -212,6 +245,12 @@ async def products(
         where.append(_FOR_SALE if wanted.inventory_status == "in_stock" else f"not {_FOR_SALE}")
     if wanted.is_featured:
         where.append("t.is_featured")  # as the partial index has it
+    ranked: list[str] = []
+    if wanted.q is not None:
+        params["q"] = wanted.q
+        others = " and ".join(where)
+        ranked = [f"{others} and {_CODED}", f"{others} and {_WORDED} and not {_CODED}"]
+        where.append(f"({_CODED} or {_WORDED})")
     sql = list_sql(
         name="products",
         table="product",
@@ -221,6 +260,7 @@ async def products(
         descending=wanted.descending,
         window=window,
         given=_SOUGHT if wanted.q is not None else "",
+        ranked=ranked,
     )
     return await conn.json(sql, params)
 
