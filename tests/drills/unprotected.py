@@ -36,8 +36,9 @@ class Removal:
     primary: dict[str, str] = field(default_factory=dict)  # settings of PostgreSQL
 
 
-# Neither does nginx ask another instance, nor does it know which are well.
+# Neither does nginx ask another instance, nor does it know which are well, nor learn it.
 NO_SECOND_TRY = (
+    (" max_fails=3 ", " max_fails=0 "),
     ("proxy_next_upstream error timeout;", "proxy_next_upstream off;"),
     ("http://$rcommerce_group;", "http://rcommerce;"),
 )
