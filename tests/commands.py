@@ -72,7 +72,7 @@ def launch(
     cpus: set[int] | None = None,
 ) -> Any:
     """As `rcommerce.lab.server.launch`."""
-    if cpus or "LD_PRELOAD" in environment:
+    if cpus or environment.get("LD_PRELOAD"):
         return launch_anew(arguments, folder, environment, log, cpus)
     log.touch(mode=0o600)  # some look into it at once
     return Forked(arguments, folder, dict(environment), log, log)
@@ -118,14 +118,14 @@ def _run(
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv = ["rcommerce", *arguments]
-    if "PYTHONPATH" in environment:
-        _import_anew(environment["PYTHONPATH"])
+    if path := environment.get("PYTHONPATH"):
+        _import_anew(path)
     import_module("rcommerce.cli").main()
 
 
-def _import_anew(folder: str) -> None:
+def _import_anew(path: str) -> None:
     """From now on, the package is another copy; what it needs has been imported."""
     for name in list(sys.modules):
         if name.partition(".")[0] == "rcommerce":
             del sys.modules[name]
-    sys.path.insert(0, folder)
+    sys.path[:0] = path.split(os.pathsep)

@@ -120,9 +120,7 @@ class PageCache:
         if second != form.second:
             form.grow(second)
         named = asked.get(b"if-none-match")
-        if named is not None and (
-            named == form.etag or named.find(form.etag) >= 0 or named.strip() == b"*"
-        ):
+        if named is not None and (named.find(form.etag) >= 0 or named.strip() == b"*"):
             code, body, told = 304, b"", form.unchanged
         elif method == "GET":
             code, body, told = 200, form.body, form.whole

@@ -17,6 +17,8 @@ from rcommerce.http.rate_limiting import RateLimiting
 from rcommerce.http.unknown import unknown
 from rcommerce.rate_limits import Verdict, networks
 
+MOST_TOLD = 5  # of the parameters that are not known: a client chooses how many there are
+
 
 class ShopMiddleware(ASGIMiddleware):
     """Puts `shop` and `cart_token` into the scope's state."""
@@ -98,7 +100,7 @@ def _check_query(scope: Scope) -> None:
     wrong = [name.decode("latin-1") for name in given if name and name not in known]
     if wrong:
         right = [name.decode() for name in known]
-        faults = [FieldError(name, unknown("parameter", name, right)) for name in wrong]
+        faults = [FieldError(name, unknown("parameter", name, right)) for name in wrong[:MOST_TOLD]]
         raise Invalid(f"{faults[0].field}: {faults[0].message}", fields=faults)
 
 

@@ -9,12 +9,14 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import msgspec
 
 SIMILAR = 0.6  # difflib's own measure of a close match
+LONGEST = 64  # characters of a name that are compared: a client chooses how many it has
 _STEPS = re.compile(r"\.(\w+)|\[[^\]]*\]")
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """The message for `name`, which is none of the known fields or parameters (`kind`)."""
-    ratios = {each: SequenceMatcher(None, name.lower(), each).ratio() for each in known}
+    name = name[:LONGEST].lower()
+    ratios = {each: SequenceMatcher(None, name, each).ratio() for each in known}
     ordered = sorted(ratios, key=lambda each: (-ratios[each], each))
     if not ordered:
         return f"unknown {kind} (there are none here)"

@@ -176,7 +176,7 @@ def _coded(column: str) -> str:
 _SOUGHT = f"""
     code as materialized (
         select whole, whole || case when length(whole) >= {LEAST_CODE}
-                                    then repeat(chr(1114111), 2) else '' end as last
+                                    then chr(1114111) else '' end as last
           from (select lower(btrim(%(q)s)) as whole) _),
     coded as materialized (
         select product_id, bool_or(is_whole) as is_whole
