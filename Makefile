@@ -2,7 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+SHOP := $(VENV)/.shop
 READY := $(VENV)/.ready
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 # What a step outside a transaction has set for it.
 SQUAWK_ALONE = $(BIN)/squawk --exclude=require-lock-timeout,require-statement-timeout
 MIGRATIONS = $(wildcard src/rcommerce/database/migrations/sql/*.sql)
@@ -12,17 +14,28 @@ MIGRATIONS = $(wildcard src/rcommerce/database/migrations/sql/*.sql)
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-install: $(READY) ## the virtual environment in .venv, from the locked requirements
+install: $(READY) ## the virtual environment in .venv with everything, from the locked requirements
 
-$(READY): requirements-dev.txt pyproject.toml
+# What the shop needs alone: everything else is installed when it is asked for. pip compiles one
+# file after the other, which takes longer than all the rest: compileall uses every core.
+$(SHOP): requirements.txt requirements-build.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "R Commerce needs Python 3.11 or newer; found $$($(PYTHON) --version). Try: make PYTHON=/path/to/python3.11"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "Creating the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "Installing $$(grep -c '^[a-z]' requirements.txt) packages (requirements.txt)"
+	@$(PIP) --require-hashes -r requirements.txt -r requirements-build.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib src
 	@touch $@
 
-run: $(READY) ## a shop with demo data on http://127.0.0.1:8080
+$(READY): $(SHOP) requirements-dev.txt
+	@echo "Installing what tests, lab and deploy need (requirements-dev.txt)"
+	@$(PIP) --require-hashes -r requirements-dev.txt
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib
+	@touch $@
+
+run: $(SHOP) ## a shop with demo data on http://127.0.0.1:8080
 	@exec $(BIN)/rcommerce serve --demo
 
 # Hundreds of processes are started: where PYTHONDONTWRITEBYTECODE is set, each would compile anew.
@@ -74,7 +87,8 @@ LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generat
 
 lock: $(READY) ## lock the requirements anew: names, versions and hashes, no addresses
 	$(LOCK) --constraint constraints.txt --output-file requirements.txt pyproject.toml
-	$(LOCK) --extra dev --extra lab --extra deploy --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+	$(LOCK) --constraint requirements.txt --output-file requirements-build.txt --group build
+	$(LOCK) --constraint requirements-build.txt --extra dev --extra lab --extra deploy --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 
 clean: ## forget the virtual environment and the caches (never the data)
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

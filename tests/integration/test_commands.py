@@ -17,8 +17,10 @@ import httpx
 import pytest
 
 from conftest import SETTINGS, Running, api_key, running
+from rcommerce.cli import demo
 from rcommerce.database.embedded import EmbeddedPostgres
 from rcommerce.lab.server import Server
+from rcommerce.settings import load
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -94,6 +96,35 @@ def test_a_file_that_is_no_export_is_refused_in_one_line(shop: Running, tmp_path
     assert done.returncode == 1
     assert "no Shopify product export" in done.stderr
     assert shop.server.command("import", "products", "nowhere.csv").returncode == 1
+
+
+def test_a_demo_shop_has_a_sign_in_that_stays_the_same(embedded_shop: Running) -> None:
+    shop = embedded_shop
+    shop.product()  # a shop with products gets no others
+    settings = load(None, shop.server.environment).settings
+    path = settings.data_dir / "demo.json"
+    first = demo.ensure(settings).sign_in
+    assert first is not None
+    assert demo.ensure(settings).sign_in == first
+    assert path.stat().st_mode & 0o777 == 0o600
+
+    def signs_in(made: demo.SignIn, email_and_password: int, api_key: int) -> None:
+        login = {"email": made.email, "password": made.password}
+        shop.guest("POST", "/auth/login", login, expect=email_and_password)
+        headers = {"Authorization": f"Bearer {made.api_key}"}
+        assert httpx.get(f"{shop.guest.url}/ops/state", headers=headers).status_code == api_key
+
+    signs_in(first, 200, 200)
+    # The file is lost, or the key was revoked: another sign-in takes its place.
+    path.unlink()
+    second = demo.ensure(settings).sign_in
+    assert second is not None
+    shop.server.command("apikey", "revoke", second.api_key[3:11])
+    third = demo.ensure(settings).sign_in
+    assert third is not None
+    signs_in(first, 401, 200)
+    signs_in(second, 401, 401)
+    signs_in(third, 200, 200)
 
 
 def test_demo_products_are_the_same_for_the_same_number(shop: Running) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rcommerce.lab.templates import FOLDER
+from rcommerce.lab.templates import FOLDER, rendered, without_pooler
 from rcommerce.settings import load
 
 DOC = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text()
@@ -35,3 +35,18 @@ def test_the_documented_settings_are_such(tmp_path: Path, block: str) -> None:
     loaded = load(file, {})
     assert loaded.settings.security.jwt.secret
     loaded.require_built()
+
+
+def test_without_a_pooler_instances_connect_to_the_servers(tmp_path: Path) -> None:
+    names = re.findall("@([^@]+)@", (FOLDER / "fleet.toml").read_text())
+    values = {name: f"127.0.0.{number}:5432" for number, name in enumerate(dict.fromkeys(names), 1)}
+    values |= {"balancers": "127.0.0.1", "secret": 32 * "s"}
+    file = tmp_path / "rcommerce.toml"
+    file.write_text(without_pooler(rendered("fleet.toml", values)))
+    database = load(file, {}).settings.database
+    assert database.pooler == "None"
+    assert database.hosts == [values["primary"], values["replica-1"], values["replica-2"]]
+    assert [each.hosts for each in database.shards] == [
+        [values[f"shard-{n}"]] for n in (1, 2, 3, 4)
+    ]
+    assert values["pgbouncer"] not in file.read_text()

@@ -1,8 +1,12 @@
 """Latencies of an open-loop load, in an HdrHistogram (Gil Tene): from when each request was due."""
 
-from collections.abc import Iterable
+from __future__ import annotations
 
-from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # of the extra `lab`: the command's help works without
+    from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
 
 LONGEST_US, DIGITS = 60_000_000, 3
 SHARES = (50.0, 90.0, 99.0, 99.9)
@@ -10,6 +14,8 @@ SHARES = (50.0, 90.0, 99.0, 99.9)
 
 def histogram(latencies_s: Iterable[float]) -> HdrHistogram:
     """Of these, in microseconds."""
+    from hdrh.histogram import HdrHistogram
+
     made = HdrHistogram(1, LONGEST_US, DIGITS)
     for each in latencies_s:
         made.record_value(min(LONGEST_US, max(1, round(each * 1e6))))

@@ -38,6 +38,8 @@ COMMANDS = {
     "simulate": "simulate:app",
     "plan": "plan:plan_fleet",
 }
+# Packages that not every installation has, and the extra that brings them.
+OPTIONAL = {"hdrh": "lab", "matplotlib": "lab"}
 
 
 class _Commands(Mapping[str, Any]):
@@ -109,6 +111,14 @@ def main() -> None:
     except RCommerceError as error:
         errors.print("[red]Error:[/red]", end=" ")
         errors.print(str(error), markup=False)
+        code = 1
+    except ModuleNotFoundError as error:
+        if error.name not in OPTIONAL:
+            raise
+        errors.print(
+            f"[red]Error:[/red] this command needs packages that a shop does not:"
+            f" run “make install” in a clone, or “pip install rcommerce\\[{OPTIONAL[error.name]}]”"
+        )
         code = 1
     except KeyboardInterrupt:
         code = 130

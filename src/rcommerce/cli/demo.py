@@ -2,19 +2,30 @@
 
 import asyncio
 import json
+import os
+import secrets
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rcommerce.cli.session import ConfigFile, Json, TenantName, err, open_shop, out, with_shop
 from rcommerce.commerce.catalog import demo
-from rcommerce.commerce.shop import Shop
+from rcommerce.commerce.customers import passwords
+from rcommerce.commerce.customers import queries as accounts
+from rcommerce.commerce.customers import service as customers
+from rcommerce.commerce.customers.schema import Registration
+from rcommerce.commerce.shop import SCOPES, Shop
+from rcommerce.commerce.tenants import service as tenants
+from rcommerce.errors import Unauthenticated
 from rcommerce.settings import Settings
 
 FIRST_LOOK = 500
+STAFF = "staff@example.com"
 app = typer.Typer(help="Demo data.", no_args_is_help=True)
 
 
@@ -59,17 +70,85 @@ async def _load(shop: Shop, products: int, progress: Callable[[int], None]) -> i
         return await demo.load(tx.raw, shop.tenant.id, shop.tenant.currency, products, progress)
 
 
-def ensure(settings: Settings) -> int:
-    """The first look's products where the default shop has none at all; returns how many."""
+class SignIn(msgspec.Struct):
+    """With what the demo shop can be run: a staff account, and an API key with every scope."""
 
-    async def run() -> int:
+    email: str
+    password: str
+    api_key: str
+
+
+class Demo(msgspec.Struct):
+    """`products`: how many were made now."""
+
+    products: int
+    sign_in: SignIn | None = None
+
+
+def ensure(settings: Settings) -> Demo:
+    """The first look's products where the default shop has none at all; on a laptop, a sign-in."""
+    path = settings.data_dir / "demo.json"
+    saved = _read(path)
+
+    async def run() -> Demo:
         async with open_shop(settings, None) as shop:
             async with shop.read() as conn:
-                if await conn.value(
+                has_products = await conn.value(
                     "select true from product where tenant_id = %(tenant)s limit 1",
                     {"tenant": shop.tenant.id},
-                ):
-                    return 0
-            return await _load(shop, FIRST_LOOK, lambda _: None)
+                )
+            made = Demo(0 if has_products else await _load(shop, FIRST_LOOK, lambda _: None))
+            if settings.database.db_type == "Embedded":
+                works = saved is not None and await _works(shop, saved)
+                made.sign_in = saved if works else await _new_sign_in(shop)
+            return made
 
-    return asyncio.run(run())
+    made = asyncio.run(run())
+    if made.sign_in is not None and made.sign_in != saved:
+        _write(path, made.sign_in)
+    return made
+
+
+def _read(path: Path) -> SignIn | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=SignIn)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _write(path: Path, sign_in: SignIn) -> None:
+    """Only its owner can read it."""
+    path.unlink(missing_ok=True)
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(msgspec.json.encode(sign_in))
+
+
+async def _new_sign_in(shop: Shop) -> SignIn:
+    """Secrets of its own for each installation; a demo account that exists gets them."""
+    made = SignIn(STAFF, secrets.token_urlsafe(12), await _new_key(shop))
+    async with shop.write() as tx:
+        existing = await accounts.credentials(tx, shop.tenant.id, STAFF)
+        if existing is not None and existing.role == "staff":
+            hashed = await passwords.hashed(made.password)
+            await accounts.set_password(tx, shop.tenant.id, existing.id, hashed)
+    if existing is None:
+        new = Registration(
+            email=STAFF, password=made.password, first_name="Demo", last_name="Staff"
+        )
+        await customers.create_staff(shop, new)
+    return made
+
+
+async def _works(shop: Shop, saved: SignIn) -> bool:
+    async with shop.services.cluster.control.read() as conn:
+        try:
+            tenant, _ = await tenants.authenticate_key(conn, saved.api_key)
+        except Unauthenticated:
+            return False
+        staff = await accounts.credentials(conn, shop.tenant.id, saved.email)
+    return tenant == shop.tenant.id and staff is not None and staff.role == "staff"
+
+
+async def _new_key(shop: Shop) -> str:
+    async with shop.services.cluster.control.write() as tx:
+        return await tenants.create_key(tx, shop.tenant, sorted(SCOPES), name="demo")

@@ -63,8 +63,7 @@ def serve(
     begun = time.perf_counter()
     with running_database(settings):
         took_s = time.perf_counter() - begun
-        products = demo.ensure(settings) if with_demo else 0
-        _announce(settings, took_s, products)
+        _announce(settings, took_s, demo.ensure(settings) if with_demo else None)
         _run(settings)
 
 
@@ -173,7 +172,7 @@ def _servers(where: DatabaseSettings) -> str:
     return " · ".join(parts)
 
 
-def _announce(settings: Settings, took_s: float, products: int) -> None:
+def _announce(settings: Settings, took_s: float, demo_shop: demo.Demo | None) -> None:
     """Says where everything is: in colour to a terminal, plainly to a log."""
     host = settings.server.host
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - only compared
@@ -183,15 +182,24 @@ def _announce(settings: Settings, took_s: float, products: int) -> None:
     rows = Table.grid(padding=(0, 2))
     rows.add_row("[dim]API[/dim]", f"[bold]{base}/api/v1[/bold]")
     rows.add_row("[dim]Docs[/dim]", f"[bold]{base}/docs[/bold]")
+    rows.add_row("[dim]Fleet[/dim]", f"{base}/ops")
     rows.add_row("[dim]Front page[/dim]", base)
     rows.add_row("[dim]Database[/dim]", f"{database}, ready in {took_s:.1f} s")
     if where.db_type == "Embedded":
         rows.add_row("[dim]Data[/dim]", str(settings.data_dir.absolute()))
-    if products:
-        rows.add_row("[dim]Demo[/dim]", f"{products:,} products loaded")
+    if demo_shop is not None:
+        _announce_demo(rows, demo_shop)
     rows.add_row("[dim]Try[/dim]", f"[cyan]curl -s '{base}/api/v1/products?per_page=3'[/cyan]")
     rows.add_row("[dim]Stop[/dim]", "Ctrl-C")
     if out.is_terminal:
         out.print(Panel(rows, title=f"[green]R Commerce {__version__}[/green]", expand=False))
     else:
         out.print(rows, soft_wrap=True)
+
+
+def _announce_demo(rows: Table, made: demo.Demo) -> None:
+    if made.products:
+        rows.add_row("[dim]Demo[/dim]", f"{made.products:,} products loaded")
+    if made.sign_in is not None:
+        rows.add_row("[dim]Staff account[/dim]", f"{made.sign_in.email}  {made.sign_in.password}")
+        rows.add_row("[dim]API key[/dim]", f"{made.sign_in.api_key}  (for /docs and /ops)")

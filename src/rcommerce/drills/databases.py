@@ -107,6 +107,7 @@ def shard_down(stage: Stage) -> Outcome:
 
 def pgbouncer_restart(stage: Stage) -> Outcome:
     """kill -9 of the only pooler, started again."""
+    stage.pooler()
 
     def restart() -> None:
         stage.kill("pgbouncer")

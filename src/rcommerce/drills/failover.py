@@ -24,7 +24,7 @@ def primary_failover(stage: Stage) -> Outcome:
     """The network to the replicas fails, then the primary dies; the replica that has most is
     promoted, and PgBouncer led there. The old primary comes back as a replica, and takes over
     again in order."""
-    primary, pooler = stage.postgres(), _pooler(stage)
+    primary, pooler = stage.postgres(), stage.pooler()
     replicas = [stage.postgres(name) for name in NAMES]
     promoted: list[Postgres] = []
     primary.configure({"synchronous_standby_names": SYNCHRONOUS})
@@ -69,13 +69,6 @@ def primary_failover(stage: Stage) -> Outcome:
 
 SYNCED = "select 1 from pg_stat_replication where sync_state = 'quorum' limit 1"
 STREAMING = "select count(*) from pg_stat_replication where state = 'streaming'"
-
-
-def _pooler(stage: Stage) -> PgBouncer:
-    part = stage.fleet.members["pgbouncer"].part
-    if not isinstance(part, PgBouncer):
-        raise StartError("pgbouncer is no PgBouncer")
-    return part
 
 
 def _give_back(primary: Postgres, new: Postgres, other: Postgres, pooler: PgBouncer) -> None:

@@ -28,7 +28,7 @@ def gateway_timeout(stage: Stage) -> Outcome:
     instance dies in the middle of its checkouts."""
     primary = stage.postgres()
     [(begun,)] = primary.query("select now()")
-    [pooler] = stage.processes("pgbouncer")
+    pooler = stage.pooler().process
 
     def lose_answers() -> None:
         # The gateway keeps its books behind the pooler: it charges, and nobody hears of it.

@@ -14,8 +14,10 @@ from typing import Any
 import httpx
 import msgspec
 
+from rcommerce.drills.outcome import NotHere
 from rcommerce.errors import StartError
 from rcommerce.lab.fleet import INSTANCES, Fleet
+from rcommerce.lab.pgbouncer import PgBouncer
 from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.process import Part, Process
 from rcommerce.lab.server import Server
@@ -67,6 +69,13 @@ class Stage:
         if not isinstance(part, Postgres):
             raise StartError(f"{name} is no PostgreSQL")
         return part
+
+    def pooler(self) -> PgBouncer:
+        """What stands before the database servers. Raises NotHere where it is not installed."""
+        member = self.fleet.members.get("pgbouncer")
+        if member is None or not isinstance(member.part, PgBouncer):
+            raise NotHere("it needs PgBouncer: apt-get install pgbouncer")
+        return member.part
 
     def kill(self, *names: str) -> None:
         """Ends these parts at once, as a power cut would."""

