@@ -1,9 +1,13 @@
 """Settings: the seed's fragments, precedence, and one clear message for each mistake."""
 
+import os
+import re
 from pathlib import Path
 
 import pytest
 
+from commands import execute
+from rcommerce.deploy.fleet import load_fleet
 from rcommerce.doctor.safety import risks
 from rcommerce.errors import SettingsError
 from rcommerce.settings import load
@@ -194,3 +198,27 @@ def test_a_mistake_is_one_message_that_names_what_would_be_right(
 def test_an_unknown_variable_of_ours_is_a_mistake_too() -> None:
     with pytest.raises(SettingsError, match=r"RCOMMERCE_SERVER__PROT.*nearest is server\.port"):
         load(None, {"RCOMMERCE_SERVER__PROT": "1"})
+
+
+@pytest.mark.parametrize("kind", ["laptop", "server", "fleet"])
+def test_the_file_that_init_writes_is_taken_also_with_its_examples(
+    tmp_path: Path, kind: str
+) -> None:
+    options = [] if kind == "laptop" else [f"--{kind}"]
+    made = execute(["config", "init", *options], tmp_path, os.environ)
+    assert made.returncode == 0, made.stderr
+    file = tmp_path / "rcommerce.toml"
+    written = file.read_text()
+    load(file, {}).require_built()
+    assert file.stat().st_mode & 0o777 == 0o600
+    # Without the marks of a comment: defaults and examples are keys that there are.
+    file.write_text(re.sub(r"^# (?=\w+ = )", "", written, flags=re.MULTILINE))
+    assert file.read_text() != written
+    load(file, {}).require_built()
+    # What exists is not replaced by mistake.
+    again = execute(["config", "init", *options], tmp_path, os.environ)
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+    assert execute(["config", "init", *options, "--force"], tmp_path, os.environ).returncode == 0
+    if kind == "fleet":
+        load_fleet(tmp_path / "fleet.toml")
