@@ -9,7 +9,7 @@ from rcommerce.telemetry.prometheus import exposition
 
 
 @get("/metrics", tags=["Operations"], summary="Figures for Prometheus", sync_to_thread=False)
-def metrics(services: Services) -> ASGIResponse:
+def get_metrics(services: Services) -> ASGIResponse:
     """Text in Prometheus' format, of all workers of this instance together."""
     if not services.settings.features.metrics:
         raise NotFoundException

@@ -46,7 +46,7 @@ async def front(request: Request[None, None, State]) -> ASGIResponse:
 
 
 @get("/health", tags=["Operations"], summary="Does it want traffic")
-async def health(drain: Drain) -> ASGIResponse:
+async def get_health(drain: Drain) -> ASGIResponse:
     """200 when this instance should get traffic; 503 once it is about to end."""
     if drain.is_on:
         return _json({"status": "draining"}, 503)
@@ -54,13 +54,13 @@ async def health(drain: Drain) -> ASGIResponse:
 
 
 @get("/health/live", tags=["Operations"], summary="Is it alive")
-async def live() -> ASGIResponse:
+async def get_liveness() -> ASGIResponse:
     """200 as long as the process works: to start it anew would not help."""
     return _json({"status": "ok"})
 
 
 @get("/health/ready", tags=["Operations"], summary="Can it work")
-async def ready(services: Services, drain: Drain) -> ASGIResponse:
+async def get_readiness(services: Services, drain: Drain) -> ASGIResponse:
     """Each dependency with its state and latency, as of the last probe.
 
     `ok`, or `degraded` where some are away, both with 200; 503 where nothing can be read, and once

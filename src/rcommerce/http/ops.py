@@ -35,7 +35,7 @@ async def page(services: Services, if_none_match: IfNoneMatch = None) -> ASGIRes
 
 
 @get("/ops/state", tags=["Operations"], summary="The whole fleet at a glance")
-async def state(
+async def get_fleet_state(
     request: Request[Any, Any, Any], services: Services, overview: Overview
 ) -> ASGIResponse:
     """Every instance with its figures, the shards with their replicas, tenants and jobs, and what

@@ -63,7 +63,7 @@ async def delete_cart(
 
 
 @post("/{cart_id:uuid}/items", summary="Put into a cart", responses=CART_MADE)
-async def add_item(
+async def add_cart_item(
     shop: Shop,
     cart_id: UUID,
     data: OrderLine,
@@ -76,7 +76,7 @@ async def add_item(
 
 
 @post("/items", summary="Put into my cart", responses=CART_MADE)
-async def add_my_item(
+async def add_my_cart_item(
     shop: Shop,
     data: OrderLine,
     cart_token: str | None,
@@ -89,7 +89,7 @@ async def add_my_item(
 
 
 @put("/{cart_id:uuid}/items/{item_id:uuid}", summary="Change a quantity", responses=CART)
-async def change_item(
+async def update_cart_item(
     shop: Shop,
     cart_id: UUID,
     item_id: UUID,
@@ -103,7 +103,7 @@ async def change_item(
 
 
 @put("/items/{item_id:uuid}", summary="Change a quantity in my cart", responses=CART)
-async def change_my_item(
+async def update_my_cart_item(
     shop: Shop,
     item_id: UUID,
     data: ItemChange,
@@ -122,7 +122,7 @@ async def change_my_item(
     summary="Take a line out",
     responses=CART,
 )
-async def remove_item(
+async def remove_cart_item(
     shop: Shop,
     cart_id: UUID,
     item_id: UUID,
@@ -134,7 +134,7 @@ async def remove_item(
 
 
 @delete("/items/{item_id:uuid}", status_code=200, summary="Take out of my cart", responses=CART)
-async def remove_my_item(
+async def remove_my_cart_item(
     shop: Shop, item_id: UUID, cart_token: str | None, x_cart_token: CartToken = None
 ) -> ASGIResponse:
     """The cart without it."""
@@ -143,7 +143,7 @@ async def remove_my_item(
 
 
 @delete("/{cart_id:uuid}/items", status_code=200, summary="Empty a cart", responses=CART)
-async def remove_all(
+async def clear_cart(
     shop: Shop, cart_id: UUID, cart_token: str | None, x_cart_token: CartToken = None
 ) -> ASGIResponse:
     """The cart without its lines."""
@@ -151,7 +151,9 @@ async def remove_all(
 
 
 @post("/merge", status_code=200, summary="Merge a guest's cart into mine", responses=CART)
-async def merge(shop: Shop, data: Merge, idempotency_key: IdempotencyKey = None) -> ASGIResponse:
+async def merge_carts(
+    shop: Shop, data: Merge, idempotency_key: IdempotencyKey = None
+) -> ASGIResponse:
     """After a login: the guest's lines come on top, and the guest's cart is closed."""
     return answers.json(await service.merge(shop, data.session_token))
 
@@ -184,14 +186,14 @@ router = Router(
         get_my_cart,
         get_cart,
         delete_cart,
-        add_item,
-        add_my_item,
-        change_item,
-        change_my_item,
-        remove_item,
-        remove_my_item,
-        remove_all,
-        merge,
+        add_cart_item,
+        add_my_cart_item,
+        update_cart_item,
+        update_my_cart_item,
+        remove_cart_item,
+        remove_my_cart_item,
+        clear_cart,
+        merge_carts,
         apply_coupon,
         remove_coupon,
     ],

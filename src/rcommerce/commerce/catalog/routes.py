@@ -125,7 +125,7 @@ async def create_product(
     summary="Change a product",
     responses=answers.documented(ProductAnswer),
 )
-async def change_product(
+async def update_product(
     shop: Shop, product_id: UUID, data: ProductChange, if_match: IfMatch = None
 ) -> ASGIResponse:
     """Fields that are left out stay. Scope products:write."""
@@ -143,7 +143,7 @@ async def delete_product(shop: Shop, product_id: UUID, if_match: IfMatch = None)
     summary="Add a variant",
     responses=answers.documented(ProductAnswer, 201),
 )
-async def add_variant(
+async def create_product_variant(
     shop: Shop,
     product_id: UUID,
     data: NewVariant,
@@ -161,7 +161,7 @@ async def add_variant(
     summary="Change a variant",
     responses=answers.documented(ProductAnswer),
 )
-async def change_variant(
+async def update_product_variant(
     shop: Shop, product_id: UUID, variant_id: UUID, data: VariantChange, if_match: IfMatch = None
 ) -> ASGIResponse:
     """Fields that are left out stay. Scope products:write."""
@@ -175,7 +175,7 @@ async def change_variant(
     summary="Remove a variant",
     responses=answers.documented(ProductAnswer),
 )
-async def delete_variant(
+async def delete_product_variant(
     shop: Shop, product_id: UUID, variant_id: UUID, if_match: IfMatch = None
 ) -> ASGIResponse:
     """A product keeps at least one. Scope products:write."""
@@ -188,7 +188,7 @@ async def delete_variant(
     summary="Add an image",
     responses=answers.documented(ProductAnswer, 201),
 )
-async def add_image(
+async def create_product_image(
     shop: Shop,
     product_id: UUID,
     data: NewImage,
@@ -206,7 +206,7 @@ async def add_image(
     summary="Change an image",
     responses=answers.documented(ProductAnswer),
 )
-async def change_image(
+async def update_product_image(
     shop: Shop, product_id: UUID, image_id: UUID, data: ImageChange, if_match: IfMatch = None
 ) -> ASGIResponse:
     """Fields that are left out stay. Scope products:write."""
@@ -221,7 +221,7 @@ async def change_image(
     summary="Remove an image",
     responses=answers.documented(ProductAnswer),
 )
-async def delete_image(
+async def delete_product_image(
     shop: Shop, product_id: UUID, image_id: UUID, if_match: IfMatch = None
 ) -> ASGIResponse:
     """Scope products:write."""
@@ -237,13 +237,13 @@ router = Router(
         list_products,
         get_product,
         create_product,
-        change_product,
+        update_product,
         delete_product,
-        add_variant,
-        change_variant,
-        delete_variant,
-        add_image,
-        change_image,
-        delete_image,
+        create_product_variant,
+        update_product_variant,
+        delete_product_variant,
+        create_product_image,
+        update_product_image,
+        delete_product_image,
     ],
 )

@@ -17,7 +17,7 @@ from rcommerce.commerce.shop import Shop
 
 
 @post("/initiate", status_code=200, summary="Begin a checkout")
-async def initiate(
+async def initiate_checkout(
     shop: Shop,
     data: Initiation,
     cart_token: str | None,
@@ -29,7 +29,7 @@ async def initiate(
 
 
 @post("/shipping", status_code=200, summary="Choose how to ship")
-async def choose_shipping(
+async def choose_shipping_method(
     shop: Shop,
     data: ShippingChoice,
     cart_token: str | None,
@@ -46,7 +46,7 @@ async def choose_shipping(
     responses=answers.documented(Completed, 201),
     opt={"idempotency": "steps"},
 )
-async def complete(
+async def complete_checkout(
     shop: Shop,
     data: Completion,
     cart_token: str | None,
@@ -62,5 +62,7 @@ async def complete(
 
 
 router = Router(
-    "/checkout", tags=["Checkout"], route_handlers=[initiate, choose_shipping, complete]
+    "/checkout",
+    tags=["Checkout"],
+    route_handlers=[initiate_checkout, choose_shipping_method, complete_checkout],
 )

@@ -48,7 +48,7 @@ async def login(shop: Shop, data: Login) -> Session:
 
 
 @post("/refresh", status_code=200, summary="A new pair of tokens", opt=NO_SESSION)
-async def refresh(shop: Shop, data: Refresh) -> Session:
+async def refresh_session(shop: Shop, data: Refresh) -> Session:
     """A refresh token works once; one that comes again ends all that descend from its login."""
     return await logins.refresh(shop, data.refresh_token)
 
@@ -79,14 +79,14 @@ async def logout_everywhere(shop: Shop) -> None:
 
 
 @post("/password-reset", status_code=202, summary="Ask for a new password", opt=NO_SESSION)
-async def request_reset(shop: Shop, data: ResetRequest) -> Message:
+async def request_password_reset(shop: Shop, data: ResetRequest) -> Message:
     """Always 202: whether there is such an account is not told."""
     await logins.request_reset(shop, data.email)
     return Message("If there is such an account, a mail is on its way.")
 
 
 @post("/password-reset/confirm", status_code=200, summary="Set the new password", opt=NO_SESSION)
-async def confirm_reset(shop: Shop, data: ResetConfirmation) -> Message:
+async def confirm_password_reset(shop: Shop, data: ResetConfirmation) -> Message:
     """With the token of the mail. Ends every session."""
     await logins.confirm_reset(shop, data.token, data.password)
     return Message("The password is changed.")
@@ -105,13 +105,13 @@ async def list_customers(
 
 
 @get("/me", summary="Who am I", responses=answers.documented(CustomerAnswer))
-async def get_me(shop: Shop) -> ASGIResponse:
+async def get_my_account(shop: Shop) -> ASGIResponse:
     """The customer who is logged in."""
     return _customer(await service.me(shop))
 
 
 @patch("/me", summary="Change my data", responses=answers.documented(CustomerAnswer))
-async def change_me(shop: Shop, data: CustomerChange) -> ASGIResponse:
+async def update_my_account(shop: Shop, data: CustomerChange) -> ASGIResponse:
     """Fields that are left out stay."""
     return _customer(await service.change_me(shop, data))
 
@@ -127,13 +127,13 @@ def _customer(body: bytes) -> ASGIResponse:
 
 
 @get("/me/addresses", summary="My addresses", responses=answers.documented(AddressesAnswer))
-async def list_addresses(shop: Shop) -> ASGIResponse:
+async def list_my_addresses(shop: Shop) -> ASGIResponse:
     """The default one first."""
     return answers.json(await service.addresses(shop))
 
 
 @post("/me/addresses", summary="Keep an address", responses=answers.documented(AddressAnswer, 201))
-async def add_address(
+async def create_my_address(
     shop: Shop, data: SavedAddress, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
     """The first one is the default one."""
@@ -145,13 +145,13 @@ async def add_address(
     summary="Replace an address",
     responses=answers.documented(AddressAnswer),
 )
-async def replace_address(shop: Shop, address_id: UUID, data: SavedAddress) -> ASGIResponse:
+async def replace_my_address(shop: Shop, address_id: UUID, data: SavedAddress) -> ASGIResponse:
     """As a whole."""
     return answers.json(await service.put_address(shop, data, address_id))
 
 
 @delete("/me/addresses/{address_id:uuid}", summary="Forget an address")
-async def delete_address(shop: Shop, address_id: UUID) -> None:
+async def delete_my_address(shop: Shop, address_id: UUID) -> None:
     """Orders keep what they hold of it."""
     await service.delete_address(shop, address_id)
 
@@ -162,13 +162,13 @@ auth = Router(
     route_handlers=[
         register,
         login,
-        refresh,
+        refresh_session,
         logout,
         list_sessions,
         end_session,
         logout_everywhere,
-        request_reset,
-        confirm_reset,
+        request_password_reset,
+        confirm_password_reset,
     ],
 )
 router = Router(
@@ -176,12 +176,12 @@ router = Router(
     tags=["Customers"],
     route_handlers=[
         list_customers,
-        get_me,
-        change_me,
+        get_my_account,
+        update_my_account,
         get_customer,
-        list_addresses,
-        add_address,
-        replace_address,
-        delete_address,
+        list_my_addresses,
+        create_my_address,
+        replace_my_address,
+        delete_my_address,
     ],
 )

@@ -30,7 +30,7 @@ READ, WRITE = "inventory:read", "inventory:write"
 
 
 @get("/", summary="Levels of stock", responses=answers.documented(LevelsPage))
-async def list_levels(
+async def list_inventory(
     shop: Shop,
     page: Page = None,
     per_page: PerPage = 20,
@@ -43,14 +43,14 @@ async def list_levels(
 
 
 @get("/{variant_id:uuid}", summary="Levels of a variant")
-async def get_levels(shop: Shop, variant_id: UUID) -> LevelsAnswer:
+async def get_inventory(shop: Shop, variant_id: UUID) -> LevelsAnswer:
     """At every location. Scope inventory:read."""
     shop.caller.require(READ)
     return LevelsAnswer(await service.levels(shop, variant_id))
 
 
 @get("/movements", summary="Movements of stock", responses=answers.documented(MovementsPage))
-async def list_movements(
+async def list_inventory_movements(
     shop: Shop,
     page: Page = None,
     per_page: PerPage = 20,
@@ -70,7 +70,7 @@ async def list_locations(shop: Shop) -> ASGIResponse:
 
 
 @post("/locations", summary="Add a location")
-async def add_location(
+async def create_location(
     shop: Shop, data: NewLocation, idempotency_key: IdempotencyKey = None
 ) -> MadeLocation:
     """Scope inventory:write."""
@@ -79,7 +79,7 @@ async def add_location(
 
 
 @post("/adjust", status_code=200, summary="Add a difference")
-async def adjust(
+async def adjust_inventory(
     shop: Shop, data: Adjustment, idempotency_key: IdempotencyKey = None
 ) -> LevelAnswer:
     """A breakage, a find. Scope inventory:write."""
@@ -88,7 +88,7 @@ async def adjust(
 
 
 @post("/set", status_code=200, summary="Set what was counted")
-async def set_level(
+async def set_inventory(
     shop: Shop, data: Recount, idempotency_key: IdempotencyKey = None
 ) -> LevelAnswer:
     """Never below what is reserved. Scope inventory:write."""
@@ -97,14 +97,16 @@ async def set_level(
 
 
 @post("/receive", status_code=200, summary="Book goods in")
-async def receive(shop: Shop, data: Receipt, idempotency_key: IdempotencyKey = None) -> LevelAnswer:
+async def receive_inventory(
+    shop: Shop, data: Receipt, idempotency_key: IdempotencyKey = None
+) -> LevelAnswer:
     """Scope inventory:write."""
     shop.caller.require(WRITE)
     return LevelAnswer(await service.receive(shop, data))
 
 
 @post("/reserve", summary="Hold units for a time")
-async def reserve(
+async def reserve_inventory(
     shop: Shop, data: NewReservation, idempotency_key: IdempotencyKey = None
 ) -> Reserved:
     """They go free when released, or after `expires_in_s`. Scope inventory:write."""
@@ -113,14 +115,16 @@ async def reserve(
 
 
 @post("/release", status_code=204, summary="Give a reservation back")
-async def release(shop: Shop, data: Release, idempotency_key: IdempotencyKey = None) -> None:
+async def release_inventory(
+    shop: Shop, data: Release, idempotency_key: IdempotencyKey = None
+) -> None:
     """One that was made by hand. Scope inventory:write."""
     shop.caller.require(WRITE)
     await service.release(shop, data.reservation_id)
 
 
 @post("/transfer", status_code=200, summary="Move units between locations")
-async def transfer(
+async def transfer_inventory(
     shop: Shop, data: Transfer, idempotency_key: IdempotencyKey = None
 ) -> LevelsAnswer:
     """Scope inventory:write."""
@@ -133,16 +137,16 @@ router = Router(
     tags=["Inventory"],
     opt={FROM_REPLICAS: True},
     route_handlers=[
-        list_levels,
-        get_levels,
-        list_movements,
+        list_inventory,
+        get_inventory,
+        list_inventory_movements,
         list_locations,
-        add_location,
-        adjust,
-        set_level,
-        receive,
-        reserve,
-        release,
-        transfer,
+        create_location,
+        adjust_inventory,
+        set_inventory,
+        receive_inventory,
+        reserve_inventory,
+        release_inventory,
+        transfer_inventory,
     ],
 )

@@ -45,7 +45,7 @@ async def get_media(shop: Shop, media_id: UUID) -> ASGIResponse:
     opt=BY_CONTENT,
     request_max_body_size=None,
 )
-async def upload(shop: Shop, request: Request[Any, Any, Any]) -> ASGIResponse:
+async def upload_media(shop: Shop, request: Request[Any, Any, Any]) -> ASGIResponse:
     """The field `file` of a multipart form, or the body as it is. JPEG, PNG, WebP, GIF, AVIF, MP4,
     WebM and PDF are taken, by their content. 200 where the same file was there. Scope media:write.
     """
@@ -90,5 +90,12 @@ async def complete_upload(shop: Shop, upload_id: UUID, data: Complete) -> ASGIRe
 router = Router(
     "/media",
     tags=["Media"],
-    route_handlers=[list_media, get_media, upload, delete_media, start_upload, complete_upload],
+    route_handlers=[
+        list_media,
+        get_media,
+        upload_media,
+        delete_media,
+        start_upload,
+        complete_upload,
+    ],
 )

@@ -77,13 +77,13 @@ async def create_order(
 
 
 @patch("/{order_id:uuid}", summary="Change an order", responses=ORDER)
-async def change_order(shop: Shop, order_id: UUID, data: OrderChange) -> ASGIResponse:
+async def update_order(shop: Shop, order_id: UUID, data: OrderChange) -> ASGIResponse:
     """Hold it, take it up again, note something. Scope orders:write."""
     return whole(await service.change(shop, order_id, data))
 
 
 @post("/{order_id:uuid}/fulfill", status_code=200, summary="Send items", responses=ORDER)
-async def fulfil(
+async def fulfill_order(
     shop: Shop, order_id: UUID, data: Fulfilment, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
     """Some, or all that is left; or carry a sent order further. Scope orders:write."""
@@ -91,7 +91,7 @@ async def fulfil(
 
 
 @post("/{order_id:uuid}/return", status_code=200, summary="Take items back", responses=ORDER)
-async def take_back(
+async def return_order(
     shop: Shop, order_id: UUID, data: Return, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
     """Some, or all that was sent. Scope orders:write."""
@@ -99,7 +99,9 @@ async def take_back(
 
 
 @get("/{order_id:uuid}/events", summary="What happened", responses=answers.documented(EventsAnswer))
-async def list_events(shop: Shop, order_id: UUID, order_token: OrderToken = None) -> ASGIResponse:
+async def list_order_events(
+    shop: Shop, order_id: UUID, order_token: OrderToken = None
+) -> ASGIResponse:
     """Oldest first."""
     return answers.json(await service.events(shop, order_id, order_token))
 
@@ -111,9 +113,9 @@ router = Router(
         list_orders,
         get_order,
         create_order,
-        change_order,
-        fulfil,
-        take_back,
-        list_events,
+        update_order,
+        fulfill_order,
+        return_order,
+        list_order_events,
     ],
 )

@@ -26,7 +26,7 @@ STEPS = {"idempotency": "steps"}
 
 
 @post("/payments/methods", status_code=200, summary="Ways to pay")
-async def list_methods(shop: Shop, data: MethodsQuery) -> Methods:
+async def list_payment_methods(shop: Shop, data: MethodsQuery) -> Methods:
     """For a sum."""
     return service.methods(shop, data)
 
@@ -99,7 +99,9 @@ async def cancel_order(
 
 
 @post("/webhooks/{gateway_id:str}", status_code=204, summary="A gateway's event", opt=STEPS)
-async def receive_event(shop: Shop, gateway_id: str, request: Request[None, None, State]) -> None:
+async def receive_gateway_event(
+    shop: Shop, gateway_id: str, request: Request[None, None, State]
+) -> None:
     """Signed by the gateway; each is applied once."""
     await service.apply_event(shop, gateway_id, request.headers, await request.body())
 
@@ -108,13 +110,13 @@ router = Router(
     "/",
     tags=["Payments"],
     route_handlers=[
-        list_methods,
+        list_payment_methods,
         create_payment,
         get_payment,
         confirm_payment,
         refund_payment,
         refund_order,
         cancel_order,
-        receive_event,
+        receive_gateway_event,
     ],
 )

@@ -69,7 +69,7 @@ async def create_collection(
     summary="Change a collection",
     responses=answers.documented(CollectionAnswer),
 )
-async def change_collection(
+async def update_collection(
     shop: Shop, collection_id: UUID, data: CollectionChange, if_match: IfMatch = None
 ) -> ASGIResponse:
     """Fields that are left out stay. Scope products:write."""
@@ -110,7 +110,7 @@ async def create_category(
     summary="Change a category",
     responses=answers.documented(CategoryAnswer),
 )
-async def change_category(
+async def update_category(
     shop: Shop, category_id: UUID, data: CategoryChange, if_match: IfMatch = None
 ) -> ASGIResponse:
     """Fields that are left out stay. Scope products:write."""
@@ -131,12 +131,12 @@ router = Router(
         list_collections,
         get_collection,
         create_collection,
-        change_collection,
+        update_collection,
         delete_collection,
         list_categories,
         get_category,
         create_category,
-        change_category,
+        update_category,
         delete_category,
     ],
 )

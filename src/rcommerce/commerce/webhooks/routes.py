@@ -24,7 +24,7 @@ from rcommerce.commerce.webhooks.schema import (
 
 
 @get("/", summary="List subscriptions", responses=answers.documented(SubscriptionsAnswer))
-async def list_subscriptions(shop: Shop) -> ASGIResponse:
+async def list_webhook_subscriptions(shop: Shop) -> ASGIResponse:
     """All of the shop, without their secrets. Scope webhooks:read."""
     return answers.json(await service.everyone(shop))
 
@@ -34,13 +34,13 @@ async def list_subscriptions(shop: Shop) -> ASGIResponse:
     summary="One subscription",
     responses=answers.documented(SubscriptionAnswer),
 )
-async def get_subscription(shop: Shop, subscription_id: UUID) -> ASGIResponse:
+async def get_webhook_subscription(shop: Shop, subscription_id: UUID) -> ASGIResponse:
     """Without its secret. Scope webhooks:read."""
     return answers.json(await service.one(shop, subscription_id))
 
 
 @post("/", summary="Subscribe to events", responses=answers.documented(SubscriptionAnswer, 201))
-async def create_subscription(
+async def create_webhook_subscription(
     shop: Shop, data: NewSubscription, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
     """The secret is shown here, and never again: verify with it what you receive, by Standard
@@ -54,7 +54,7 @@ async def create_subscription(
     summary="Change a subscription",
     responses=answers.documented(SubscriptionAnswer),
 )
-async def change_subscription(
+async def update_webhook_subscription(
     shop: Shop, subscription_id: UUID, data: SubscriptionChange
 ) -> ASGIResponse:
     """Fields that are left out stay. Scope webhooks:write."""
@@ -62,7 +62,7 @@ async def change_subscription(
 
 
 @delete("/{subscription_id:uuid}", summary="End a subscription")
-async def delete_subscription(shop: Shop, subscription_id: UUID) -> None:
+async def delete_webhook_subscription(shop: Shop, subscription_id: UUID) -> None:
     """With its deliveries. Scope webhooks:write."""
     await service.delete(shop, subscription_id)
 
@@ -73,7 +73,7 @@ async def delete_subscription(shop: Shop, subscription_id: UUID) -> None:
     summary="A new secret",
     responses=answers.documented(SubscriptionAnswer),
 )
-async def rotate_secret(
+async def rotate_webhook_secret(
     shop: Shop, subscription_id: UUID, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
     """What is sent from now on is signed with it. Scope webhooks:write."""
@@ -85,7 +85,7 @@ async def rotate_secret(
     summary="Send a message to try it",
     responses=answers.documented(DeliveryAnswer, 201),
 )
-async def send_test(
+async def send_test_webhook(
     shop: Shop, subscription_id: UUID, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
     """An event webhook.test, to this subscription alone. Scope webhooks:write."""
@@ -97,7 +97,7 @@ async def send_test(
     summary="What was sent",
     responses=answers.documented(DeliveriesAnswer),
 )
-async def list_deliveries(
+async def list_webhook_deliveries(
     shop: Shop,
     subscription_id: UUID,
     status: State | None = None,
@@ -117,7 +117,7 @@ async def list_deliveries(
     summary="Send again what was given up",
     responses=answers.documented(ReplayAnswer),
 )
-async def replay_dead(
+async def replay_failed_webhook_deliveries(
     shop: Shop, subscription_id: UUID, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
     """All dead messages, in their order. Scope webhooks:write."""
@@ -131,7 +131,7 @@ async def replay_dead(
     summary="Send one again",
     responses=answers.documented(ReplayAnswer),
 )
-async def replay_one(
+async def replay_webhook_delivery(
     shop: Shop, subscription_id: UUID, delivery_id: UUID, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
     """Whatever became of it. Scope webhooks:write."""
@@ -143,15 +143,15 @@ router = Router(
     "/webhooks/subscriptions",
     tags=["Webhooks"],
     route_handlers=[
-        list_subscriptions,
-        get_subscription,
-        create_subscription,
-        change_subscription,
-        delete_subscription,
-        rotate_secret,
-        send_test,
-        list_deliveries,
-        replay_dead,
-        replay_one,
+        list_webhook_subscriptions,
+        get_webhook_subscription,
+        create_webhook_subscription,
+        update_webhook_subscription,
+        delete_webhook_subscription,
+        rotate_webhook_secret,
+        send_test_webhook,
+        list_webhook_deliveries,
+        replay_failed_webhook_deliveries,
+        replay_webhook_delivery,
     ],
 )
