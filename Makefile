@@ -9,7 +9,7 @@ PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-comp
 SQUAWK_ALONE = $(BIN)/squawk --exclude=require-lock-timeout,require-statement-timeout
 MIGRATIONS = $(wildcard src/rcommerce/database/migrations/sql/*.sql)
 
-.PHONY: help install run test servers check audit format lock clean
+.PHONY: help install run test servers clients check audit format lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,7 +39,7 @@ run: $(SHOP) ## a shop with demo data on http://127.0.0.1:8080
 	@exec $(BIN)/rcommerce serve --demo
 
 # Hundreds of processes are started: where PYTHONDONTWRITEBYTECODE is set, each would compile anew.
-test: $(READY) servers ## everything, real servers included
+test: $(READY) servers clients ## everything, real servers included
 	@$(BIN)/python -m compileall -q src
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 10
 
@@ -66,11 +66,22 @@ servers: ## Debian's servers, for the tests: installed where root may, else said
 	    || echo "$${pair%%=*} is missing (apt-get install $$(echo "$${pair#*=}" | tr , ' ')): the tests that need it are skipped"; \
 	done
 
-check: $(READY) ## format, lint, types, import rules, migrations
+# From npm, by their lock: what lints the API's document, and generates a client from it.
+clients: $(READY)
+	@cd tests/clients && if ! cmp -s package-lock.json node_modules/.lock; then \
+	  echo "Installing npm packages (tests/clients)"; \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" npm ci --silent && cp package-lock.json node_modules/.lock \
+	    || echo "npm's packages could not be installed: the API's document is not linted"; \
+	fi
+
+check: $(READY) clients ## format, lint, types, import rules, migrations, the API's document
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(BIN)/rcommerce openapi --out $(VENV)/openapi.json
+	@[ ! -d tests/clients/node_modules ] || $(BIN)/node tests/clients/node_modules/@redocly/cli/bin/cli.js \
+	  lint --config tests/clients/redocly.yaml $(VENV)/openapi.json
 	$(BIN)/squawk --assume-in-transaction $(filter-out %.concurrently.sql,$(MIGRATIONS))
 	$(if $(filter %.concurrently.sql,$(MIGRATIONS)),$(SQUAWK_ALONE) $(filter %.concurrently.sql,$(MIGRATIONS)))
 

@@ -19,7 +19,7 @@ from rcommerce.lab import server
 
 IMPORTED = """
     accounts bench cache config db demo deploy doctor drill imports jobs lab lifecycle media move
-    plan serve shard simulate tenant watch worker
+    openapi plan serve shard simulate tenant watch worker
 """.split()
 launch_anew = server.launch
 

@@ -26,6 +26,7 @@ from PIL import Image
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 import commands
+from documented import undocumented
 from rcommerce.database.embedded import EmbeddedPostgres
 from rcommerce.errors import StartError
 from rcommerce.lab import ledger, pgbouncer, settings
@@ -95,6 +96,8 @@ class Api:
             Api.written_at = time.monotonic()
         if expect is not None:
             assert response.status_code == expect, f"{method} {path}: {response.text[:1000]}"
+        missing = undocumented(method, f"/api/v1{path}", response)
+        assert not missing, missing
         return response
 
     def get(self, path: str, expect: int = 200, **headers: str) -> Any:

@@ -80,6 +80,18 @@ def worker() -> ASGIApp:
 
 def build(settings: Settings) -> ASGIApp:
     """The application. Its database must be there and migrated."""
+    _, front = _assembled(settings)
+    return front
+
+
+def api_document(settings: Settings) -> bytes:
+    """The OpenAPI document as JSON; no database is asked."""
+    app, _ = _assembled(settings)
+    return openapi.document(app)
+
+
+def _assembled(settings: Settings) -> tuple[Litestar, ASGIApp]:
+    """The framework's application, and what stands before it."""
     memory = Memory(settings.cache.max_size_mb * 1024 * 1024, settings.cache.product_cache_ttl)
     services = make_services(settings, memory=memory if settings.cache.enabled else None)
     rates = RateLimiting(settings, services.limits)
@@ -144,7 +156,7 @@ def build(settings: Settings) -> ASGIApp:
     cross_origin = CrossOrigin(settings)
     entry = Entry(app, settings, cross_origin, drain, requests, limiters)
     front = PageCache(entry, services, memory, cross_origin, rates, drain, requests, limiters)
-    return front if settings.cache.enabled else entry
+    return app, front if settings.cache.enabled else entry
 
 
 @contextlib.asynccontextmanager

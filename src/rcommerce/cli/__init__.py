@@ -22,6 +22,7 @@ COMMANDS = {
     "doctor": "doctor:doctor",
     "db": "db:app",
     "config": "config:app",
+    "openapi": "openapi:openapi",
     "import": "imports:app",
     "demo": "demo:app",
     "tenant": "tenant:app",

@@ -16,6 +16,11 @@ from rcommerce.commerce.shop import Shop
 
 CART = answers.documented(CartAnswer)
 CART_MADE = answers.documented(CartAnswer, 201)
+PROBLEMS = "cart_closed cart_merged"
+LINE_PROBLEMS = f"""
+    {PROBLEMS} cart_full currency_mismatch no_longer_sold out_of_stock quantity_too_large
+    unprocessable
+"""
 
 
 @post("/guest", summary="A guest's cart", responses=CART_MADE)
@@ -38,7 +43,7 @@ async def create_guest_cart(
     return answer
 
 
-@get(["/", "/me"], summary="My cart", responses=CART)
+@get(["/", "/me"], summary="My cart", responses=CART, problems="cart_merged not_found")
 async def get_my_cart(
     shop: Shop, cart_token: str | None, x_cart_token: CartToken = None
 ) -> ASGIResponse:
@@ -46,7 +51,7 @@ async def get_my_cart(
     return answers.json(await service.mine(shop, cart_token))
 
 
-@get("/{cart_id:uuid}", summary="A cart", responses=CART)
+@get("/{cart_id:uuid}", summary="A cart", responses=CART, problems=PROBLEMS)
 async def get_cart(
     shop: Shop, cart_id: UUID, cart_token: str | None, x_cart_token: CartToken = None
 ) -> ASGIResponse:
@@ -54,7 +59,7 @@ async def get_cart(
     return answers.json(await service.view(shop, cart_id, cart_token))
 
 
-@delete("/{cart_id:uuid}", summary="Forget a cart")
+@delete("/{cart_id:uuid}", summary="Forget a cart", problems=PROBLEMS)
 async def delete_cart(
     shop: Shop, cart_id: UUID, cart_token: str | None, x_cart_token: CartToken = None
 ) -> None:
@@ -62,7 +67,12 @@ async def delete_cart(
     await service.delete(shop, cart_id, cart_token)
 
 
-@post("/{cart_id:uuid}/items", summary="Put into a cart", responses=CART_MADE)
+@post(
+    "/{cart_id:uuid}/items",
+    summary="Put into a cart",
+    responses=CART_MADE,
+    problems=LINE_PROBLEMS,
+)
 async def add_cart_item(
     shop: Shop,
     cart_id: UUID,
@@ -75,7 +85,12 @@ async def add_cart_item(
     return answers.json(await service.add_item(shop, cart_id, cart_token, data), 201)
 
 
-@post("/items", summary="Put into my cart", responses=CART_MADE)
+@post(
+    "/items",
+    summary="Put into my cart",
+    responses=CART_MADE,
+    problems=LINE_PROBLEMS,
+)
 async def add_my_cart_item(
     shop: Shop,
     data: OrderLine,
@@ -88,7 +103,12 @@ async def add_my_cart_item(
     return answers.json(await service.add_item(shop, cart, cart_token, data), 201)
 
 
-@put("/{cart_id:uuid}/items/{item_id:uuid}", summary="Change a quantity", responses=CART)
+@put(
+    "/{cart_id:uuid}/items/{item_id:uuid}",
+    summary="Change a quantity",
+    responses=CART,
+    problems=LINE_PROBLEMS,
+)
 async def update_cart_item(
     shop: Shop,
     cart_id: UUID,
@@ -102,7 +122,12 @@ async def update_cart_item(
     return answers.json(body)
 
 
-@put("/items/{item_id:uuid}", summary="Change a quantity in my cart", responses=CART)
+@put(
+    "/items/{item_id:uuid}",
+    summary="Change a quantity in my cart",
+    responses=CART,
+    problems=LINE_PROBLEMS,
+)
 async def update_my_cart_item(
     shop: Shop,
     item_id: UUID,
@@ -121,6 +146,7 @@ async def update_my_cart_item(
     status_code=200,
     summary="Take a line out",
     responses=CART,
+    problems=PROBLEMS,
 )
 async def remove_cart_item(
     shop: Shop,
@@ -133,7 +159,13 @@ async def remove_cart_item(
     return answers.json(await service.remove_items(shop, cart_id, cart_token, item_id))
 
 
-@delete("/items/{item_id:uuid}", status_code=200, summary="Take out of my cart", responses=CART)
+@delete(
+    "/items/{item_id:uuid}",
+    status_code=200,
+    summary="Take out of my cart",
+    responses=CART,
+    problems=PROBLEMS,
+)
 async def remove_my_cart_item(
     shop: Shop, item_id: UUID, cart_token: str | None, x_cart_token: CartToken = None
 ) -> ASGIResponse:
@@ -142,7 +174,13 @@ async def remove_my_cart_item(
     return answers.json(await service.remove_items(shop, cart, cart_token, item_id))
 
 
-@delete("/{cart_id:uuid}/items", status_code=200, summary="Empty a cart", responses=CART)
+@delete(
+    "/{cart_id:uuid}/items",
+    status_code=200,
+    summary="Empty a cart",
+    responses=CART,
+    problems=PROBLEMS,
+)
 async def clear_cart(
     shop: Shop, cart_id: UUID, cart_token: str | None, x_cart_token: CartToken = None
 ) -> ASGIResponse:
@@ -150,7 +188,13 @@ async def clear_cart(
     return answers.json(await service.remove_items(shop, cart_id, cart_token, None))
 
 
-@post("/merge", status_code=200, summary="Merge a guest's cart into mine", responses=CART)
+@post(
+    "/merge",
+    status_code=200,
+    summary="Merge a guest's cart into mine",
+    responses=CART,
+    problems=f"{LINE_PROBLEMS} not_found",
+)
 async def merge_carts(
     shop: Shop, data: Merge, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
@@ -158,7 +202,13 @@ async def merge_carts(
     return answers.json(await service.merge(shop, data.session_token))
 
 
-@post("/{cart_id:uuid}/coupon", status_code=200, summary="Apply a coupon", responses=CART)
+@post(
+    "/{cart_id:uuid}/coupon",
+    status_code=200,
+    summary="Apply a coupon",
+    responses=CART,
+    problems="cart_closed cart_merged coupon_invalid",
+)
 async def apply_coupon(
     shop: Shop,
     cart_id: UUID,
@@ -170,7 +220,13 @@ async def apply_coupon(
     await service.apply_coupon(shop, cart_id, cart_token, data.coupon_code)
 
 
-@delete("/{cart_id:uuid}/coupon", status_code=200, summary="Take a coupon off", responses=CART)
+@delete(
+    "/{cart_id:uuid}/coupon",
+    status_code=200,
+    summary="Take a coupon off",
+    responses=CART,
+    problems=PROBLEMS,
+)
 async def remove_coupon(
     shop: Shop, cart_id: UUID, cart_token: str | None, x_cart_token: CartToken = None
 ) -> ASGIResponse:

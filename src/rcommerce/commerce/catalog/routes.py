@@ -108,7 +108,12 @@ async def get_product(shop: Shop, key: str, if_none_match: IfNoneMatch = None) -
     return answers.versioned(version, body, if_none_match=if_none_match)
 
 
-@post("/", summary="Make a product", responses=answers.documented(ProductAnswer, 201))
+@post(
+    "/",
+    summary="Make a product",
+    responses=answers.documented(ProductAnswer, 201),
+    problems="duplicate unprocessable",
+)
 async def create_product(
     shop: Shop, data: NewProduct, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
@@ -124,6 +129,7 @@ async def create_product(
     http_method=CHANGE,
     summary="Change a product",
     responses=answers.documented(ProductAnswer),
+    problems="conflict duplicate unprocessable",
 )
 async def update_product(
     shop: Shop, product_id: UUID, data: ProductChange, if_match: IfMatch = None
@@ -142,6 +148,7 @@ async def delete_product(shop: Shop, product_id: UUID, if_match: IfMatch = None)
     "/{product_id:uuid}/variants",
     summary="Add a variant",
     responses=answers.documented(ProductAnswer, 201),
+    problems="duplicate unprocessable",
 )
 async def create_product_variant(
     shop: Shop,
@@ -160,6 +167,7 @@ async def create_product_variant(
     http_method=CHANGE,
     summary="Change a variant",
     responses=answers.documented(ProductAnswer),
+    problems="duplicate unprocessable",
 )
 async def update_product_variant(
     shop: Shop, product_id: UUID, variant_id: UUID, data: VariantChange, if_match: IfMatch = None
@@ -174,6 +182,7 @@ async def update_product_variant(
     status_code=200,
     summary="Remove a variant",
     responses=answers.documented(ProductAnswer),
+    problems="last_variant",
 )
 async def delete_product_variant(
     shop: Shop, product_id: UUID, variant_id: UUID, if_match: IfMatch = None
@@ -187,6 +196,7 @@ async def delete_product_variant(
     "/{product_id:uuid}/images",
     summary="Add an image",
     responses=answers.documented(ProductAnswer, 201),
+    problems="unprocessable",
 )
 async def create_product_image(
     shop: Shop,
@@ -205,6 +215,7 @@ async def create_product_image(
     http_method=CHANGE,
     summary="Change an image",
     responses=answers.documented(ProductAnswer),
+    problems="unprocessable",
 )
 async def update_product_image(
     shop: Shop, product_id: UUID, image_id: UUID, data: ImageChange, if_match: IfMatch = None

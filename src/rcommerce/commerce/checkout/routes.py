@@ -16,7 +16,15 @@ from rcommerce.commerce.parameters import CartToken, IdempotencyKey
 from rcommerce.commerce.shop import Shop
 
 
-@post("/initiate", status_code=200, summary="Begin a checkout")
+@post(
+    "/initiate",
+    status_code=200,
+    summary="Begin a checkout",
+    problems=(
+        "cart_closed cart_empty cart_merged currency_mismatch no_longer_sold "
+        "no_shipping not_found total_too_large"
+    ),
+)
 async def initiate_checkout(
     shop: Shop,
     data: Initiation,
@@ -28,7 +36,15 @@ async def initiate_checkout(
     return await service.initiate(shop, data, cart_token)
 
 
-@post("/shipping", status_code=200, summary="Choose how to ship")
+@post(
+    "/shipping",
+    status_code=200,
+    summary="Choose how to ship",
+    problems=(
+        "cart_closed cart_empty cart_merged checkout_not_initiated no_longer_sold "
+        "no_shipping not_found total_too_large unknown_shipping_rate"
+    ),
+)
 async def choose_shipping_method(
     shop: Shop,
     data: ShippingChoice,
@@ -45,6 +61,11 @@ async def choose_shipping_method(
     summary="Order and pay",
     responses=answers.documented(Completed, 201),
     opt={"idempotency": "steps"},
+    problems=(
+        "cart_closed cart_empty cart_merged checkout_not_initiated currency_mismatch "
+        "gateway_unavailable no_longer_sold no_shipping not_found out_of_stock "
+        "payment_failed price_changed total_too_large unknown_shipping_rate"
+    ),
 )
 async def complete_checkout(
     shop: Shop,

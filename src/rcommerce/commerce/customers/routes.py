@@ -33,7 +33,7 @@ from rcommerce.commerce.shop import Shop
 NO_SESSION = {"no_session": True}
 
 
-@post("/register", summary="Register", opt=NO_SESSION)
+@post("/register", summary="Register", opt=NO_SESSION, problems="email_taken")
 async def register(
     shop: Shop, data: Registration, idempotency_key: IdempotencyKey = None
 ) -> Session:
@@ -41,13 +41,19 @@ async def register(
     return await logins.register(shop, data)
 
 
-@post("/login", status_code=200, summary="Log in", opt=NO_SESSION)
+@post("/login", status_code=200, summary="Log in", opt=NO_SESSION, problems="invalid_credentials")
 async def login(shop: Shop, data: Login) -> Session:
     """Customers and staff."""
     return await logins.login(shop, data)
 
 
-@post("/refresh", status_code=200, summary="A new pair of tokens", opt=NO_SESSION)
+@post(
+    "/refresh",
+    status_code=200,
+    summary="A new pair of tokens",
+    opt=NO_SESSION,
+    problems="invalid_refresh_token",
+)
 async def refresh_session(shop: Shop, data: Refresh) -> Session:
     """A refresh token works once; one that comes again ends all that descend from its login."""
     return await logins.refresh(shop, data.refresh_token)
@@ -85,7 +91,13 @@ async def request_password_reset(shop: Shop, data: ResetRequest) -> Message:
     return Message("If there is such an account, a mail is on its way.")
 
 
-@post("/password-reset/confirm", status_code=200, summary="Set the new password", opt=NO_SESSION)
+@post(
+    "/password-reset/confirm",
+    status_code=200,
+    summary="Set the new password",
+    opt=NO_SESSION,
+    problems="unprocessable",
+)
 async def confirm_password_reset(shop: Shop, data: ResetConfirmation) -> Message:
     """With the token of the mail. Ends every session."""
     await logins.confirm_reset(shop, data.token, data.password)

@@ -69,7 +69,7 @@ async def list_locations(shop: Shop) -> ASGIResponse:
     return answers.json(await service.locations(shop))
 
 
-@post("/locations", summary="Add a location")
+@post("/locations", summary="Add a location", problems="duplicate")
 async def create_location(
     shop: Shop, data: NewLocation, idempotency_key: IdempotencyKey = None
 ) -> MadeLocation:
@@ -78,7 +78,12 @@ async def create_location(
     return MadeLocation(await service.add_location(shop, data.name), data.name)
 
 
-@post("/adjust", status_code=200, summary="Add a difference")
+@post(
+    "/adjust",
+    status_code=200,
+    summary="Add a difference",
+    problems="not_found out_of_stock stock_reserved",
+)
 async def adjust_inventory(
     shop: Shop, data: Adjustment, idempotency_key: IdempotencyKey = None
 ) -> LevelAnswer:
@@ -87,7 +92,7 @@ async def adjust_inventory(
     return LevelAnswer(await service.adjust(shop, data))
 
 
-@post("/set", status_code=200, summary="Set what was counted")
+@post("/set", status_code=200, summary="Set what was counted", problems="not_found stock_reserved")
 async def set_inventory(
     shop: Shop, data: Recount, idempotency_key: IdempotencyKey = None
 ) -> LevelAnswer:
@@ -96,7 +101,7 @@ async def set_inventory(
     return LevelAnswer(await service.recount(shop, data))
 
 
-@post("/receive", status_code=200, summary="Book goods in")
+@post("/receive", status_code=200, summary="Book goods in", problems="not_found")
 async def receive_inventory(
     shop: Shop, data: Receipt, idempotency_key: IdempotencyKey = None
 ) -> LevelAnswer:
@@ -105,7 +110,7 @@ async def receive_inventory(
     return LevelAnswer(await service.receive(shop, data))
 
 
-@post("/reserve", summary="Hold units for a time")
+@post("/reserve", summary="Hold units for a time", problems="not_found out_of_stock")
 async def reserve_inventory(
     shop: Shop, data: NewReservation, idempotency_key: IdempotencyKey = None
 ) -> Reserved:
@@ -114,7 +119,7 @@ async def reserve_inventory(
     return Reserved(await service.hold(shop, data), data.variant_id, data.quantity)
 
 
-@post("/release", status_code=204, summary="Give a reservation back")
+@post("/release", status_code=204, summary="Give a reservation back", problems="not_found")
 async def release_inventory(
     shop: Shop, data: Release, idempotency_key: IdempotencyKey = None
 ) -> None:
@@ -123,7 +128,12 @@ async def release_inventory(
     await service.release(shop, data.reservation_id)
 
 
-@post("/transfer", status_code=200, summary="Move units between locations")
+@post(
+    "/transfer",
+    status_code=200,
+    summary="Move units between locations",
+    problems="not_found out_of_stock stock_reserved",
+)
 async def transfer_inventory(
     shop: Shop, data: Transfer, idempotency_key: IdempotencyKey = None
 ) -> LevelsAnswer:

@@ -44,6 +44,7 @@ async def get_media(shop: Shop, media_id: UUID) -> ASGIResponse:
     responses=answers.documented(MediaAnswer, 201),
     opt=BY_CONTENT,
     request_max_body_size=None,
+    problems="image_too_large media_unavailable unsupported_media",
 )
 async def upload_media(shop: Shop, request: Request[Any, Any, Any]) -> ASGIResponse:
     """The field `file` of a multipart form, or the body as it is. JPEG, PNG, WebP, GIF, AVIF, MP4,
@@ -57,7 +58,7 @@ async def upload_media(shop: Shop, request: Request[Any, Any, Any]) -> ASGIRespo
     return answers.json(body, 201 if is_new else 200)
 
 
-@delete("/{media_id:uuid}", summary="Remove an upload")
+@delete("/{media_id:uuid}", summary="Remove an upload", problems="in_use media_unavailable")
 async def delete_media(shop: Shop, media_id: UUID) -> None:
     """With its file and renditions. 409 while an image shows it. Scope media:write."""
     await service.delete(shop, media_id)
@@ -67,6 +68,7 @@ async def delete_media(shop: Shop, media_id: UUID) -> None:
     "/uploads",
     summary="Begin a direct upload",
     responses=answers.documented(UploadAnswer, 201),
+    problems="media_unavailable unsupported_media",
 )
 async def start_upload(
     shop: Shop, data: NewUpload, idempotency_key: IdempotencyKey = None
@@ -80,6 +82,7 @@ async def start_upload(
     summary="Finish a direct upload",
     responses=answers.documented(MediaAnswer, 201),
     opt=BY_CONTENT,
+    problems="image_too_large media_unavailable unsupported_media",
 )
 async def complete_upload(shop: Shop, upload_id: UUID, data: Complete) -> ASGIResponse:
     """Once the file was sent: it is looked at and kept. Scope media:write."""

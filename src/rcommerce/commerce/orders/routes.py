@@ -65,7 +65,15 @@ async def get_order(shop: Shop, order_id: UUID, order_token: OrderToken = None) 
     return whole(await service.one(shop, order_id, order_token))
 
 
-@post("/", summary="Order without a cart", responses=answers.documented(OrderView, 201))
+@post(
+    "/",
+    summary="Order without a cart",
+    responses=answers.documented(OrderView, 201),
+    problems=(
+        "coupon_invalid currency_mismatch no_longer_sold no_shipping not_found "
+        "out_of_stock total_too_large unknown_shipping_rate unprocessable"
+    ),
+)
 async def create_order(
     shop: Shop, data: NewOrder, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
@@ -76,13 +84,21 @@ async def create_order(
     return answers.json(body, 201)
 
 
-@patch("/{order_id:uuid}", summary="Change an order", responses=ORDER)
+@patch(
+    "/{order_id:uuid}", summary="Change an order", responses=ORDER, problems="invalid_transition"
+)
 async def update_order(shop: Shop, order_id: UUID, data: OrderChange) -> ASGIResponse:
     """Hold it, take it up again, note something. Scope orders:write."""
     return whole(await service.change(shop, order_id, data))
 
 
-@post("/{order_id:uuid}/fulfill", status_code=200, summary="Send items", responses=ORDER)
+@post(
+    "/{order_id:uuid}/fulfill",
+    status_code=200,
+    summary="Send items",
+    responses=ORDER,
+    problems="invalid_transition too_many_units",
+)
 async def fulfill_order(
     shop: Shop, order_id: UUID, data: Fulfilment, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
@@ -90,7 +106,13 @@ async def fulfill_order(
     return whole(await service.fulfil(shop, order_id, data))
 
 
-@post("/{order_id:uuid}/return", status_code=200, summary="Take items back", responses=ORDER)
+@post(
+    "/{order_id:uuid}/return",
+    status_code=200,
+    summary="Take items back",
+    responses=ORDER,
+    problems="invalid_transition nothing_to_return too_many_units",
+)
 async def return_order(
     shop: Shop, order_id: UUID, data: Return, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:

@@ -31,7 +31,15 @@ async def list_payment_methods(shop: Shop, data: MethodsQuery) -> Methods:
     return service.methods(shop, data)
 
 
-@post("/payments", summary="Pay an order", opt=STEPS)
+@post(
+    "/payments",
+    summary="Pay an order",
+    opt=STEPS,
+    problems=(
+        "amount_mismatch conflict currency_mismatch gateway_unavailable "
+        "invalid_transition not_found order_cancelled payment_failed"
+    ),
+)
 async def create_payment(
     shop: Shop,
     data: NewPayment,
@@ -49,7 +57,11 @@ async def get_payment(shop: Shop, payment_id: UUID, order_token: OrderToken = No
 
 
 @post(
-    "/payments/{payment_id:uuid}/confirm", status_code=200, summary="The money is here", opt=STEPS
+    "/payments/{payment_id:uuid}/confirm",
+    status_code=200,
+    summary="The money is here",
+    opt=STEPS,
+    problems="invalid_transition not_manual",
 )
 async def confirm_payment(
     shop: Shop, payment_id: UUID, idempotency_key: IdempotencyKey = None
@@ -58,7 +70,13 @@ async def confirm_payment(
     return await service.confirm(shop, payment_id)
 
 
-@post("/payments/{payment_id:uuid}/refund", status_code=200, summary="Give back", opt=STEPS)
+@post(
+    "/payments/{payment_id:uuid}/refund",
+    status_code=200,
+    summary="Give back",
+    opt=STEPS,
+    problems="gateway_unavailable not_paid refund_too_large",
+)
 async def refund_payment(
     shop: Shop, payment_id: UUID, data: RefundRequest, idempotency_key: IdempotencyKey = None
 ) -> RefundState:
@@ -72,6 +90,7 @@ async def refund_payment(
     summary="Refund an order",
     responses=ORDER,
     opt=STEPS,
+    problems="gateway_unavailable not_paid refund_too_large",
 )
 async def refund_order(
     shop: Shop, order_id: UUID, data: RefundRequest, idempotency_key: IdempotencyKey = None
@@ -86,6 +105,7 @@ async def refund_order(
     summary="Cancel an order",
     responses=ORDER,
     opt=STEPS,
+    problems="already_fulfilled gateway_unavailable invalid_transition",
 )
 async def cancel_order(
     shop: Shop,
@@ -98,7 +118,13 @@ async def cancel_order(
     return whole(await service.cancel(shop, order_id, data or Cancellation(), order_token))
 
 
-@post("/webhooks/{gateway_id:str}", status_code=204, summary="A gateway's event", opt=STEPS)
+@post(
+    "/webhooks/{gateway_id:str}",
+    status_code=204,
+    summary="A gateway's event",
+    opt=STEPS,
+    problems="invalid_signature",
+)
 async def receive_gateway_event(
     shop: Shop, gateway_id: str, request: Request[None, None, State]
 ) -> None:

@@ -55,6 +55,7 @@ async def get_collection(shop: Shop, key: str, if_none_match: IfNoneMatch = None
     "/collections",
     summary="Make a collection",
     responses=answers.documented(CollectionAnswer, 201),
+    problems="duplicate unprocessable",
 )
 async def create_collection(
     shop: Shop, data: NewCollection, idempotency_key: IdempotencyKey = None
@@ -68,6 +69,7 @@ async def create_collection(
     http_method=CHANGE,
     summary="Change a collection",
     responses=answers.documented(CollectionAnswer),
+    problems="duplicate unprocessable",
 )
 async def update_collection(
     shop: Shop, collection_id: UUID, data: CollectionChange, if_match: IfMatch = None
@@ -96,7 +98,12 @@ async def get_category(shop: Shop, key: str, if_none_match: IfNoneMatch = None) 
     return answers.versioned(version, body, if_none_match=if_none_match)
 
 
-@post("/categories", summary="Make a category", responses=answers.documented(CategoryAnswer, 201))
+@post(
+    "/categories",
+    summary="Make a category",
+    responses=answers.documented(CategoryAnswer, 201),
+    problems="duplicate unprocessable",
+)
 async def create_category(
     shop: Shop, data: NewCategory, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
@@ -109,6 +116,7 @@ async def create_category(
     http_method=CHANGE,
     summary="Change a category",
     responses=answers.documented(CategoryAnswer),
+    problems="conflict duplicate unprocessable",
 )
 async def update_category(
     shop: Shop, category_id: UUID, data: CategoryChange, if_match: IfMatch = None
@@ -117,7 +125,9 @@ async def update_category(
     return answers.versioned(*await service.change_category(shop, category_id, data, if_match))
 
 
-@delete("/categories/{category_id:uuid}", summary="Remove a category")
+@delete(
+    "/categories/{category_id:uuid}", summary="Remove a category", problems="category_not_empty"
+)
 async def delete_category(shop: Shop, category_id: UUID, if_match: IfMatch = None) -> None:
     """One that has none below it; its products stay, without a category. Scope products:write."""
     await service.delete(shop, "category", category_id, if_match)

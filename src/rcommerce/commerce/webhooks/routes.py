@@ -39,7 +39,12 @@ async def get_webhook_subscription(shop: Shop, subscription_id: UUID) -> ASGIRes
     return answers.json(await service.one(shop, subscription_id))
 
 
-@post("/", summary="Subscribe to events", responses=answers.documented(SubscriptionAnswer, 201))
+@post(
+    "/",
+    summary="Subscribe to events",
+    responses=answers.documented(SubscriptionAnswer, 201),
+    problems="too_many unprocessable",
+)
 async def create_webhook_subscription(
     shop: Shop, data: NewSubscription, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
@@ -53,6 +58,7 @@ async def create_webhook_subscription(
     http_method=[HttpMethod.PUT, HttpMethod.PATCH],
     summary="Change a subscription",
     responses=answers.documented(SubscriptionAnswer),
+    problems="unprocessable",
 )
 async def update_webhook_subscription(
     shop: Shop, subscription_id: UUID, data: SubscriptionChange

@@ -1,16 +1,21 @@
 """The OpenAPI document (https://spec.openapis.org/oas/v3.1.0)."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from litestar import Litestar, Request, get
 from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.spec import Components, SecurityScheme, Tag
+from litestar.openapi.spec import License, Tag
 from litestar.response.base import ASGIResponse
+from litestar.routes import HTTPRoute
+from litestar.types import Method
 
 from rcommerce import __version__
 from rcommerce.database.consistency import HEADER
+from rcommerce.http.openapi import codes, security, tidy
 from rcommerce.http.pages import unchanging
 from rcommerce.http.problems import MEDIA_TYPE
 
@@ -24,6 +29,7 @@ A headless shop: catalogue, inventory, carts, checkout, orders, customers and pa
 - **Every POST** takes an `Idempotency-Key`: sent again, it gives the same answer for a day.
 - **Lists** page by `meta.next_cursor`, or by `page` and `per_page`.
 """
+EXAMPLES = Path(__file__).parent / "examples.json"
 PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "detail", "code", "error", "errors"],
@@ -56,70 +62,6 @@ PROBLEM = {
         }
     ],
 }
-_ADDRESS = {
-    "first_name": "Ada",
-    "last_name": "Lovelace",
-    "address1": "12 St James's Square",
-    "city": "London",
-    "zip": "SW1Y 4JH",
-    "country": "GB",
-}
-_CART = "01a20aef-66b0-7298-b5d0-131e572376ac"
-_PRODUCT = "57d98c95-0762-5a30-a070-3b2dd102a4c3"
-_VARIANT = "1feee8dc-8d76-5be0-a681-61485c223bcc"
-_ORDER = "01a20aef-66ef-7062-8212-054a109a8d29"
-# A body to begin with, for each that a reader of the page would want to try.
-EXAMPLES: dict[str, dict[str, Any]] = {
-    "Registration": {
-        "email": "ada@example.com",
-        "password": "correct horse battery",
-        "first_name": "Ada",
-        "last_name": "Lovelace",
-    },
-    "Login": {"email": "ada@example.com", "password": "correct horse battery"},
-    "Address": _ADDRESS,
-    "OrderLine": {"product_id": _PRODUCT, "variant_id": _VARIANT, "quantity": 1},
-    "Initiation": {"cart_id": _CART, "shipping_address": _ADDRESS},
-    "ShippingChoice": {"cart_id": _CART, "service_code": "express"},
-    "Completion": {
-        "cart_id": _CART,
-        "shipping_address": _ADDRESS,
-        "payment_method": {"type": "card", "gateway_id": "test", "token": "tok_approve"},
-        "customer_email": "ada@example.com",
-    },
-    "NewOrder": {
-        "items": [{"product_id": _PRODUCT, "variant_id": _VARIANT, "quantity": 1}],
-        "shipping_address": _ADDRESS,
-        "customer_email": "ada@example.com",
-    },
-    "NewPayment": {
-        "order_id": _ORDER,
-        "amount": "45.00",
-        "currency": "USD",
-        "gateway_id": "test",
-        "payment_method_data": {"token": "tok_approve"},
-    },
-    "MethodsQuery": {"currency": "USD", "amount": "45.00"},
-    "NewProduct": {
-        "title": "Linen Shirt",
-        "status": "active",
-        "tags": ["men", "linen"],
-        "options": [{"name": "Size", "values": ["S", "M"]}],
-        "variants": [
-            {"price": "30.00", "option_values": {"Size": "S"}, "inventory_quantity": 5},
-            {"price": "30.00", "option_values": {"Size": "M"}, "inventory_quantity": 8},
-        ],
-        "images": [{"src": "https://example.com/shirt.jpg", "alt_text": "from the front"}],
-    },
-    "ProductChange": {"title": "Linen Shirt, washed", "status": "active"},
-    "NewVariant": {"price": "30.00", "option_values": {"Size": "L"}, "inventory_quantity": 3},
-    "NewCollection": {"title": "Summer", "product_ids": [_PRODUCT]},
-    "NewCategory": {"name": "Shirts"},
-    "Adjustment": {"variant_id": _VARIANT, "quantity": -1, "reason": "broken"},
-    "Receipt": {"variant_id": _VARIANT, "quantity": 20, "reason": "delivery 4711"},
-    "RefundRequest": {"amount": "5.00", "reason": "scratched"},
-    "Fulfilment": {"tracking_number": "1Z999", "carrier": "UPS"},
-}
 TAGS = {
     "Catalogue": "Products, collections and the category tree",
     "Carts": "A guest's by its token, a customer's by their login",
@@ -135,19 +77,32 @@ TAGS = {
 }
 
 
+# Where one function answers at two paths.
+_ALIASES = {("GET", "/api/v1/carts"): "get_current_cart"}
+
+
 def config() -> OpenAPIConfig:
     """What the framework generates the document from."""
-    bearer = SecurityScheme(type="http", scheme="bearer", description="A token or an API key")
     return OpenAPIConfig(
         title="R Commerce API",
         version=__version__,
         description=DESCRIPTION,
+        license=License(name="Apache-2.0", identifier="Apache-2.0"),
         use_handler_docstrings=True,
-        components=Components(security_schemes={"bearer": bearer}),
-        security=[{"bearer": []}, {}],
+        operation_id_creator=_operation_id,
         tags=[Tag(name=name, description=text) for name, text in TAGS.items()],
         enabled_endpoints=set(),
     )
+
+
+def _operation_id(handler: HTTPRouteHandler, method: Method, path: list[Any]) -> str:
+    """The handler's name; where it takes PUT beside PATCH, that one has a name of its own."""
+    at = "/" + "/".join(each if isinstance(each, str) else f"{{{each.name}}}" for each in path)
+    name = _ALIASES.get((method, at), handler.handler_name)
+    if method == "PUT" and len(handler.http_methods) > 1:
+        name = name.replace("update_", "put_", 1)
+    first, *rest = name.split("_")
+    return first + "".join(word.title() for word in rest)
 
 
 @get("/openapi.json", include_in_schema=False)
@@ -166,27 +121,61 @@ def document(app: Litestar) -> bytes:
         msgspec.json.encode(app.openapi_schema.to_schema())
     )
     # The framework's order differs from process to process: one document has one ETag.
-    schema["paths"] = dict(sorted(schema["paths"].items()))
-    schemas = schema["components"]["schemas"]
-    for name, example in EXAMPLES.items():
-        schemas[name]["examples"] = [example]
-    schemas["Problem"] = PROBLEM
-    for path in schema["paths"].values():
-        for method, operation in path.items():
-            _problems(operation)
+    schema["servers"] = [{"url": "/", "description": "This server"}]
+    schema["paths"] = tidy.paths(schema["paths"])
+    schema["components"]["securitySchemes"] = security.SCHEMES
+    own = {
+        _operation_id(handler, method, route.path_components): handler.opt.get("problems", "")
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for handler in route.route_handlers
+        for method in handler.http_methods
+    }
+    examples = msgspec.json.decode(EXAMPLES.read_bytes())
+    shared: dict[str, dict[str, Any]] = {}
+    for path, item in schema["paths"].items():
+        for method, operation in item.items():
+            tidy.operation(operation)
+            operation["security"] = security.of_operation(method, path)
+            name = operation["operationId"]
+            _problems(method, operation, own[name], shared)
             if method not in ("get", "head"):
                 _token(operation)
-    _decimals_are_text(schema)
+            if name in examples:
+                _show(operation, examples[name])
+    tidy.schemas(schema["components"]["schemas"])
+    tidy.defaults(schema["components"]["schemas"])
+    tidy.schemas(schema["paths"])
+    schema["components"]["schemas"]["Problem"] = PROBLEM
+    schema["components"]["responses"] = shared
     return msgspec.json.encode(schema)
 
 
-def _problems(operation: dict[str, Any]) -> None:
-    """Every error is a Problem, whatever the framework thinks of its own."""
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+def _problems(
+    method: str, operation: dict[str, Any], own: str, shared: dict[str, dict[str, Any]]
+) -> None:
+    """Every error is a Problem, with a code that this operation may answer with. What several
+    operations answer alike is `shared`."""
     answers = operation["responses"]
     for status in [status for status in answers if int(status) >= 400]:
         del answers[status]
-    answers["default"] = {"description": "A problem (RFC 9457)", "content": content}
+    for status, listed in codes.of_operation(method, operation, own).items():
+        members = {"status": {"const": status}, "code": {"enum": listed}}
+        schema = {"allOf": [{"$ref": "#/components/schemas/Problem"}, {"properties": members}]}
+        made = {
+            "description": codes.described(status, listed),
+            "content": {MEDIA_TYPE: {"schema": schema}},
+        }
+        name = codes.title(status)
+        if shared.setdefault(name, made) != made:
+            first = f"{name}Of{_capitalised(operation['operationId'])}"
+            name = next((each for each, other in shared.items() if other == made), first)
+            shared[name] = made
+        answers[str(status)] = {"$ref": f"#/components/responses/{name}"}
+
+
+def _capitalised(name: str) -> str:
+    return name[0].upper() + name[1:]
 
 
 def _token(operation: dict[str, Any]) -> None:
@@ -195,17 +184,13 @@ def _token(operation: dict[str, Any]) -> None:
         if status.startswith("2"):
             answer.setdefault("headers", {})[HEADER] = {
                 "schema": {"type": "string"},
-                "description": "Sent along with a read, it shows what was written here",
+                "description": "Sent with a read, it makes that read see this write",
             }
 
 
-def _decimals_are_text(node: Any) -> None:
-    """Money and measures travel as decimal strings; a JSON number is understood, too."""
-    if isinstance(node, list):
-        for each in node:
-            _decimals_are_text(each)
-    elif isinstance(node, dict):
-        if node.get("format") == "decimal":
-            node["type"] = "string"
-        for each in node.values():
-            _decimals_are_text(each)
+def _show(operation: dict[str, Any], example: dict[str, Any]) -> None:
+    """A request and its answer, as they were recorded."""
+    for media in operation.get("requestBody", {}).get("content", {}).values():
+        media["example"] = example["request"]
+    for media in operation["responses"][str(example["status"])].get("content", {}).values():
+        media["example"] = example["answer"]
