@@ -230,6 +230,16 @@ def running(
     return Running(server, guest, staff, found, control or found)
 
 
+def other_shop(shop: Running, currency: str = "EUR") -> tuple[Api, Api]:
+    """(guest, staff) of a new tenant of the same installation."""
+    slug = f"t{uuid4().hex[:10]}"
+    made = shop.server.command("tenant", "create", slug, "--currency", currency, "--json")
+    assert made.returncode == 0, made.stderr
+    guest = shop.guest.by(X_Tenant_ID=json.loads(made.stdout)["id"])
+    key = api_key(shop.server, "--all", "--tenant", slug)
+    return guest, shop.guest.by(Authorization=f"Bearer {key}")
+
+
 @pytest.fixture(scope="session")
 def embedded_shop(folder: Path) -> Iterator[Running]:
     """A laptop's server, with two workers."""

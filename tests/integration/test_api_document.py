@@ -8,13 +8,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import jsonschema_rs
 import pytest
 
 from api_walk import Recorder, walk
-from conftest import Running, api_key
+from conftest import Running, other_shop
 from documented import document
 from rcommerce.http.openapi import EXAMPLES
 
@@ -26,12 +25,7 @@ WITHOUT_ANSWER = {"getMetrics", "applyCoupon"}
 
 @pytest.fixture(scope="module")
 def walked(embedded_shop: Running) -> Recorder:
-    shop, slug = embedded_shop, f"walk-{uuid4().hex[:8]}"
-    made = shop.server.command("tenant", "create", slug, "--currency", "USD", "--json")
-    assert made.returncode == 0, made.stderr
-    guest = shop.guest.by(X_Tenant_ID=json.loads(made.stdout)["id"])
-    key = api_key(shop.server, "--all", "--tenant", slug)
-    found = walk(shop, guest, shop.guest.by(Authorization=f"Bearer {key}"))
+    found = walk(embedded_shop, *other_shop(embedded_shop, "USD"))
     if os.environ.get(RECORD):
         text = json.dumps(found.examples, indent=1, ensure_ascii=False, sort_keys=True)
         EXAMPLES.write_text(text + "\n", encoding="utf-8")

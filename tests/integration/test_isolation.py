@@ -1,21 +1,10 @@
 """Two shops of one installation never see each other; and the schema keeps to its one rule."""
 
-import json
 from uuid import uuid4
 
-from conftest import Api, Running, api_key, completion
+from conftest import Api, Running, completion, other_shop
 from rcommerce.database.tenancy import CONTROL_TABLES, SHARD_TABLES
 from rcommerce.lab.ledger import ADDRESS
-
-
-def other_shop(shop: Running, currency: str = "EUR") -> tuple[Api, Api]:
-    """(guest, staff) of another tenant."""
-    slug = f"t{uuid4().hex[:10]}"
-    made = shop.server.command("tenant", "create", slug, "--currency", currency, "--json")
-    assert made.returncode == 0, made.stderr
-    guest = shop.guest.by(X_Tenant_ID=json.loads(made.stdout)["id"])
-    key = api_key(shop.server, "--all", "--tenant", slug)
-    return guest, shop.guest.by(Authorization=f"Bearer {key}")
 
 
 def test_ids_of_another_shop_do_not_exist(shop: Running) -> None:
