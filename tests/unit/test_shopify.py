@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rcommerce.commerce.catalog.shopify import Fault, Parsed, read
+from rcommerce.commerce.imports.shopify import Fault, Parsed, read
 
 HEADER = (
     "Handle,Title,Vendor,Published,Option1 Name,Option1 Value,Variant SKU,Variant Inventory Qty,"

@@ -10,8 +10,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from rcommerce.cli.session import ConfigFile, Json, TenantName, err, out, with_shop
-from rcommerce.commerce.catalog import imports
-from rcommerce.commerce.catalog.imports import Report
+from rcommerce.commerce.imports import service as imports
+from rcommerce.commerce.imports.service import Report
 from rcommerce.commerce.shop import Shop
 from rcommerce.errors import StartError
 

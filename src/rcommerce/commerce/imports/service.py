@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import BinaryIO
 
-from rcommerce.commerce.catalog import bulk
-from rcommerce.commerce.catalog.bulk import Counts
-from rcommerce.commerce.catalog.shopify import Fault, Parsed, read
+from rcommerce.commerce.imports import bulk
+from rcommerce.commerce.imports.bulk import Counts
+from rcommerce.commerce.imports.shopify import Fault, Parsed, read
 from rcommerce.commerce.shop import Shop
 
 BATCH = 200
