@@ -1,6 +1,5 @@
 """The commands, as a user types them."""
 
-import csv
 import json
 import os
 import shutil
@@ -30,72 +29,6 @@ def new_folder() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="rcommerce-test-"))
     yield path
     shutil.rmtree(path, ignore_errors=True)
-
-
-def test_a_real_export_fills_a_shop_and_reads_back(shop: Running) -> None:
-    done = shop.server.command("import", "products", str(DATA / "shopify-apparel.csv"), "--json")
-    assert done.returncode == 0, done.stderr + done.stdout
-    report = json.loads(done.stdout)
-    with (DATA / "shopify-apparel.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert report["products"]["created"] == len({row["Handle"] for row in rows})
-    for handle in {row["Handle"] for row in rows}:
-        product = shop.guest.get(f"/products/{handle}")["product"]
-        mine = [row for row in rows if row["Handle"] == handle and row["Variant Price"]]
-        assert product["title"] == mine[0]["Title"]
-        assert product["description"] == mine[0]["Body (HTML)"].strip()
-        assert [float(v["price"]) for v in product["variants"]] == [
-            float(row["Variant Price"]) for row in mine
-        ]
-        assert [v["inventory_quantity"] for v in product["variants"]] == [
-            int(row["Variant Inventory Qty"]) for row in mine
-        ]
-    again = shop.server.command("import", "products", str(DATA / "shopify-apparel.csv"), "--json")
-    assert json.loads(again.stdout)["products"] == {
-        "created": 0,
-        "updated": 0,
-        "unchanged": report["products"]["created"],
-    }
-
-
-def test_a_dry_run_changes_nothing_and_a_changed_file_changes_only_that(
-    shop: Running, tmp_path: Path
-) -> None:
-    file = tmp_path / "products.csv"
-    header = (
-        "Handle,Title,Option1 Name,Option1 Value,Variant SKU,Variant Inventory Qty,Variant Price\n"
-    )
-    rows = [
-        f"imported-{number},Imported {number},Size,S,IMP-{number},5,10\n" for number in range(450)
-    ]
-    file.write_text(header + "".join(rows))
-    dry = shop.server.command("import", "products", str(file), "--dry-run", "--json")
-    assert json.loads(dry.stdout)["products"]["created"] == 450
-    shop.guest.get("/products/imported-3", expect=404)
-    shop.server.command("import", "products", str(file))
-    product = shop.guest.get("/products/imported-3")["product"]
-    variant = product["variants"][0]["id"]
-    shop.staff.post("/inventory/adjust", {"variant_id": variant, "quantity": -2}, 200)
-    rows[3] = rows[3].replace(",10\n", ",12\n")
-    file.write_text(header + "".join(rows) + "bad,Bad,Size,S,,5,free\n" + "x,X,Size,S,IMP-4,1,1\n")
-    report = tmp_path / "rejected.csv"
-    done = shop.server.command("import", "products", str(file), "--json", "--report", str(report))
-    assert done.returncode == 3
-    said = json.loads(done.stdout)
-    assert (said["products"]["updated"], said["products"]["created"]) == (1, 0)
-    assert {fault["line"] for fault in said["rejected"]} == {452, 453}
-    assert "IMP-4" in report.read_text()
-    after = shop.guest.get("/products/imported-3")["product"]
-    assert (after["price"], after["inventory_quantity"]) == ("12.00", 3)
-
-
-def test_a_file_that_is_no_export_is_refused_in_one_line(shop: Running, tmp_path: Path) -> None:
-    file = tmp_path / "x.csv"
-    file.write_text("a,b\n1,2\n")
-    done = shop.server.command("import", "products", str(file))
-    assert done.returncode == 1
-    assert "no Shopify product export" in done.stderr
-    assert shop.server.command("import", "products", "nowhere.csv").returncode == 1
 
 
 def test_a_demo_shop_has_a_sign_in_that_stays_the_same(embedded_shop: Running) -> None:

@@ -27,7 +27,9 @@ def group() -> None:
 
 @app.command()
 def products(
-    file: Annotated[Path, typer.Argument(help="A Shopify product export (CSV).")],
+    file: Annotated[
+        Path, typer.Argument(help="A Shopify product export: CSV, or saved by a spreadsheet.")
+    ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it; change nothing.")] = False,
     set_stock: Annotated[
         bool,
@@ -42,8 +44,9 @@ def products(
 ) -> None:
     """Import products. Running it again changes only what has changed in the file.
 
-    A row that is wrong is left out and reported with its line; the others go in. Exit code 3 says
-    that rows were left out.
+    Columns have today's names or those of before 2024. UTF-8, UTF-16 and Windows-1252 are read,
+    separated by commas, semicolons or tabs, and decimal commas. A row that is wrong is left out and
+    reported with its line; the others are imported. Exit code 3: rows were left out.
 
     Examples:
 
@@ -93,6 +96,7 @@ def _summary(done: Report, dry_run: bool) -> dict[str, object]:
     counts = done.counts
     return {
         "dry_run": dry_run,
+        "read_as": done.layout,
         "products": {
             "created": counts.created,
             "updated": counts.updated,
@@ -106,6 +110,7 @@ def _summary(done: Report, dry_run: bool) -> dict[str, object]:
         "notes": [
             {"line": each.line, "handle": each.handle, "reason": each.reason} for each in done.notes
         ],
+        "columns_not_imported": dict(done.untaken),
     }
 
 
@@ -117,7 +122,13 @@ def _print(done: Report, dry_run: bool) -> None:
         f" {counts.unchanged:,} unchanged; {counts.variants:,} variants {would}written;"
         f" {len(done.rejected):,} rows rejected."
     )
-    for title, faults in (("Rejected", done.rejected), ("Taken otherwise", done.notes)):
+    if done.layout != "UTF-8, separated by commas":
+        out.print(f"Read as {done.layout}.")
+    if done.untaken:
+        names = ", ".join(f"{name} ({count:,})" for name, count in done.untaken.most_common())
+        text = f"Columns that are not imported, with the rows that have a value: {names}"
+        out.print(text.replace("[", "\\["))
+    for title, faults in (("Rejected", done.rejected), ("Changed", done.notes)):
         if not faults:
             continue
         table = Table("Line", "Handle", "Reason", title=title, header_style="bold")

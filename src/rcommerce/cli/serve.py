@@ -202,4 +202,5 @@ def _announce_demo(rows: Table, made: demo.Demo) -> None:
         rows.add_row("[dim]Demo[/dim]", f"{made.products:,} products loaded")
     if made.sign_in is not None:
         rows.add_row("[dim]Staff account[/dim]", f"{made.sign_in.email}  {made.sign_in.password}")
-        rows.add_row("[dim]API key[/dim]", f"{made.sign_in.api_key}  (for /docs and /ops)")
+        rows.add_row("[dim]API key[/dim]", made.sign_in.api_key)
+        rows.add_row("", "Both are for /docs and /ops; the data folder has them in demo.json")

@@ -92,7 +92,7 @@ _DETAIL = f"""
                        'price', v.price::text, 'compare_at_price', v.compare_at_price::text,
                        'option_values', v.option_values, 'inventory_quantity', levels.stock,
                        'inventory_policy', v.inventory_policy, 'position', v.position,
-                       'image_id', v.image_id
+                       'weight', v.weight::text, 'hs_code', v.hs_code, 'image_id', v.image_id
                        %(cost)s) as json
               from variant v
               left join lateral (

@@ -27,6 +27,14 @@ Status = Literal["draft", "active", "archived"]
 Policy = Literal["deny", "continue"]
 WeightUnit = Literal["g", "kg", "oz", "lb"]
 Weight = Annotated[Decimal, Meta(description="a decimal", examples=["0.35"])]
+HsCode = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9][0-9. ]{3,30}[0-9]$(?!\n)",
+        description="the tariff code of the Harmonized System, for customs",
+        examples=["6109.10"],
+    ),
+]
 Tags = Annotated[list[Tag], Meta(max_length=250)]
 OptionValues = Annotated[
     dict[Annotated[str, Meta(max_length=255)], Name],
@@ -45,7 +53,7 @@ MetaFields = dict[Annotated[str, Meta(max_length=255)], Any]
 
 
 class NewVariant(Input, kw_only=True):
-    """A variant to be made."""
+    """A variant to be made. `weight` is in the unit of the product; without it, the product's."""
 
     title: Annotated[str, Meta(min_length=1, max_length=800)] | None = None
     sku: Name | None = None
@@ -57,6 +65,8 @@ class NewVariant(Input, kw_only=True):
     tracks_inventory: bool = True
     inventory_policy: Policy = "deny"
     inventory_quantity: Count = 0
+    weight: Weight | None = None
+    hs_code: HsCode | None = None
     image_id: UUID | None = None
     position: Position | None = None
 
@@ -73,6 +83,8 @@ class VariantChange(Input, kw_only=True):
     option_values: OptionValues | UnsetType = UNSET
     tracks_inventory: bool | UnsetType = UNSET
     inventory_policy: Policy | UnsetType = UNSET
+    weight: Weight | None | UnsetType = UNSET
+    hs_code: HsCode | None | UnsetType = UNSET
     image_id: UUID | None | UnsetType = UNSET
     position: Position | UnsetType = UNSET
 
@@ -226,7 +238,8 @@ class ImageView(msgspec.Struct):
 
 
 class VariantView(msgspec.Struct, kw_only=True):
-    """A variant. `cost_price` is for staff alone."""
+    """A variant. `weight` is in the product's `weight_unit`; null: the product's own weight.
+    `cost_price` is for staff alone."""
 
     id: UUID
     title: str
@@ -238,6 +251,8 @@ class VariantView(msgspec.Struct, kw_only=True):
     inventory_quantity: int | None
     inventory_policy: Policy
     position: int
+    weight: str | None
+    hs_code: str | None
     image_id: UUID | None
     cost_price: str | None | UnsetType = UNSET
 

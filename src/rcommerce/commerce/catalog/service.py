@@ -206,6 +206,8 @@ async def change_variant(
         async with shop.write() as tx:
             currency = await _begin(tx, shop, product_id, if_match)
             values |= _prices({name: getattr(data, name) for name in money_fields}, currency)
+            if isinstance(data.weight, Decimal):
+                values["weight"] = _weight(data.weight)
             await _check_image(tx, shop, product_id, data.image_id)
             if not await writes.update_variant(tx, shop.tenant.id, product_id, variant, values):
                 raise NotFound("the product has no such variant")
@@ -300,6 +302,8 @@ async def _add_variant(
         "option_values": Jsonb(new.option_values),
         "tracks_inventory": new.tracks_inventory,
         "inventory_policy": new.inventory_policy,
+        "weight": _weight(new.weight),
+        "hs_code": new.hs_code,
         "image_id": new.image_id,
         "position": position if new.position is None else new.position,
     }

@@ -1,6 +1,6 @@
 """Writes many products at once: those of an import. A few statements for each batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -8,8 +8,11 @@ from uuid import UUID
 import msgspec
 
 from rcommerce import ids
-from rcommerce.commerce.catalog.schema import NewProduct, NewVariant
+from rcommerce.commerce.imports.shopify import Parsed, Variant
+from rcommerce.commerce.shop import Shop
 from rcommerce.database import Connection, Jsonb
+
+Row = tuple[UUID, Parsed]  # with the id of its product
 
 
 @dataclass(slots=True)
@@ -44,11 +47,17 @@ async def sku_owners(
     return {row[0]: (row[1], row[2]) for row in rows}
 
 
+async def analyze(shop: Shop) -> None:
+    """Lets PostgreSQL plan for the sizes that the tables have now."""
+    async with shop.write() as tx:
+        await tx.execute("analyze product, variant, product_image, inventory_level")
+
+
 async def upsert(
     tx: Connection,
     tenant: UUID,
     currency: str,
-    products: Sequence[NewProduct],
+    found: Sequence[Parsed],
     *,
     set_stock: bool,
     actor: str,
@@ -58,33 +67,43 @@ async def upsert(
     What is the same stays as it is, so that a second run changes nothing. Stock is set for new
     variants; for others only with `set_stock`, as it would undo what was sold since.
     """
-    written = await _upsert_products(tx, tenant, currency, products)
+    written = await _upsert_products(tx, tenant, currency, found)
     known = await tx.all(
         """
         select slug, id from product
          where tenant_id = %(tenant)s and slug = any(%(slugs)s::text[])
         """,
-        {"tenant": tenant, "slugs": [product.slug for product in products]},
+        {"tenant": tenant, "slugs": [each.product.slug for each in found]},
     )
     by_slug: dict[str, UUID] = {row[0]: row[1] for row in known}
+    rows = [(by_slug[each.product.slug or ""], each) for each in found]
     changed = set(written)
-    variants = await _upsert_variants(tx, tenant, currency, products, by_slug)
+    # What is new has nothing that it could be compared with.
+    new = [(product, each) for product, each in rows if written.get(product)]
+    old = [(product, each) for product, each in rows if not written.get(product)]
+    images = await _add_images(tx, tenant, new)
+    if old:
+        changed |= await _set_images(tx, tenant, old)
+        images |= await _images(tx, tenant, old)
+    variants = await _upsert_variants(tx, tenant, currency, rows, images)
     changed |= {row[1] for row in variants}
-    changed |= await _set_images(tx, tenant, products, by_slug)
     fresh = {row[0] for row in variants if row[2]}
-    await _set_stock(tx, tenant, products, by_slug, None if set_stock else fresh, actor)
-    await _touch(tx, tenant, [product for product in changed if not written.get(product)])
+    await _add_stock(tx, tenant, fresh, rows, actor)
+    if set_stock and old:
+        await _set_stock(tx, tenant, old, actor)
+    if touched := [product for product in changed if not written.get(product)]:
+        await _touch(tx, tenant, touched)
     created = sum(written.values())
     return Counts(
         created=created,
         updated=len(changed) - created,
-        unchanged=len(products) - len(changed),
+        unchanged=len(found) - len(changed),
         variants=len(variants),
     )
 
 
 async def _upsert_products(
-    tx: Connection, tenant: UUID, currency: str, products: Sequence[NewProduct]
+    tx: Connection, tenant: UUID, currency: str, found: Sequence[Parsed]
 ) -> dict[UUID, bool]:
     """Those that were made (True) or changed (False)."""
     rows = await tx.all(
@@ -92,16 +111,16 @@ async def _upsert_products(
         insert into product as kept
             (tenant_id, id, title, slug, description, product_type, vendor, tags, status, currency,
              price, compare_at_price, requires_shipping, weight, weight_unit, seo_title,
-             seo_description, options, published_at)
+             seo_description, options, meta_fields, published_at)
         select %(tenant)s, r.id, r.title, r.slug, r.description, r.product_type, r.vendor, r.tags,
                r.status, %(currency)s, r.price, r.compare_at_price, r.requires_shipping, r.weight,
-               r.weight_unit, r.seo_title, r.seo_description, r.options,
+               r.weight_unit, r.seo_title, r.seo_description, r.options, r.meta_fields,
                case when r.status = 'active' then now() end
           from jsonb_to_recordset(%(rows)s) as r (
                id uuid, title text, slug text, description text, product_type text, vendor text,
                tags text[], status text, price numeric, compare_at_price numeric,
                requires_shipping boolean, weight numeric, weight_unit text, seo_title text,
-               seo_description text, options jsonb)
+               seo_description text, options jsonb, meta_fields jsonb)
          order by r.slug
         on conflict (tenant_id, slug) do update
            set title = excluded.title, description = excluded.description,
@@ -109,8 +128,10 @@ async def _upsert_products(
                tags = excluded.tags, status = excluded.status,
                requires_shipping = excluded.requires_shipping, weight = excluded.weight,
                weight_unit = excluded.weight_unit, seo_title = excluded.seo_title,
-               seo_description = excluded.seo_description, options = excluded.options
-         where (kept.title, kept.description, kept.product_type, kept.vendor, kept.tags,
+               seo_description = excluded.seo_description, options = excluded.options,
+               meta_fields = kept.meta_fields || excluded.meta_fields
+         where not kept.meta_fields @> excluded.meta_fields
+            or (kept.title, kept.description, kept.product_type, kept.vendor, kept.tags,
                 kept.status, kept.requires_shipping, kept.weight, kept.weight_unit, kept.seo_title,
                 kept.seo_description, kept.options)
                is distinct from
@@ -123,14 +144,15 @@ async def _upsert_products(
         {
             "tenant": tenant,
             "currency": currency,
-            "rows": Jsonb([_product_row(product) for product in products]),
+            "rows": Jsonb([_product_row(each) for each in found]),
         },
     )
     return {row[0]: row[1] for row in rows}
 
 
-def _product_row(product: NewProduct) -> dict[str, Any]:
-    cheapest = min(product.variants, key=lambda variant: variant.price)
+def _product_row(parsed: Parsed) -> dict[str, Any]:
+    product = parsed.product
+    cheapest = min(parsed.variants, key=lambda variant: variant.price)
     return {
         "id": str(ids.new_id()),
         "title": product.title,
@@ -148,6 +170,7 @@ def _product_row(product: NewProduct) -> dict[str, Any]:
         "seo_title": product.seo_title,
         "seo_description": product.seo_description,
         "options": msgspec.to_builtins(product.options),
+        "meta_fields": product.meta_fields,
     }
 
 
@@ -155,49 +178,64 @@ async def _upsert_variants(
     tx: Connection,
     tenant: UUID,
     currency: str,
-    products: Sequence[NewProduct],
-    by_slug: Mapping[str, UUID],
+    rows: Sequence[Row],
+    images: Mapping[tuple[UUID, str], UUID],
 ) -> list[tuple[Any, ...]]:
-    """(variant, product, whether it is new) of those that were made or changed."""
-    rows = [
-        _variant_row(by_slug[product.slug or ""], variant, position)
-        for product in products
-        for position, variant in enumerate(product.variants, start=1)
+    """(variant, product, whether it is new) of those that were made or changed. A variant whose
+    row names no image keeps the one that it has."""
+    values = [
+        _variant_row(product, variant, position, images)
+        for product, each in rows
+        for position, variant in enumerate(each.variants, start=1)
     ]
     return await tx.all(
         """
         insert into variant as kept
             (tenant_id, id, product_id, title, sku, barcode, currency, price, compare_at_price,
-             cost_price, option_values, tracks_inventory, inventory_policy, position)
+             cost_price, option_values, tracks_inventory, inventory_policy, weight, hs_code,
+             image_id, position)
         select %(tenant)s, r.id, r.product_id, r.title, r.sku, r.barcode, %(currency)s, r.price,
                r.compare_at_price, r.cost_price, r.option_values, r.tracks_inventory,
-               r.inventory_policy, r.position
+               r.inventory_policy, r.weight, r.hs_code, r.image_id, r.position
           from jsonb_to_recordset(%(rows)s) as r (
                id uuid, product_id uuid, title text, sku text, barcode text, price numeric,
                compare_at_price numeric, cost_price numeric, option_values jsonb,
-               tracks_inventory boolean, inventory_policy text, position int)
+               tracks_inventory boolean, inventory_policy text, weight numeric, hs_code text,
+               image_id uuid, position int)
          order by r.product_id, r.position
         on conflict (tenant_id, product_id, option_values) do update
            set title = excluded.title, sku = excluded.sku, barcode = excluded.barcode,
                price = excluded.price, compare_at_price = excluded.compare_at_price,
                cost_price = excluded.cost_price, tracks_inventory = excluded.tracks_inventory,
-               inventory_policy = excluded.inventory_policy, position = excluded.position,
-               updated_at = now()
+               inventory_policy = excluded.inventory_policy, weight = excluded.weight,
+               hs_code = coalesce(excluded.hs_code, kept.hs_code),
+               image_id = coalesce(excluded.image_id, kept.image_id),
+               position = excluded.position, updated_at = now()
          where (kept.title, kept.sku, kept.barcode, kept.price, kept.compare_at_price,
-                kept.cost_price, kept.tracks_inventory, kept.inventory_policy, kept.position)
+                kept.cost_price, kept.tracks_inventory, kept.inventory_policy, kept.weight,
+                kept.hs_code, kept.image_id, kept.position)
                is distinct from
                (excluded.title, excluded.sku, excluded.barcode, excluded.price,
                 excluded.compare_at_price, excluded.cost_price, excluded.tracks_inventory,
-                excluded.inventory_policy, excluded.position)
+                excluded.inventory_policy, excluded.weight,
+                coalesce(excluded.hs_code, kept.hs_code),
+                coalesce(excluded.image_id, kept.image_id), excluded.position)
         returning kept.id, kept.product_id, kept.xmax = 0
         """,
-        {"tenant": tenant, "currency": currency, "rows": Jsonb(rows)},
+        {"tenant": tenant, "currency": currency, "rows": Jsonb(values)},
     )
 
 
-def _variant_row(product: UUID, variant: NewVariant, position: int) -> dict[str, Any]:
+def _variant_row(
+    product: UUID,
+    variant: Variant,
+    position: int,
+    images: Mapping[tuple[UUID, str], UUID],
+) -> dict[str, Any]:
+    variant.id = ids.new_id()
+    image = images.get((product, variant.image_src or ""))
     return {
-        "id": str(ids.new_id()),
+        "id": str(variant.id),
         "product_id": str(product),
         "title": variant.title,
         "sku": variant.sku,
@@ -208,28 +246,60 @@ def _variant_row(product: UUID, variant: NewVariant, position: int) -> dict[str,
         "option_values": variant.option_values,
         "tracks_inventory": variant.tracks_inventory,
         "inventory_policy": variant.inventory_policy,
+        "weight": _text(variant.weight),
+        "hs_code": variant.hs_code,
+        "image_id": _text(image),
         "position": position,
     }
 
 
-async def _set_images(
-    tx: Connection,
-    tenant: UUID,
-    products: Sequence[NewProduct],
-    by_slug: Mapping[str, UUID],
-) -> set[UUID]:
+async def _add_images(
+    tx: Connection, tenant: UUID, new: Sequence[Row]
+) -> dict[tuple[UUID, str], UUID]:
+    """Gives products that have none their images: the ids by product and address."""
+    rows = list(_image_rows(new))
+    if rows:
+        await tx.execute(
+            """
+            insert into product_image (tenant_id, id, product_id, src, alt_text, position)
+            select %(tenant)s, r.*
+              from jsonb_to_recordset(%(rows)s) as r (
+                   id uuid, product_id uuid, src text, alt_text text, position int)
+            """,
+            {"tenant": tenant, "rows": Jsonb(rows)},
+        )
+    return {(UUID(row["product_id"]), row["src"]): UUID(row["id"]) for row in rows}
+
+
+async def _images(tx: Connection, tenant: UUID, old: Sequence[Row]) -> dict[tuple[UUID, str], UUID]:
+    """The images of products, as far as variants have one of their own."""
+    products = [product for product, each in old if any(v.image_src for v in each.variants)]
+    if not products:
+        return {}
+    found = await tx.all(
+        """
+        select product_id, src, id from product_image
+         where tenant_id = %(tenant)s and product_id = any(%(products)s::uuid[])
+        """,
+        {"tenant": tenant, "products": products},
+    )
+    return {(row[0], row[1]): row[2] for row in found}
+
+
+def _image_rows(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    for product, each in rows:
+        for image in each.product.images:
+            yield {
+                "id": str(ids.new_id()),
+                "product_id": str(product),
+                "src": image.src,
+                "alt_text": image.alt_text,
+                "position": image.position,
+            }
+
+
+async def _set_images(tx: Connection, tenant: UUID, old: Sequence[Row]) -> set[UUID]:
     """Gives each product exactly the images of the file; those whose images have changed."""
-    rows = [
-        {
-            "id": str(ids.new_id()),
-            "product_id": str(by_slug[product.slug or ""]),
-            "src": image.src,
-            "alt_text": image.alt_text,
-            "position": image.position,
-        }
-        for product in products
-        for image in product.images
-    ]
     found = await tx.all(
         """
         with wanted as materialized (
@@ -257,33 +327,53 @@ async def _set_images(
         """,
         {
             "tenant": tenant,
-            "rows": Jsonb(rows),
-            "products": list(by_slug.values()),
+            "rows": Jsonb(list(_image_rows(old))),
+            "products": [product for product, _ in old],
         },
     )
     return {row[0] for row in found}
 
 
-async def _set_stock(
-    tx: Connection,
-    tenant: UUID,
-    products: Sequence[NewProduct],
-    by_slug: Mapping[str, UUID],
-    only: set[UUID] | None,
-    actor: str,
+async def _add_stock(
+    tx: Connection, tenant: UUID, fresh: set[UUID], rows: Sequence[Row], actor: str
 ) -> None:
-    """Sets on_hand at the default location, never below what is reserved; with movements.
+    """The stock of variants that were just made, at the default location; with movements."""
+    values = [
+        {"variant_id": str(variant.id), "on_hand": variant.inventory_quantity}
+        for _, each in rows
+        for variant in each.variants
+        if variant.id in fresh and variant.tracks_inventory
+    ]
+    if not values:
+        return
+    await tx.execute(
+        """
+        with made as (
+            insert into inventory_level (tenant_id, variant_id, location_id, on_hand)
+            select %(tenant)s, r.variant_id, place.id, r.on_hand
+              from jsonb_to_recordset(%(rows)s) as r (variant_id uuid, on_hand bigint)
+              join location place on place.tenant_id = %(tenant)s and place.is_default
+            returning variant_id, location_id, on_hand
+        )
+        insert into inventory_movement
+            (tenant_id, id, variant_id, location_id, kind, on_hand_change, reason, actor)
+        select %(tenant)s, new_id(), variant_id, location_id, 'set', on_hand, 'import', %(actor)s
+          from made where on_hand <> 0
+        """,
+        {"tenant": tenant, "rows": Jsonb(values), "actor": actor},
+    )
 
-    `only` names the variants to set; None means all.
-    """
+
+async def _set_stock(tx: Connection, tenant: UUID, old: Sequence[Row], actor: str) -> None:
+    """Sets on_hand at the default location, never below what is reserved; with movements."""
     rows = [
         {
-            "product_id": str(by_slug[product.slug or ""]),
+            "product_id": str(product),
             "option_values": variant.option_values,
             "on_hand": variant.inventory_quantity,
         }
-        for product in products
-        for variant in product.variants
+        for product, each in old
+        for variant in each.variants
         if variant.tracks_inventory
     ]
     await tx.execute(
@@ -295,7 +385,6 @@ async def _set_stock(
               join variant v on (v.tenant_id, v.product_id, v.option_values)
                                 = (%(tenant)s, r.product_id, r.option_values)
               join location place on place.tenant_id = %(tenant)s and place.is_default
-             where %(only)s::uuid[] is null or v.id = any(%(only)s::uuid[])
         ), before as materialized (
             select level.variant_id, level.location_id, level.on_hand
               from inventory_level level
@@ -318,12 +407,7 @@ async def _set_stock(
           from moved m left join before b using (variant_id, location_id)
          where m.on_hand <> coalesce(b.on_hand, 0)
         """,
-        {
-            "tenant": tenant,
-            "rows": Jsonb(rows),
-            "only": None if only is None else list(only),
-            "actor": actor,
-        },
+        {"tenant": tenant, "rows": Jsonb(rows), "actor": actor},
     )
 
 

@@ -1,26 +1,28 @@
-"""Reads a Shopify product export (CSV): streaming, row by row.
+"""Reads a Shopify product export: streaming, row by row.
 
-A product stands in one row or in several that follow each other with the same Handle: the first
-has the Title, each may have a variant, an image, or both. What is wrong with a row is reported with
+A product stands in one row or in several that follow each other with the same handle: the first
+has the title, each may have a variant, an image, or both. What is wrong with a row is reported with
 its line, and the rows around it stay good.
 
 Source: https://help.shopify.com/manual/products/import-export/using-csv
 """
 
-import csv
-import io
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, BinaryIO
+from uuid import UUID
 
 import msgspec
 
 from rcommerce import ids, money
-from rcommerce.commerce.catalog.schema import NewImage, NewProduct, NewVariant
+from rcommerce.commerce.catalog.schema import NewImage, NewProduct, NewVariant, Url
+from rcommerce.commerce.imports import numbers
+from rcommerce.commerce.imports.columns import Columns
+from rcommerce.commerce.imports.text import is_invalid, layout
 from rcommerce.errors import Problem
 
-LARGEST_FIELD = 10 * 1024 * 1024  # characters
 GRAMS = {
     "g": Decimal(1),
     "kg": Decimal(1000),
@@ -28,6 +30,8 @@ GRAMS = {
     "lb": Decimal("453.59237"),
 }
 TRUE, FALSE = {"true", "yes", "1"}, {"false", "no", "0"}
+POLICIES = {"": "deny", "false": "deny", "true": "continue"}
+OPTIONS = (1, 2, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,300 +44,337 @@ class Fault:
     is_note: bool = False
 
 
-@dataclass(slots=True)
+class Variant(NewVariant, kw_only=True):
+    """A variant with the address of its image, the line that it stands in, and the id that it gets
+    where it is new."""
+
+    image_src: Url | None = None
+    line: int = 0
+    id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Parsed:
-    """A product with the lines that its variants came from."""
+    """A product, and the line where it begins. Its `product.variants` are empty."""
 
     line: int
     product: NewProduct
-    variant_lines: list[int] = field(default_factory=list)
+    variants: list[Variant]
 
 
 class _Wrong(Exception):
     """What is wrong with a part of a row."""
 
 
-def read(file: BinaryIO, currency: str) -> Iterator[Parsed | Fault]:
-    """The products of an export, and what is wrong with it, in the order of the file.
+@dataclass(slots=True)
+class _Row:
+    """The cells of a line, stripped."""
 
-    Raises ValueError where it is no such export at all.
+    line: int
+    cells: list[str]
+    columns: Columns
+
+    def __getitem__(self, field: str) -> str:
+        """The cell of a field; empty where the file has no such column."""
+        place = self.columns.places.get(field)
+        return "" if place is None else self.cells[place]
+
+    def wrong(self, field: str, words: str) -> _Wrong:
+        """A fault of a field, by the name of its column."""
+        return _Wrong(f"{self.columns.name(field)}: {words}")
+
+
+class Export:
+    """The products of a file, and what is wrong with it, in the order of the file.
+
+    `untaken` counts the cells that are not empty, of each column that is not taken.
     """
-    csv.field_size_limit(LARGEST_FIELD)
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    seen: set[int] = set()
-    group: list[tuple[int, dict[str, str]]] = []
-    for line, row in _rows(text):
-        if isinstance(row, Fault):
-            yield row
-            continue
-        handle = row["Handle"]
-        if group and group[0][1]["Handle"] != handle:
-            yield from _product(group, seen, currency)
-            group = []
-        group.append((line, row))
-    if group:
-        yield from _product(group, seen, currency)
 
+    def __init__(self, file: BinaryIO, currency: str) -> None:
+        """Raises ValueError where it is no such export."""
+        self.layout = layout(file)
+        self.untaken: Counter[str] = Counter()
+        self._currency = currency
+        self._has_decimal_commas = self.layout.delimiter != ","
+        self._rows = self.layout.rows(file)
+        _, header = next(self._rows)
+        if isinstance(header, str):
+            raise ValueError(f"line 1: {header}")  # noqa: TRY004 - of the file's text
+        self._columns = Columns(header)
+        self._seen: set[int] = set()
+        self._skus: dict[int, int] = {}  # their hashes, and the lines where they stand
 
-def _rows(text: io.TextIOWrapper) -> Iterator[tuple[int, dict[str, str] | Fault]]:
-    """(the line where it begins, the row by its columns)."""
-    reader = csv.reader(text, strict=True)
-    try:
-        header = [name.strip() for name in next(reader)]
-    except StopIteration:
-        raise ValueError("the file is empty") from None
-    except csv.Error as error:
-        raise ValueError(f"line 1: {error}") from error
-    missing = [name for name in ("Handle", "Title", "Variant Price") if name not in header]
-    if missing:
-        raise ValueError(
-            f"this is no Shopify product export: the first line has no column “{missing[0]}”"
-        )
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
+    def __iter__(self) -> Iterator[Parsed | Fault]:
+        """Once. Raises ValueError where the file ends within a character."""
+        group: list[_Row] = []
+        handle = ""
+        for line, cells in self._rows:
+            row = Fault(line, "", cells) if isinstance(cells, str) else self._row(line, cells)
+            if isinstance(row, Fault):
+                yield row
+                continue
+            if group and row["handle"] != handle:
+                yield from self._product(group)
+                group = []
+            handle = row["handle"]
+            group.append(row)
+        if group:
+            yield from self._product(group)
+
+    def _row(self, line: int, cells: list[str]) -> _Row | Fault:
+        columns = self._columns
+        row = _Row(line, [cell.strip() for cell in cells], columns)
+        if len(cells) != columns.count:
+            reason = f"has {len(cells)} columns, the first line has {columns.count}"
+            return Fault(line, _printable(row.cells[0]), reason)
+        for name, place in columns.untaken.items():
+            if row.cells[place]:
+                self.untaken[name] += 1
+        handle = row["handle"]
+        for name, cell in zip(columns.header, row.cells, strict=True):
+            if "\x00" in cell:
+                return Fault(line, _printable(handle), f"{name}: has a NUL character")
+            if is_invalid(cell):
+                reason = f"{name}: is not valid {self.layout.encoding}"
+                return Fault(line, _printable(handle), reason)
+        if not handle:
+            return Fault(line, "", f"{columns.name('handle')}: is missing")
+        return row
+
+    def _product(self, group: list[_Row]) -> Iterator[Parsed | Fault]:
+        """One product from its rows."""
+        first = group[0]
+        handle, line = first["handle"], first.line
+        reason = None
+        if hash(handle) in self._seen:
+            reason = "the rows of a product must follow each other, and this one stood further up"
+        elif not first["title"]:
+            name = self._columns.name("title")
+            reason = f"{name}: is missing in the first row of the product"
+        self._seen.add(hash(handle))
+        if reason is not None:
+            yield from (Fault(row.line, handle, reason) for row in group)
             return
-        except csv.Error as error:
-            yield line, Fault(line, "", f"not valid CSV: {error}")
-            continue
-        if cells:
-            yield line, _row(line, header, cells)
+        try:
+            product = self._fields(first)
+        except _Wrong as error:
+            for number, row in enumerate(group):
+                why = str(error) if number == 0 else f"the product was left out at line {line}"
+                yield Fault(row.line, handle, why)
+            return
+        names = [first[f"option{number}_name"] for number in OPTIONS]
+        variants, faults = self._variants(group, names, product.weight_unit)
+        images, more = _images(group)
+        yield from faults
+        yield from more
+        if not variants:
+            yield Fault(line, handle, "the product is left out: it has no variant that is right")
+            return
+        try:
+            _complete(product, names, variants, images)
+        except msgspec.ValidationError as error:
+            yield Fault(line, handle, _words(error))
+            return
+        yield Parsed(line, product, variants)
+
+    def _fields(self, row: _Row) -> NewProduct:
+        """The product with its own fields."""
+        if ids.is_uuid(row["handle"]):
+            raise row.wrong("handle", "must not look like an id")
+        status = row["status"].lower()
+        if not status:
+            status = "active" if _truth(row, "published", default=True) else "draft"
+        unit = row["weight_unit"].lower() or "kg"
+        if unit not in GRAMS:
+            raise row.wrong("weight_unit", f"“{unit}” is none of g, kg, oz, lb")
+        tags = (tag.strip() for tag in row["tags"].split(","))
+        fields = {
+            "slug": row["handle"],
+            "title": row["title"],
+            "description": row["description"],
+            "vendor": row["vendor"],
+            "product_type": row["type"],
+            "tags": list(dict.fromkeys(filter(None, tags))),
+            "status": status,
+            "requires_shipping": _truth(row, "requires_shipping", default=True),
+            "weight_unit": unit,
+            "seo_title": row["seo_title"],
+            "seo_description": row["seo_description"],
+            "meta_fields": {
+                key: row.cells[place]
+                for key, place in self._columns.metafields.items()
+                if row.cells[place]
+            },
+        }
+        try:
+            return msgspec.convert(fields, NewProduct)
+        except msgspec.ValidationError as error:
+            raise _Wrong(_words(error)) from error
+
+    def _variants(
+        self, group: list[_Row], names: list[str], unit: str
+    ) -> tuple[list[Variant], list[Fault]]:
+        variants: list[Variant] = []
+        faults: list[Fault] = []
+        taken: dict[tuple[str, ...], int] = {}
+        for row in group:
+            handle = row["handle"]
+            if not row["price"] and not row["option1_value"]:
+                if not row["image"]:
+                    faults.append(Fault(row.line, handle, "has neither a variant nor an image"))
+                continue
+            try:
+                variant, note = self._variant(row, names, unit, len(variants) + 1)
+            except _Wrong as error:
+                faults.append(Fault(row.line, handle, str(error)))
+                continue
+            key = tuple(variant.option_values.values())
+            if key in taken:
+                reason = f"the variant has the same options as line {taken[key]}"
+                faults.append(Fault(row.line, handle, reason))
+                continue
+            other = self._skus.setdefault(hash(variant.sku), row.line) if variant.sku else row.line
+            if other != row.line:
+                name = self._columns.name("sku")
+                reason = f"{name}: “{variant.sku}” stands in line {other} already"
+                faults.append(Fault(row.line, handle, reason))
+                continue
+            if note:
+                faults.append(Fault(row.line, handle, note, is_note=True))
+            taken[key] = row.line
+            variants.append(variant)
+        return variants, faults
+
+    def _variant(
+        self, row: _Row, names: list[str], unit: str, position: int
+    ) -> tuple[Variant, str | None]:
+        price = self._amount(row, "price")
+        if price is None:
+            raise row.wrong("price", "is missing")
+        quantity, note = self._quantity(row)
+        values = {
+            name: row[f"option{number}_value"]
+            for number, name in zip(OPTIONS, names, strict=True)
+            if name
+        }
+        for name, value in values.items():
+            if not value:
+                raise _Wrong(f"the option “{name}” has no value")
+        grams = self._decimal(row, "grams")
+        policy = row["policy"].lower()
+        fields = {
+            "title": " / ".join(values.values()) or "Default",
+            "sku": row["sku"] or None,
+            "barcode": row["barcode"] or None,
+            "price": price,
+            "compare_at_price": self._amount(row, "compare_at_price"),
+            "cost_price": self._amount(row, "cost_price"),
+            "option_values": values,
+            "tracks_inventory": bool(row["tracker"] or row["quantity"]),
+            "inventory_policy": POLICIES.get(policy, policy),
+            "inventory_quantity": quantity,
+            "weight": round(grams / GRAMS[unit], 6) if grams else None,
+            "hs_code": row["hs_code"] or None,
+            "position": position,
+            "image_src": row["variant_image"] or None,
+            "line": row.line,
+        }
+        try:
+            return msgspec.convert(fields, Variant), note
+        except msgspec.ValidationError as error:
+            raise _Wrong(_words(error)) from error
+
+    def _quantity(self, row: _Row) -> tuple[int, str | None]:
+        cell = row["quantity"]
+        value = self._decimal(row, "quantity", least=-money.LARGEST) or Decimal(0)
+        if value != value.to_integral_value():
+            raise row.wrong("quantity", f"“{cell[:40]}” is not a whole number")
+        if value < 0:
+            return 0, f"{self._columns.name('quantity')}: {cell[:40]} is taken as 0"
+        return int(value), None
+
+    def _amount(self, row: _Row, field: str) -> Decimal | None:
+        value = self._decimal(row, field)
+        try:
+            return None if value is None else money.amount(value, self._currency, field)
+        except Problem as error:
+            raise row.wrong(field, error.detail.removeprefix(f"{field}: ")) from error
+
+    def _decimal(self, row: _Row, field: str, least: Decimal = money.ZERO) -> Decimal | None:
+        cell = row[field]
+        if not cell:
+            return None
+        try:
+            value = numbers.number(cell, has_decimal_commas=self._has_decimal_commas)
+        except numbers.Ambiguous:
+            bare = cell.replace(",", "").replace(".", "")
+            words = f"“{cell}” may be {bare} or {bare[:-3]}.{bare[-3:]}"
+            raise row.wrong(
+                field, f"{words}; write numbers without a thousands separator"
+            ) from None
+        except ValueError:
+            raise row.wrong(field, f"“{cell[:40]}” is not a number") from None
+        if not least <= value < money.LARGEST:
+            words = f"must be at least 0 and below {money.LARGEST:f}"
+            raise row.wrong(field, f"“{cell[:40]}” {words}")
+        return value
 
 
-def _row(line: int, header: list[str], cells: list[str]) -> dict[str, str] | Fault:
-    row = dict(zip(header, (cell.strip() for cell in cells), strict=False))
-    handle = row.get("Handle", "")
-    if len(cells) != len(header):
-        reason = f"has {len(cells)} columns, the first line has {len(header)}"
-        return Fault(line, _printable(handle), reason)
-    for name, cell in row.items():
-        if "\x00" in cell:
-            return Fault(line, _printable(handle), f"{name}: has a NUL character")
-        if any("\udc80" <= character <= "\udcff" for character in cell):
-            return Fault(line, _printable(handle), f"{name}: is not valid UTF-8")
-    if not handle:
-        return Fault(line, "", "Handle: is missing")
-    return row
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode().replace("\x00", "?")
-
-
-def _product(
-    group: list[tuple[int, dict[str, str]]], seen: set[int], currency: str
-) -> Iterator[Parsed | Fault]:
-    """One product from its rows."""
-    line, first = group[0]
-    handle = first["Handle"]
-    reason = None
-    if hash(handle) in seen:
-        reason = "the rows of a product must follow each other, and this one stood further up"
-    elif not first["Title"]:
-        reason = "Title: is missing in the first row of the product"
-    seen.add(hash(handle))
-    if reason is not None:
-        yield from (Fault(each, handle, reason) for each, _ in group)
-        return
-    try:
-        fields = _fields(first)
-    except _Wrong as error:
-        for number, (each, _) in enumerate(group):
-            why = str(error) if number == 0 else f"the product was left out at line {line}"
-            yield Fault(each, handle, why)
-        return
-    names = [first.get(f"Option{number} Name", "") for number in (1, 2, 3)]
-    variants, faults = _variants(group, names, currency)
-    images, more = _images(group)
-    yield from faults
-    yield from more
-    if not variants:
-        yield Fault(line, handle, "the product is left out: it has no variant that is right")
-        return
-    options = []
+def _complete(
+    product: NewProduct, names: list[str], variants: list[Variant], images: list[NewImage]
+) -> None:
+    """Gives a product what its variants tell. Raises msgspec.ValidationError."""
+    options: list[dict[str, Any]] = []
     for name in filter(None, names):
-        values = (variant.option_values.get(name) for _, variant in variants)
-        options.append({"name": name, "values": list(dict.fromkeys(filter(None, values)))})
+        values = (variant.option_values[name] for variant in variants)
+        options.append({"name": name, "values": list(dict.fromkeys(values))})
     if options == [{"name": "Title", "values": ["Default Title"]}]:
         options = []  # how Shopify writes a product without options
-        for _, variant in variants:
+        for variant in variants:
             variant.option_values, variant.title = {}, "Default"
-    try:
-        product = msgspec.convert({**fields, "options": options}, NewProduct)
-    except msgspec.ValidationError as error:
-        yield Fault(line, handle, _words(error))
-        return
-    product.variants = [variant for _, variant in variants]
+    product.options = msgspec.convert({"title": "x", "options": options}, NewProduct).options
+    # The product weighs what its first variant weighs; a variant's own weight is another one.
+    product.weight = next((variant.weight for variant in variants if variant.weight), None)
+    known = {image.src for image in images}
+    for variant in variants:
+        if variant.weight == product.weight:
+            variant.weight = None
+        if variant.image_src and variant.image_src not in known:
+            known.add(variant.image_src)
+            given = {"src": variant.image_src, "position": len(images) + 1}
+            images.append(msgspec.convert(given, NewImage))
     product.images = images
-    yield Parsed(line, product, [each for each, _ in variants])
 
 
-def _fields(row: dict[str, str]) -> dict[str, Any]:
-    """The product's own fields, checked as a request's would be."""
-    status = row.get("Status", "").lower()
-    if not status:
-        status = "active" if _truth(row, "Published", default=True) else "draft"
-    unit = row.get("Variant Weight Unit", "").lower() or "kg"
-    grams = _decimal(row, "Variant Grams")
-    if unit not in GRAMS:
-        raise _Wrong(f"Variant Weight Unit: “{unit}” is none of g, kg, oz, lb")
-    fields: dict[str, Any] = {
-        "slug": row["Handle"],
-        "title": row["Title"],
-        "description": row.get("Body (HTML)", ""),
-        "vendor": row.get("Vendor", ""),
-        "product_type": row.get("Type", ""),
-        "tags": list(
-            dict.fromkeys(tag.strip() for tag in row.get("Tags", "").split(",") if tag.strip())
-        ),
-        "status": status,
-        "requires_shipping": _truth(row, "Variant Requires Shipping", default=True),
-        "weight": round(grams / GRAMS[unit], 6) if grams else None,
-        "weight_unit": unit,
-        "seo_title": row.get("SEO Title", ""),
-        "seo_description": row.get("SEO Description", ""),
-    }
-    if ids.is_uuid(row["Handle"]):
-        raise _Wrong("Handle: must not look like an id")
-    try:
-        msgspec.convert(fields, NewProduct)
-    except msgspec.ValidationError as error:
-        raise _Wrong(_words(error)) from error
-    return fields
-
-
-def _variants(
-    group: list[tuple[int, dict[str, str]]], names: list[str], currency: str
-) -> tuple[list[tuple[int, NewVariant]], list[Fault]]:
-    variants: list[tuple[int, NewVariant]] = []
+def _images(group: list[_Row]) -> tuple[list[NewImage], list[Fault]]:
+    images: dict[str, NewImage] = {}
     faults: list[Fault] = []
-    taken: dict[tuple[str, ...], int] = {}
-    for line, row in group:
-        if not row.get("Variant Price") and not row.get("Option1 Value"):
-            if not row.get("Image Src"):
-                faults.append(Fault(line, row["Handle"], "has neither a variant nor an image"))
+    for row in group:
+        src = row["image"]
+        if not src or src in images:
             continue
-        try:
-            variant, note = _variant(row, names, currency, len(variants) + 1)
-        except _Wrong as error:
-            faults.append(Fault(line, row["Handle"], str(error)))
-            continue
-        key = tuple(variant.option_values.values())
-        if key in taken:
-            reason = f"the variant has the same options as line {taken[key]}"
-            faults.append(Fault(line, row["Handle"], reason))
-            continue
-        if note:
-            faults.append(Fault(line, row["Handle"], note, is_note=True))
-        taken[key] = line
-        variants.append((line, variant))
-    return variants, faults
-
-
-def _variant(
-    row: dict[str, str], names: list[str], currency: str, position: int
-) -> tuple[NewVariant, str | None]:
-    price = _decimal(row, "Variant Price")
-    if price is None:
-        raise _Wrong("Variant Price: is missing")
-    quantity, note = _quantity(row)
-    values = {
-        name: row.get(f"Option{number} Value", "")
-        for number, name in enumerate(names, start=1)
-        if name
-    }
-    empty = [name for name, value in values.items() if not value]
-    if empty:
-        raise _Wrong(f"the option “{empty[0]}” has no value")
-    try:
-        variant = msgspec.convert(
-            {
-                "title": " / ".join(values.values()) or "Default",
-                "sku": row.get("Variant SKU") or None,
-                "barcode": row.get("Variant Barcode") or None,
-                "price": _amount(price, currency, "Variant Price"),
-                "compare_at_price": _optional(row, "Variant Compare At Price", currency),
-                "cost_price": _optional(row, "Cost per item", currency),
-                "option_values": values,
-                "tracks_inventory": bool(row.get("Variant Inventory Tracker"))
-                or bool(row.get("Variant Inventory Qty")),
-                "inventory_policy": row.get("Variant Inventory Policy", "").lower() or "deny",
-                "inventory_quantity": quantity,
-                "position": position,
-            },
-            NewVariant,
-        )
-    except msgspec.ValidationError as error:
-        raise _Wrong(_words(error)) from error
-    return variant, note
-
-
-def _quantity(row: dict[str, str]) -> tuple[int, str | None]:
-    text = row.get("Variant Inventory Qty", "")
-    if not text:
-        return 0, None
-    if not text.lstrip("-").isdecimal():
-        raise _Wrong(f"Variant Inventory Qty: “{text[:40]}” is not a whole number")
-    if text.startswith("-"):
-        return 0, f"Variant Inventory Qty: {text[:40]} is taken as 0"
-    return int(text[:12]), None
-
-
-def _images(group: list[tuple[int, dict[str, str]]]) -> tuple[list[NewImage], list[Fault]]:
-    images: list[NewImage] = []
-    faults: list[Fault] = []
-    for line, row in group:
-        src = row.get("Image Src")
-        if not src or any(image.src == src for image in images):
-            continue
-        alt_text = row.get("Image Alt Text", "")[:255]
-        position = row.get("Image Position", "")
+        position = row["image_position"]
         number = int(position[:6]) if position.isdecimal() else len(images) + 1
+        fields = {"src": src, "alt_text": row["image_alt"][:255], "position": number}
         try:
-            image = msgspec.convert(
-                {"src": src, "alt_text": alt_text, "position": number}, NewImage
-            )
+            images[src] = msgspec.convert(fields, NewImage)
         except msgspec.ValidationError as error:
-            faults.append(Fault(line, row["Handle"], f"Image Src: {_words(error)}"))
-            continue
-        images.append(image)
-    return images, faults
+            name = row.columns.name("image")
+            faults.append(Fault(row.line, row["handle"], f"{name}: {_words(error)}"))
+    return list(images.values()), faults
 
 
-def _truth(row: dict[str, str], name: str, *, default: bool) -> bool:
-    text = row.get(name, "").lower()
-    if not text:
+def _truth(row: _Row, field: str, *, default: bool) -> bool:
+    cell = row[field].lower()
+    if not cell:
         return default
-    if text not in TRUE | FALSE:
-        raise _Wrong(f"{name}: “{text[:40]}” is neither true nor false")
-    return text in TRUE
+    if cell not in TRUE | FALSE:
+        raise row.wrong(field, f"“{cell[:40]}” is neither true nor false")
+    return cell in TRUE
 
 
-def _decimal(row: dict[str, str], name: str) -> Decimal | None:
-    text = row.get(name, "")
-    if not text:
-        return None
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        raise _Wrong(f"{name}: “{text[:40]}” is not a number") from None
-    if not value.is_finite() or not 0 <= value < money.LARGEST:
-        raise _Wrong(f"{name}: “{text[:40]}” must be at least 0 and below {money.LARGEST:f}")
-    return value
-
-
-def _optional(row: dict[str, str], name: str, currency: str) -> Decimal | None:
-    value = _decimal(row, name)
-    return None if value is None else _amount(value, currency, name)
-
-
-def _amount(value: Decimal, currency: str, name: str) -> Decimal:
-    try:
-        return money.amount(value, currency, name)
-    except Problem as error:
-        raise _Wrong(error.detail) from error
+def _printable(cell: str) -> str:
+    return cell[:80].encode("utf-8", "replace").decode().replace("\x00", "?")
 
 
 def _words(error: msgspec.ValidationError) -> str:
