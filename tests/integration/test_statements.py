@@ -23,6 +23,7 @@ FILES = sorted(
         *SOURCE.glob("commerce/*/queries.py"),
         *SOURCE.glob("commerce/*/writes.py"),
         *SOURCE.glob("commerce/catalog/*.py"),
+        SOURCE / "commerce/imports/bulk.py",
         SOURCE / "commerce/payments/gateways.py",
         SOURCE / "http/idempotency.py",
     ]

@@ -262,7 +262,8 @@ class Fleet:
     def _write(self, template: str, values: Mapping[str, str]) -> None:
         fixed = {"host": "127.0.0.1", "balancers": "127.0.0.1", "secret": SECRET}
         text = rendered(template, {"pgbouncer": "", **fixed, **values})
-        self._toml.write_text(text if values.get("pgbouncer") else without_pooler(text))
+        is_direct = template == "fleet.toml" and "pgbouncer" not in values
+        self._toml.write_text(without_pooler(text) if is_direct else text)
         self._toml.chmod(0o600)
 
     def _add(self, name: str, about: str, part: P) -> P:

@@ -22,6 +22,8 @@ from rcommerce.commerce.shop import Shop
 # A file's bytes are its identity: the same again is the same upload, without a key. And no
 # transaction is open while a file comes or goes.
 BY_CONTENT = {"idempotency": "by_content"}
+# 200 where the same file was there already.
+MADE = answers.documented(MediaAnswer, 201) | answers.documented(MediaAnswer, 200)
 
 
 @get("/", summary="List uploads", responses=answers.documented(MediaListAnswer))
@@ -41,7 +43,7 @@ async def get_media(shop: Shop, media_id: UUID) -> ASGIResponse:
 @post(
     "/",
     summary="Upload a file",
-    responses=answers.documented(MediaAnswer, 201),
+    responses=MADE,
     opt=BY_CONTENT,
     request_max_body_size=None,
     problems="image_too_large media_unavailable unsupported_media",
@@ -80,7 +82,7 @@ async def start_upload(
 @post(
     "/uploads/{upload_id:uuid}/complete",
     summary="Finish a direct upload",
-    responses=answers.documented(MediaAnswer, 201),
+    responses=MADE,
     opt=BY_CONTENT,
     problems="image_too_large media_unavailable unsupported_media",
 )

@@ -141,6 +141,8 @@ def document(app: Litestar) -> bytes:
             _problems(method, operation, own[name], shared)
             if method not in ("get", "head"):
                 _token(operation)
+            elif path.startswith("/api/") and {} in operation["security"]:  # cached, with an ETag
+                operation["responses"]["304"] = {"description": "Not modified: If-None-Match fits"}
             if name in examples:
                 _show(operation, examples[name])
     tidy.schemas(schema["components"]["schemas"])

@@ -130,6 +130,8 @@ def of_operation(method: str, operation: dict[str, Any], own: str) -> dict[int, 
         codes |= {"in_progress", "idempotency_key_reused"}
     if "requestBody" in operation:
         codes.add("unsupported_media_type")
+    if {"apiKey": []} in operation["security"]:
+        codes.add("missing_scope")
     unknown = codes - {code for of_status in CODES.values() for code in of_status}
     if unknown:
         raise ValueError(f"{operation['operationId']}: {unknown} are not in CODES")
