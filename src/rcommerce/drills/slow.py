@@ -9,6 +9,7 @@ import time
 from typing import Self
 
 DRIP_EVERY_S = 2.0
+OPENING_S = 0.005  # between two batches: all are to be open before the first is hung up on
 BEGIN = b"GET /api/v1/products HTTP/1.1\r\nHost: slow\r\nX-Drip: "
 
 
@@ -41,7 +42,8 @@ class SlowClients:
         while not self._ending.is_set():
             self._connect(poll)
             self.most = max(self.most, len(self._open))
-            for number, _ in poll.poll(0.05, self._count):
+            is_full = len(self._open) == self._count
+            for number, _ in poll.poll(0.05 if is_full else OPENING_S, self._count):
                 self._read(poll, number)
             if time.monotonic() - dripped > DRIP_EVERY_S:
                 dripped = time.monotonic()

@@ -14,6 +14,6 @@ def rendered(name: str, values: Mapping[str, str]) -> str:
 
 def without_pooler(text: str) -> str:
     """The settings of a fleet whose instances connect to the servers themselves."""
-    pooled = ("hosts =", "pooler =", "# For what a pooler")
+    pooled = ("hosts =", "pooler =", "# Every server that")
     lines = [line for line in text.splitlines(keepends=True) if not line.startswith(pooled)]
     return "".join(line.removeprefix("direct_") for line in lines)
