@@ -116,12 +116,19 @@ def test_weights_images_codes_and_metafields_arrive_and_stay(shop: Running, tmp_
     assert staff.get("/products/linen-apron")["product"]["variants"][1]["cost_price"] == "15.10"
     again = imported(shop, tenant, file)
     assert again["products"] == {"created": 0, "updated": 0, "unchanged": 2}
+    # Stock is the shop's own from then on, unless it is asked for.
+    staff.post("/inventory/adjust", {"variant_id": small["id"], "quantity": -2}, 200)
+    levels = f"/inventory/{small['id']}"
+    imported(shop, tenant, file)
+    assert staff.get(levels)["levels"][0]["on_hand"] == 10
+    imported(shop, tenant, file, "--set-stock")
+    assert staff.get(levels)["levels"][0]["on_hand"] == 12
     # What the shop has added stays.
     change = {"meta_fields": {**product["meta_fields"], "own": "kept"}}
     staff("PATCH", f"/products/{product['id']}", change, expect=200)
     file.write_text(file.read_text().replace('"Linen"', '"Cotton"'))
     assert imported(shop, tenant, file)["products"]["updated"] == 1
-    product = guest.get("/products/linen-apron")["product"]
+    product = staff.get("/products/linen-apron")["product"]
     assert product["meta_fields"] == {"custom.material": "Cotton", "own": "kept"}
 
 
