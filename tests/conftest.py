@@ -397,9 +397,9 @@ def start_fleet(folder: Path, stack: contextlib.ExitStack) -> Fleet:
     stack.enter_context(shop)
     stack.enter_context(Worker(shop))
     shown = shop.command("tenant", "show", "default", "--json")
-    home = json.loads(shown.stdout)["shard"]
+    assignment = json.loads(shown.stdout)["shard"]
     # As another user than the shop's: the shop's statements are told apart by it.
-    dsn = places[home].conninfo("postgres", home)
+    dsn = places[assignment].conninfo("postgres", assignment)
     found = running(shop, dsn, control.conninfo("postgres"), is_keyed=True)
     return Fleet(found, databases, valkey, s3)
 

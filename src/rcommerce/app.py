@@ -173,16 +173,16 @@ async def _lifespan(
     if services.settings.cache.enabled:
         direct = listeners(services.settings)
         work += [
-            Invalidations(services.cluster.shard(name), direct[name], shelf).run
-            for name, shelf in front.shelves.items()
+            Invalidations(services.cluster.shard(name), direct[name], shard_cache).run
+            for name, shard_cache in front.shard_caches.items()
         ]
     if services.redis is not None:
         work.append(services.redis.run)
     work.append(services.objects.run)
     cdn = adapter(services.settings.cdn)
     purgers = [
-        Purger(services.cluster.shard(name), cdn, shelf.changed)
-        for name, shelf in front.shelves.items()
+        Purger(services.cluster.shard(name), cdn, shard_cache.changed)
+        for name, shard_cache in front.shard_caches.items()
         if cdn is not None
     ]
     work += [each.run for each in purgers]
@@ -190,7 +190,7 @@ async def _lifespan(
         work += _figures(services, front, purgers, limiters)
     if services.settings.features.ops != "Off":
         work.append(heart.run)
-    tasks = [asyncio.create_task(_kept_up(each)) for each in work]
+    tasks = [asyncio.create_task(_restarting(each)) for each in work]
     if folder := os.environ.get(prometheus.FOLDER):
         say_ready(Path(folder))
     jobs = [asyncio.create_task(_jobs(services, drain))] if runs_jobs(services.settings) else []
@@ -223,7 +223,7 @@ def _figures(
         of_requests(requests),
         of_orders(services.order_events, requests.refused),
         of_databases(services.cluster),
-        of_caches(front.memory, front.shelves, services, purgers),
+        of_caches(front.memory, front.shard_caches, services, purgers),
         of_agreement(services.settings, services.jwt_secret),
         of_breakers(lambda: services.breakers, services.outgoing.breakers.values),
     ]
@@ -232,7 +232,7 @@ def _figures(
     return [partial(_count, prometheus.together(updates)), Within(services.cluster).run]
 
 
-async def _kept_up(work: Work) -> None:
+async def _restarting(work: Work) -> None:
     """Does what never ends. Where it ends by a fault of ours, the log has it, and it begins anew:
     nobody waits for it who would notice."""
     while True:

@@ -35,7 +35,7 @@ class Verdict(NamedTuple):
     reset_s: int
 
 
-def told(verdicts: Iterable[Verdict]) -> dict[str, str]:
+def limit_headers(verdicts: Iterable[Verdict]) -> dict[str, str]:
     """The headers that say so (draft-ietf-httpapi-ratelimit-headers-10)."""
     policies, left = [], []
     for policy, _, remaining, reset_s in verdicts:
@@ -94,7 +94,7 @@ class Limits:
             f"more than {item.amount} requests in {item.get_expiry()} s ({worst.policy.name}):"
             f" try again in {worst.reset_s} s",
             retry_after_s=worst.reset_s,
-            headers=told(verdicts) if self.shows else {},
+            headers=limit_headers(verdicts) if self.shows else {},
         )
 
     async def _count(self, limiter: SlidingWindowCounterRateLimiter, policy: Policy) -> Verdict:

@@ -5,7 +5,7 @@ import contextlib
 import os
 import secrets
 
-from rcommerce.cache.pages import Memory, Shelf
+from rcommerce.cache.pages import Memory, ShardCache
 from rcommerce.cache.redis import Redis
 from rcommerce.cache.shared import Shared
 from rcommerce.commerce.customers.mail import LogMailer, SmtpMailer
@@ -55,9 +55,9 @@ def make_services(
         },
         shipping=FlatRates(settings.shipping.flat_rates),
         mailer=SmtpMailer(email) if email.smtp_host else LogMailer(),
-        shelves={}
+        shard_caches={}
         if memory is None
-        else {name: Shelf(name, memory) for name in listeners(settings)},
+        else {name: ShardCache(name, memory) for name in listeners(settings)},
         sessions=RedisSessions(redis, session_ttl) if redis else DatabaseSessions(session_ttl),
         limits=Limits(settings, redis),
         objects=open_objects(settings.media),

@@ -146,8 +146,8 @@ def test_without_what_protects_it_a_drill_fails(unprotected: Stage, name: str) -
 
 def test_what_is_no_drill_is_told(tmp_path: Path) -> None:
     for arguments in (["run"], ["run", "nothing"], ["run", "oversell", "--all"]):
-        told = execute(["drill", *arguments], tmp_path, os.environ)
-        assert told.returncode == 2
-        assert "drill" in told.stderr
+        reported = execute(["drill", *arguments], tmp_path, os.environ)
+        assert reported.returncode == 2
+        assert "drill" in reported.stderr
     listed = execute(["drill", "list", "--json"], tmp_path, os.environ)
     assert {each["name"] for each in json.loads(listed.stdout)["drills"]} == set(DRILLS)

@@ -110,8 +110,8 @@ REMOVALS = {
         (
             Edit(
                 "database/writing.py",
-                "select enter_tenant('{home.tenant_id}', {home.epoch:d})",
-                "select '{home.tenant_id}', {home.epoch:d}",
+                "select enter_tenant('{assignment.tenant_id}', {assignment.epoch:d})",
+                "select '{assignment.tenant_id}', {assignment.epoch:d}",
             ),
         ),
     ),

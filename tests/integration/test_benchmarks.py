@@ -83,10 +83,10 @@ def test_what_cannot_be_run_here_keeps_no_other_from_it(
     monkeypatch.setitem(BENCHMARKS, "away", made["away"])
     monkeypatch.setitem(BENCHMARKS, "catalogue-growth", made["catalogue-growth"])
     done = CliRunner().invoke(app, ["run", "all", "--json", "--plot", str(tmp_path)])
-    told = json.loads(done.stdout)
+    reported = json.loads(done.stdout)
     assert done.exit_code == 1
-    assert told["not_run"] == {"away": "no such server here"}
-    assert [each["name"] for each in told["results"]] == ["catalogue-growth"]
+    assert reported["not_run"] == {"away": "no such server here"}
+    assert [each["name"] for each in reported["results"]] == ["catalogue-growth"]
     assert (tmp_path / "catalogue-growth.svg").exists()
 
 

@@ -494,9 +494,9 @@ def test_a_refund_that_several_ask_for_at_once_is_approved_to_each_and_made_once
                 for _ in range(3)
             ]
             await asyncio.sleep(0.5)  # all of them wait for the charge
-        told: set[str] = {(await each).state for each in asked}
+        reported: set[str] = {(await each).state for each in asked}
         await cluster.close()
-        return told
+        return reported
 
     assert asyncio.run(ask()) == {"approved"}
     books = "select refunded from test_gateway_charge where idempotency_key = %s"

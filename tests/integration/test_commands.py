@@ -98,9 +98,9 @@ def test_a_tenant_is_made_shown_suspended_and_resumed(shop: Running) -> None:
     shown = json.loads(shop.server.command("tenant", "show", slug, "--json").stdout)
     assert (shown["id"], shown["status"], shown["placement"]) == (made["id"], "active", "active")
     shards = json.loads(shop.server.command("shard", "list", "--json").stdout)["shards"]
-    home = next(each for each in shards if each["name"] == shown["shard"])
-    assert home["state"] == "up"
-    assert home["tenants"] >= 1
+    assignment = next(each for each in shards if each["name"] == shown["shard"])
+    assert assignment["state"] == "up"
+    assert assignment["tenants"] >= 1
     for command in (["tenant", "show", slug], ["tenant", "list"], ["shard", "list"]):
         assert shop.server.command(*command).returncode == 0
 

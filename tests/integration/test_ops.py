@@ -77,11 +77,11 @@ def test_only_the_staff_of_the_installation_may_see_it(shop: Running) -> None:
 def test_the_terminal_shows_the_same(shop: Running) -> None:
     key = shop.staff.headers["Authorization"].removeprefix("Bearer ")
     watch = ("lab", "watch", "--url", shop.server.url, "--once")
-    told = shop.server.command(*watch, "--key", key)
-    assert told.returncode == 0, told.stderr
-    assert "requests/s" in told.stdout
-    told = shop.server.command(*watch, "--json", RCOMMERCE_KEY=key)
-    assert json.loads(told.stdout)["instances"]
+    reported = shop.server.command(*watch, "--key", key)
+    assert reported.returncode == 0, reported.stderr
+    assert "requests/s" in reported.stdout
+    reported = shop.server.command(*watch, "--json", RCOMMERCE_KEY=key)
+    assert json.loads(reported.stdout)["instances"]
     refused = shop.server.command(*watch)
     assert refused.returncode == 1
     assert "--key" in refused.stderr

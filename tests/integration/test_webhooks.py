@@ -54,14 +54,14 @@ def test_an_order_is_told_in_its_order_and_signed(shop: Running, receiver: Recei
     order = shopper.post("/checkout/complete", completion(cart))["order"]
     shop.staff.post(f"/orders/{order['id']}/cancel", {"reason": "test"}, 200)
     eventually(lambda: "order.cancelled" in types(receiver), timeout_s=30)
-    told = types(receiver)
-    assert told[0] == "order.placed"
-    assert told.index("order.paid") < told.index("order.cancelled")
+    reported = types(receiver)
+    assert reported[0] == "order.placed"
+    assert reported.index("order.paid") < reported.index("order.cancelled")
     for message in receiver.received:
         verify(message, made["secret"])
         assert message.json["data"]["id"] == order["id"]
         assert message.json["data"]["total"] == order["total"]
-    assert len({message.id for message in receiver.received}) == len(told)
+    assert len({message.id for message in receiver.received}) == len(reported)
     log = shop.staff.get(f"/webhooks/subscriptions/{made['id']}/deliveries")
     assert {each["state"] for each in log["deliveries"]} <= {"delivered", "pending"}
 
@@ -75,9 +75,9 @@ def test_only_what_was_asked_for_is_told(shop: Running, receiver: Receiver) -> N
     shop.guest.post("/auth/register", {"email": email, **person})
     eventually(lambda: len(receiver.received) == 2, timeout_s=30)
     assert sorted(types(receiver)) == ["customer.created", "product.created"]
-    told = {each.json["type"]: each.json["data"] for each in receiver.received}
-    assert told["customer.created"]["email"] == email
-    assert told["product.created"]["id"] == product["id"]
+    reported = {each.json["type"]: each.json["data"] for each in receiver.received}
+    assert reported["customer.created"]["email"] == email
+    assert reported["product.created"]["id"] == product["id"]
 
 
 def test_what_is_undone_is_not_told(shop: Running, receiver: Receiver) -> None:

@@ -24,7 +24,7 @@ from topology.conftest import FAST, server_for, shop_on
 Told = dict[str, list[dict[str, Any]]]
 
 
-def told(shop: Server, *arguments: str, **more: str) -> Told:
+def reported(shop: Server, *arguments: str, **more: str) -> Told:
     """The doctor's findings by what they are about."""
     done = shop.command("doctor", "--json", *arguments, **more)
     found = json.loads(done.stdout)
@@ -47,7 +47,7 @@ def test_a_replica_of_another_shops_database_is_red(
     own = started(primary.replica(own_folder / "own"))
     shop = server_for(own_folder / "shop", settings.database(primary, [own, other]))
     assert shop.command("db", "upgrade").returncode == 0
-    found = told(shop)
+    found = reported(shop)
     assert states(found["the database"])[0] == "green"
     assert found["the database"][0]["round_trip_ms"] > 0
     assert states(found[f"the replica {own.address} of the database"])[0] == "green"
@@ -58,7 +58,7 @@ def test_a_replica_of_another_shops_database_is_red(
         late = {"RCOMMERCE_DATABASE__MAX_REPLICA_LAG_S": "1"}
 
         def is_behind() -> bool:
-            [first, *_] = told(shop, **late)[f"the replica {own.address} of the database"]
+            [first, *_] = reported(shop, **late)[f"the replica {own.address} of the database"]
             return first["state"] == "yellow" and "behind" in first["message"]
 
         eventually(is_behind, timeout_s=20)
@@ -77,7 +77,7 @@ def test_a_pooler_in_another_mode_than_transaction_is_told(
     with PgBouncer(own_folder / "bouncer", behind, settings={"pool_mode": mode}) as bouncer:
         shop = server_for(own_folder / "shop", settings.database(bouncer, direct=server))
         shop.command("db", "upgrade")
-        found = told(shop)[f"PgBouncer at {bouncer.address}"]
+        found = reported(shop)[f"PgBouncer at {bouncer.address}"]
         assert [each["state"] for each in found if f"pool_mode = {mode}" in each["message"]] == [
             state
         ]
@@ -130,11 +130,11 @@ def test_mail_goes_to_a_server_that_is_who_it_says_it_is(
     about = f"mail localhost:{controller.port}"
     with shop_on(server_for(own_folder / "shop", settings.database(primary), **named)) as shop:
         server = shop.server
-        [well] = told(server)[about]
+        [well] = reported(server)[about]
         assert (well["state"], well["round_trip_ms"] > 0) == ("green", True)
-        [wrong] = told(server, RCOMMERCE_NOTIFICATIONS__EMAIL__SMTP_PASS="guessed")[about]
+        [wrong] = reported(server, RCOMMERCE_NOTIFICATIONS__EMAIL__SMTP_PASS="guessed")[about]
         assert (wrong["state"], "535" in wrong["message"]) == ("red", True), wrong
-        [stranger] = told(server, SSL_CERT_FILE="/dev/null")[about]
+        [stranger] = reported(server, SSL_CERT_FILE="/dev/null")[about]
         assert (stranger["state"], "certificate" in stranger["message"]) == ("red", True)
         assert got == []  # the doctor sends nothing
         who = {"email": "ada@example.com", "password": "correct horse battery",
@@ -161,7 +161,7 @@ def test_what_is_away_is_told_with_what_that_means(
     }
     server = server_for(own_folder / "shop", settings.database(primary), **named)
     assert server.command("db", "upgrade").returncode == 0
-    found = told(server)
+    found = reported(server)
     assert states(found["CDN Varnish"]) == ["red"]
     assert states(found[f"traces {nobody}/v1/traces"]) == ["yellow"]
     assert states(found[f"Redis {nobody.removeprefix('http://')}"]) == ["red"]
@@ -171,14 +171,14 @@ def test_what_is_away_is_told_with_what_that_means(
         def says_what_it_lacks() -> bool:
             return any(
                 "goes without" in each["message"]
-                for name, findings in told(server).items()
+                for name, findings in reported(server).items()
                 for each in findings
                 if name.startswith("instance ")
             )
 
         eventually(says_what_it_lacks, timeout_s=20)
-        assert states(told(server)["settings"]) == ["green"]
-        found = told(server, RCOMMERCE_CHECKOUT__CART_TTL_DAYS="3")
+        assert states(reported(server)["settings"]) == ["green"]
+        found = reported(server, RCOMMERCE_CHECKOUT__CART_TTL_DAYS="3")
         assert "checkout.cart_ttl_days" in found["settings"][0]["message"]
     strict = server.command("doctor", "--strict", RCOMMERCE_CDN__PROVIDER="None")
     assert strict.returncode == 1

@@ -109,9 +109,9 @@ def test_a_fleet_comes_up_is_broken_and_leaves_nothing(place: Path) -> None:
     assert well["media s3://rcommerce-uploads"] == "green"
     killed = json.loads(lab(place, "kill", "shop-2", "--json").stdout)
     assert killed["state"] == "dead"
-    told = lab(place, "status", "--json")
-    assert told.returncode == 1
-    assert state.part(json.loads(told.stdout), "shop-2")["pid"] is None
+    reported = lab(place, "status", "--json")
+    assert reported.returncode == 1
+    assert state.part(json.loads(reported.stdout), "shop-2")["pid"] is None
     assert all(sells("nginx") == 20 for _ in range(10))
     if "haproxy" in parts:
         assert all(sells("haproxy") == 20 for _ in range(10))
@@ -147,9 +147,9 @@ def test_ctrl_c_ends_all_of_it(place: Path, moment: str) -> None:
         eventually(lambda: processes(state.read(place) or {"parts": []}), timeout_s=30)
     pids = processes(state.require(place))
     process.send_signal(signal.SIGINT)
-    told, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, told
-    assert "All of it has ended." in told
+    reported, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, reported
+    assert "All of it has ended." in reported
     eventually(lambda: are_gone(pids))
     assert not place.exists()
 
@@ -174,9 +174,9 @@ def test_a_lab_whose_own_process_was_killed_is_ended_by_the_next_command(place: 
 def test_what_is_not_a_labs_is_left_alone(place: Path) -> None:
     place.mkdir(parents=True)
     (place / "precious").write_text("mine")
-    told = lab(place, "up")
-    assert told.returncode == 1
-    assert "not empty" in told.stderr
+    reported = lab(place, "up")
+    assert reported.returncode == 1
+    assert "not empty" in reported.stderr
     assert lab(place, "down").returncode == 0
     assert (place / "precious").read_text() == "mine"
     deep = place / ("x" * 120)
@@ -191,9 +191,9 @@ def test_a_part_that_does_not_come_up_is_told_and_the_rest_ends(place: Path) -> 
     primary = state.part(state.require(place), "primary")
     time.sleep(0.5)
     os.kill(primary["pid"], signal.SIGKILL)
-    told, _ = process.communicate(timeout=100)
+    reported, _ = process.communicate(timeout=100)
     assert process.returncode == 1
-    assert "Error" in told
+    assert "Error" in reported
     assert state.read(place) is not None  # its logs are still there
     assert lab(place, "down").returncode == 0
     assert not place.exists()

@@ -149,10 +149,10 @@ def test_the_alerts_are_rules_about_figures_that_there_are(
         down = 'rcommerce_breaker_state{dependency="database",state="closed"}'
         assert value(prometheus, down) == 0
         ready = httpx.get(f"{shop.guest.url}/health/ready")
-        told = ready.json()["dependencies"]["database"]
-        assert (ready.status_code, told["state"]) == (503, "down")
-        assert told["breaker"] in ("open", "half_open")
-        assert told["cause"]
+        reported = ready.json()["dependencies"]["database"]
+        assert (ready.status_code, reported["state"]) == (503, "down")
+        assert reported["breaker"] in ("open", "half_open")
+        assert reported["cause"]
     finally:
         primary.process.thaw()
     eventually(lambda: prometheus.alerts()["PrimaryDown"] == "inactive", timeout_s=40)

@@ -108,25 +108,25 @@ def test_what_one_instance_has_read_the_others_need_not(those: Fleet, steady: Va
 def looks_into_it(server: Server, path: str) -> None:
     """What an operator sees of it by the commands."""
 
-    def told(*arguments: str) -> dict[str, Any]:
+    def reported(*arguments: str) -> dict[str, Any]:
         done = server.command("cache", *arguments, "--json")
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
     product = path.rpartition("/")[2]
-    entry = told("inspect", path)
+    entry = reported("inspect", path)
     assert entry["is_true"]
     assert f"product:{product}" in entry["tags"]
     assert 0 < entry["ttl_s"] <= 300
-    assert told("purge", f"product:{product}") == {"purged": [f"product:{product}"]}
-    assert not told("inspect", path)["is_true"]
+    assert reported("purge", f"product:{product}") == {"purged": [f"product:{product}"]}
+    assert not reported("inspect", path)["is_true"]
     absent = server.command("cache", "inspect", "/api/v1/products/nothing")
     assert absent.returncode == 1
     assert "nothing is kept" in absent.stderr
-    assert told("stats", "--url", server.url)["redis"]["keys of product"] >= 1
+    assert reported("stats", "--url", server.url)["redis"]["keys of product"] >= 1
     # Of the worker that does not answer, the figures are up to a second old.
-    eventually(lambda: told("stats", "--url", server.url)["memory"]["redis_hits"] > 0)
+    eventually(lambda: reported("stats", "--url", server.url)["memory"]["redis_hits"] > 0)
     doctor = server.command("doctor")
     assert "Valkey 8" in doctor.stdout, doctor.stdout
 

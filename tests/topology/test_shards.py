@@ -85,7 +85,7 @@ class Sharded:
         )
         return {str(row[0]) for row in rows}
 
-    def home(self, tenant: Tenant) -> str:
+    def assignment(self, tenant: Tenant) -> str:
         """The shard that it lives on now."""
         found = "select shard from tenant_directory where tenant_id = %s"
         return str(self.control.query(found, tenant.id)[0][0])
@@ -99,8 +99,8 @@ class Sharded:
         return found
 
     def other(self, tenant: Tenant) -> str:
-        home = self.home(tenant)
-        return next(name for name in sorted(self.shards) if name != home)
+        assignment = self.assignment(tenant)
+        return next(name for name in sorted(self.shards) if name != assignment)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_a_move_under_load_loses_nothing(sharded: Sharded) -> None:
         buyers.await_orders(100)
     ledger = buyers.ledger
     assert ledger.faults == []
-    assert sharded.home(tenant) == target
+    assert sharded.assignment(tenant) == target
     there = sharded.orders(tenant, target)
     assert set(ledger.acknowledged) - there == set()
     assert len(there) == len(ledger.acknowledged)  # and nothing twice
@@ -225,7 +225,7 @@ def test_a_move_that_is_cut_off_anywhere_goes_on_and_loses_nothing(
     with Buyers(lambda: sharded.server.url, product, headers={"X-Tenant-ID": tenant.id}) as buyers:
         buyers.await_orders(8)
         for _ in range(5):
-            home, target = sharded.home(tenant), sharded.other(tenant)
+            assignment, target = sharded.assignment(tenant), sharded.other(tenant)
             process = started_move(sharded, tenant, target)
             if await_phase(sharded, tenant, phase, process):
                 break
@@ -237,10 +237,10 @@ def test_a_move_that_is_cut_off_anywhere_goes_on_and_loses_nothing(
         buyers.await_orders(8)
     assert done["phase"] == "done"
     assert buyers.ledger.faults == []
-    assert sharded.home(tenant) == target
+    assert sharded.assignment(tenant) == target
     there = sharded.orders(tenant, target)
     assert set(buyers.ledger.acknowledged) == there
-    assert sharded.orders(tenant, home) == set()
+    assert sharded.orders(tenant, assignment) == set()
 
 
 def test_a_move_can_be_taken_back_until_it_has_flipped(sharded: Sharded) -> None:
@@ -260,7 +260,7 @@ def test_a_move_can_be_taken_back_until_it_has_flipped(sharded: Sharded) -> None
         undone = sharded.server.command("tenant", "move", tenant.slug, "--abort")
         assert undone.returncode == 0, undone.stderr
         buyers.await_orders(8)
-    assert sharded.home(tenant) == tenant.shard
+    assert sharded.assignment(tenant) == tenant.shard
     assert sharded.orders(tenant, tenant.shard) == set(buyers.ledger.acknowledged)
     assert sharded.orders(tenant, target) == set()
     assert sharded.shards[target].query("select 1 from product where id = %s", product["id"]) == []
@@ -340,16 +340,16 @@ def test_a_shard_has_replicas_of_its_own_and_a_move_keeps_what_a_token_says(
         assert after[1] - before[1] >= 100
         for each in replicas:
             each.configure({"recovery_min_apply_delay": "1s"})
-        for home in ("shard-0", "shard-1"):
-            written = tenant.staff("PATCH", path, {"title": f"Sold on {home}"})
+        for assignment in ("shard-0", "shard-1"):
+            written = tenant.staff("PATCH", path, {"title": f"Sold on {assignment}"})
             marked = tenant.guest.by(X_Consistency_Token=written.headers["x-consistency-token"])
-            assert marked.get(path)["product"]["title"] == f"Sold on {home}"
-            assert tenant.guest.get(path)["product"]["title"] != f"Sold on {home}"
-            if home == "shard-0":
+            assert marked.get(path)["product"]["title"] == f"Sold on {assignment}"
+            assert tenant.guest.get(path)["product"]["title"] != f"Sold on {assignment}"
+            if assignment == "shard-0":
                 sharded.move(tenant, "shard-1")
-                eventually(lambda: sharded.home(tenant) == "shard-1")
+                eventually(lambda: sharded.assignment(tenant) == "shard-1")
             # The new shard's replica may be behind the copy; the token of the old one still holds.
-            assert marked.get(path)["product"]["title"] == f"Sold on {home}"
+            assert marked.get(path)["product"]["title"] == f"Sold on {assignment}"
 
 
 def test_a_shard_that_is_down_takes_down_its_own_tenants_alone(sharded: Sharded) -> None:

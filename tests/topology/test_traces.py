@@ -134,8 +134,10 @@ def test_one_trace_from_the_client_to_the_job(traced: tuple[Running, Collector])
     lines = [
         json.loads(line) for line in shop.server.log.read_text().splitlines() if line[:1] == "{"
     ]
-    told = [each for each in lines if each.get("trace_id") == TRACE and each["event"] == "request"]
-    assert {each["route"] for each in told} >= {"/api/v1/media"}
+    reported = [
+        each for each in lines if each.get("trace_id") == TRACE and each["event"] == "request"
+    ]
+    assert {each["route"] for each in reported} >= {"/api/v1/media"}
 
 
 def test_what_nobody_traces_is_not_traced(traced: tuple[Running, Collector]) -> None:

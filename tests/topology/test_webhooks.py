@@ -68,13 +68,13 @@ def test_no_event_is_lost_whoever_is_killed(shop: Running) -> None:
         "select order_id::text, type from order_event order by order_id, id"
     ):
         happened[order].append(f"order.{kind}")
-    told: dict[str, list[str]] = defaultdict(list)
+    reported: dict[str, list[str]] = defaultdict(list)
     for message in receiver.received:
         kind, order = message.json["type"], message.json["data"]["id"]
-        if kind not in told[order]:  # one may come again, and never before its time
-            told[order].append(kind)
-    assert set(buyers.ledger.acknowledged) <= set(told)
-    assert told == happened
+        if kind not in reported[order]:  # one may come again, and never before its time
+            reported[order].append(kind)
+    assert set(buyers.ledger.acknowledged) <= set(reported)
+    assert reported == happened
     assert len(receiver.received) >= sum(map(len, happened.values()))
 
 

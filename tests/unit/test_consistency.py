@@ -5,7 +5,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rcommerce.database import Home
+from rcommerce.database import ShardAssignment
 from rcommerce.database.consistency import Token, Tokens
 
 SHARDS = st.from_regex(r"[a-z0-9-]{1,40}", fullmatch=True)
@@ -16,7 +16,7 @@ POSITIONS = st.integers(0, 2**63)
 @given(st.uuids(), SHARDS, EPOCHS, POSITIONS)
 def test_a_token_reads_back(tenant: UUID, shard: str, epoch: int, position: int) -> None:
     tokens = Tokens("a secret")
-    text = tokens.make(Home(tenant, shard, epoch), position)
+    text = tokens.make(ShardAssignment(tenant, shard, epoch), position)
     assert tokens.read(tenant, text) == Token(shard, epoch, position)
     assert Tokens("a secret").read(tenant, text) is not None  # on another instance, too
     assert Tokens("another secret").read(tenant, text) is None
@@ -30,7 +30,7 @@ def test_a_changed_token_is_none(
     from base64 import urlsafe_b64decode, urlsafe_b64encode
 
     tokens = Tokens("a secret")
-    text = tokens.make(Home(tenant, shard, epoch), position)
+    text = tokens.make(ShardAssignment(tenant, shard, epoch), position)
     raw = bytearray(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     raw[at % len(raw)] ^= change
     assert tokens.read(tenant, urlsafe_b64encode(bytes(raw)).rstrip(b"=").decode()) is None

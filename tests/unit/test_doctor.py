@@ -23,8 +23,10 @@ def test_a_clock_is_read_off_the_fastest_of_several_answers() -> None:
 
 
 def clocks(**differs_s: float) -> list[tuple[str, str]]:
-    told = [Finding("green", key, "", clock_differs_s=value) for key, value in differs_s.items()]
-    return [(each.state, each.message) for each in agreement(told)]
+    reported = [
+        Finding("green", key, "", clock_differs_s=value) for key, value in differs_s.items()
+    ]
+    return [(each.state, each.message) for each in agreement(reported)]
 
 
 def test_a_clock_that_is_off_is_named_with_whose_it_is() -> None:
@@ -79,14 +81,14 @@ def test_what_differs_between_instances_and_this_command_is_named(tmp_path: Path
             settings(tmp_path, "[checkout]\nreservation_ttl_secs = 60"),
         )
     )
-    told = {(each.state, each.about, each.message.partition(":")[0]) for each in found}
+    reported = {(each.state, each.about, each.message.partition(":")[0]) for each in found}
     assert {
         ("yellow", "instance host:8081", "has other settings than the others"),
         ("red", "instance host:8082", "has given no sign for 6 s"),
         ("yellow", "instance host:8083", "goes without media"),
         ("yellow", "instance host:8083", "its clock is 5.0 s ahead of the database's"),
         ("yellow", "settings", "those that run have others than this command"),
-    } <= told
+    } <= reported
     assert next(each.message for each in found if each.about == "settings").endswith(
         "checkout.reservation_ttl_secs"
     )
@@ -110,15 +112,15 @@ def test_a_certificate_is_read_as_its_clients_will(tmp_path: Path) -> None:
             cwd=tmp_path, check=True, capture_output=True,
         )  # fmt: skip
 
-    def told(certificate: str, key: str) -> Finding:
+    def reported(certificate: str, key: str) -> Finding:
         tls = Tls(enabled=True, cert_file=tmp_path / certificate, key_file=tmp_path / key)
         *_, found = machine.examine(Settings(data_dir=tmp_path, tls=tls))
         assert found.about.startswith("certificate")
         return found
 
-    assert told("long.pem", "long.key").state == "green"
-    assert told("short.pem", "short.key").state == "yellow"
-    assert "10 days" in told("short.pem", "short.key").message
-    assert "mismatch" in told("long.pem", "short.key").message
-    assert told("long.pem", "short.key").state == "red"
-    assert told("absent.pem", "short.key").state == "red"
+    assert reported("long.pem", "long.key").state == "green"
+    assert reported("short.pem", "short.key").state == "yellow"
+    assert "10 days" in reported("short.pem", "short.key").message
+    assert "mismatch" in reported("long.pem", "short.key").message
+    assert reported("long.pem", "short.key").state == "red"
+    assert reported("absent.pem", "short.key").state == "red"

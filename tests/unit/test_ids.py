@@ -60,8 +60,8 @@ def test_names_differ_also_in_a_process_that_was_forked() -> None:
         os.write(writing, b"".join(ids.new_name() for _ in range(100)))
         os._exit(0)
     os.waitpid(child, 0)
-    told = os.read(reading, 100_000)
-    others = {told[at : at + 24] for at in range(0, len(told), 24)}
+    reported = os.read(reading, 100_000)
+    others = {reported[at : at + 24] for at in range(0, len(reported), 24)}
     assert len(names) == 1000
     assert len(others) == 100
     assert not names & others

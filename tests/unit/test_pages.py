@@ -3,38 +3,38 @@
 import gc
 import uuid
 
-from rcommerce.cache.pages import Memory, Page, Shelf
+from rcommerce.cache.pages import Memory, Page, ShardCache
 from rcommerce.http.representation import variant
 
 
 def test_the_garbage_collector_does_not_look_at_pages() -> None:
     memory = Memory(max_bytes=64 * 1024 * 1024, ttl_s=300)
-    shelf = Shelf("default", memory)
-    shelf.fence.load("era", 1, [])
+    shard_cache = ShardCache("default", memory)
+    shard_cache.fence.load("era", 1, [])
     tenant = uuid.uuid4()
     before = _tracked()
     for number in range(1_000):
         page = _page(tenant, number)
-        assert shelf.add(page)
+        assert shard_cache.add(page)
         for accept in (b"", b"br", b"gzip"):
-            variant(page, accept).grow(7)
+            variant(page, accept).set_age(7)
     assert memory.entries > 900
     assert _tracked() - before < 100
 
 
 def test_a_page_is_found_by_each_of_its_tags_until_it_is_forgotten() -> None:
     memory = Memory(max_bytes=64 * 1024 * 1024, ttl_s=300)
-    shelf = Shelf("default", memory)
-    shelf.fence.load("era", 1, [])
+    shard_cache = ShardCache("default", memory)
+    shard_cache.fence.load("era", 1, [])
     tenant, other = uuid.uuid4(), uuid.uuid4()
     pages = [_page(tenant, 1), _page(tenant, 2), _page(other, 3)]
     for page in pages:
-        shelf.add(page)
-    shelf.invalidate(11, [(tenant, ["product:1", "unheard of"])])
+        shard_cache.add(page)
+    shard_cache.invalidate(11, [(tenant, ["product:1", "unheard of"])])
     assert [memory.get(page.key) is page for page in pages] == [False, True, True]
-    shelf.invalidate(12, [(tenant, ["*"])])
+    shard_cache.invalidate(12, [(tenant, ["*"])])
     assert [memory.get(page.key) is page for page in pages] == [False, False, True]
-    shelf.resume("another era", 20, [])
+    shard_cache.resume("another era", 20, [])
     assert memory.get(pages[2].key) is None
     assert memory.invalidations == 3
 

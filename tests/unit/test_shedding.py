@@ -293,13 +293,13 @@ def test_an_overload_is_one_for_all_who_wait(clock: Clock) -> None:
             pass
 
     class Waiting:
-        told: bool | None = None
+        reported: bool | None = None
 
         def done(self) -> bool:
-            return self.told is not None
+            return self.reported is not None
 
         def set_result(self, result: bool, /) -> None:
-            self.told = result
+            self.reported = result
 
     first, last = Waiting(), Waiting()
     limiters.looking.join(Priority.CATALOGUE, Waiting())
@@ -308,10 +308,10 @@ def test_an_overload_is_one_for_all_who_wait(clock: Clock) -> None:
     limiters.buying.join(Priority.CART, last)
     limiters.looking.refuse()
     limiters.buying.leave("route", 0.001, is_typical=False)
-    assert (first.told, last.told) == (None, True)  # the newest first
+    assert (first.reported, last.reported) == (None, True)  # the newest first
     clock.now += TARGET_S + TICK_S
     limiters.buying.refuse()
-    assert first.told is False
+    assert first.reported is False
 
 
 def test_one_who_gives_up_in_line_takes_nobodys_place() -> None:

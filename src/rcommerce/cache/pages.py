@@ -27,7 +27,7 @@ class Variant(msgspec.Struct, gc=False, eq=False):
     unchanged: FrozenHeaders
     second: int = 0
 
-    def grow(self, second: int) -> None:
+    def set_age(self, second: int) -> None:
         """Sets the age, in seconds."""
         age = (b"age", b"%d" % max(0, second))
         self.second = second
@@ -58,7 +58,7 @@ class Page(msgspec.Struct, gc=False, eq=False):
     is_shared: bool  # it came from another process
     encodings: dict[str, Variant] = {}
     variants: dict[bytes, Variant] = {}
-    shelf: "Shelf | None" = None
+    shard_cache: "ShardCache | None" = None
 
 
 Pages = dict[Page, None]  # a set, but for the garbage collector
@@ -100,8 +100,8 @@ class Memory:
     def _left(self, key: bytes, page: Page, cause: str) -> None:
         if cause == "size":
             self.evictions += 1
-        if page.shelf is not None:
-            page.shelf.forget(page)
+        if page.shard_cache is not None:
+            page.shard_cache.forget(page)
 
 
 def _weight(key: bytes, page: Page) -> int:
@@ -109,7 +109,7 @@ def _weight(key: bytes, page: Page) -> int:
     return len(key) + len(page.body) * 7 // 4 + OVERHEAD_BYTES
 
 
-class Shelf:
+class ShardCache:
     """The pages of one shard: what `Invalidations` tells, this does."""
 
     def __init__(self, name: str, memory: Memory) -> None:
@@ -127,7 +127,7 @@ class Shelf:
             return False
         if not self._memory.is_on:
             return False
-        page.shelf = self
+        page.shard_cache = self
         by_tag = self._by_tag.setdefault(page.tenant, {})
         for tag in page.tags:
             by_tag.setdefault(tag, {})[page] = None
@@ -136,7 +136,7 @@ class Shelf:
 
     def forget(self, page: Page) -> None:
         """Takes a page out of the index."""
-        page.shelf = None
+        page.shard_cache = None
         by_tag = self._by_tag.get(page.tenant, {})
         for tag in page.tags:
             pages = by_tag.get(tag, {})

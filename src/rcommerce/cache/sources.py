@@ -9,12 +9,12 @@ class Sources:
     """Filled in by whoever makes the answer: the tags of what it shows, and how far the server was
     that it was read from. `required` is how far that server has to be at the least."""
 
-    __slots__ = ("home", "position", "required", "tags")
+    __slots__ = ("assignment", "position", "required", "tags")
 
     def __init__(self, required: int = 0) -> None:
         self.required = required
         self.position = NOWHERE
-        self.home = ("", 0)  # the shard, and the epoch of the shop's stay there
+        self.assignment = ("", 0)  # the shard, and the epoch of the shop's stay there
         self.tags: set[str] = set()
 
     def read_at(self, position: int) -> None:

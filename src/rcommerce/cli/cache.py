@@ -145,7 +145,7 @@ def purge(
     async def work(shop: Shop) -> None:
         async with shop.write() as tx:
             await invalidation.invalidate(tx, shop.tenant.id, names)
-        await invalidation.publish(shop.services.cluster.shard(shop.home.shard))
+        await invalidation.publish(shop.services.cluster.shard(shop.assignment.shard))
 
     with_shop(config, tenant, work)
     if as_json:

@@ -88,15 +88,15 @@ def _up_detached(folder: Path, profile: Profile, products: int, *, is_quiet: boo
         process = subprocess.Popen(  # noqa: S603
             command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
         )
-    told, deadline = 0, time.monotonic() + UP_TIMEOUT_S
+    reported, deadline = 0, time.monotonic() + UP_TIMEOUT_S
     try:
         while (found := state.read(folder)) is None or found["phase"] == "starting":
             if process.poll() is not None or time.monotonic() > deadline:
                 break
             lines = log.read_text(errors="replace").splitlines()
-            for line in lines[told:] if not is_quiet else ():
+            for line in lines[reported:] if not is_quiet else ():
                 err.print(line, markup=False, highlight=False)
-            told = len(lines)
+            reported = len(lines)
             time.sleep(0.1)
     except KeyboardInterrupt:
         process.terminate()

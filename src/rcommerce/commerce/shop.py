@@ -15,7 +15,7 @@ import msgspec
 from psycopg import AsyncCursor
 from psycopg.rows import AsyncRowFactory
 
-from rcommerce.cache.pages import Shelf
+from rcommerce.cache.pages import ShardCache
 from rcommerce.cache.redis import Redis
 from rcommerce.cache.shared import Entry, Shared
 from rcommerce.cache.sources import Sources
@@ -25,7 +25,7 @@ from rcommerce.database import (
     Cluster,
     Connection,
     Freshness,
-    Home,
+    ShardAssignment,
     Statement,
     TenantFenced,
     TenantMoved,
@@ -129,7 +129,7 @@ class Caller:
 NOBODY = Caller()
 
 
-class KeptSession(msgspec.Struct, kw_only=True):
+class StoredSession(msgspec.Struct, kw_only=True):
     """A login by cookie. Times are in seconds since 1970."""
 
     customer_id: UUID
@@ -144,13 +144,13 @@ class KeptSession(msgspec.Struct, kw_only=True):
 class Sessions(Protocol):
     """Where they are kept. Each method raises Unavailable where that is away."""
 
-    async def add(self, shop: "Shop", token_hash: str, session: KeptSession) -> None:
+    async def add(self, shop: "Shop", token_hash: str, session: StoredSession) -> None:
         """Keeps a new one."""
 
-    async def find(self, shop: "Shop", token_hash: str) -> KeptSession | None:
+    async def find(self, shop: "Shop", token_hash: str) -> StoredSession | None:
         """The session of a cookie, used now; None where it is over."""
 
-    async def all(self, shop: "Shop", customer: UUID) -> Sequence[tuple[str, KeptSession]]:
+    async def all(self, shop: "Shop", customer: UUID) -> Sequence[tuple[str, StoredSession]]:
         """Those of a customer, with their hashes."""
 
     async def end(self, shop: "Shop", customer: UUID, token_hashes: Sequence[str]) -> None:
@@ -169,7 +169,7 @@ class Tenants(Protocol):
     async def listen(self) -> None:
         """Forgets what has changed since the last time. Raises Unavailable."""
 
-    async def relocated(self, tenant_id: UUID, to: Home | None) -> Tenant:
+    async def relocated(self, tenant_id: UUID, to: ShardAssignment | None) -> Tenant:
         """The tenant as it is now, after it was not found where it was; `to` is where its old
         shard says that it went."""
 
@@ -189,7 +189,7 @@ class Services:
     limits: Limits
     objects: Objects
     outgoing: Outgoing
-    shelves: Mapping[str, Shelf] = field(default_factory=dict)
+    shard_caches: Mapping[str, ShardCache] = field(default_factory=dict)
     redis: Redis | None = None
     shared: Shared | None = None
     order_events: Counter[str] = field(default_factory=Counter)  # as committed
@@ -224,7 +224,7 @@ class Shop:
     """
 
     __slots__ = (
-        "caller", "client", "connection", "freshness", "home", "idempotency_key",
+        "assignment", "caller", "client", "connection", "freshness", "idempotency_key",
         "new_session_token", "order_events", "outlasting", "position", "read_position", "services",
         "session_token", "sources", "tenant",
     )  # fmt: skip
@@ -255,9 +255,9 @@ class Shop:
         """Notes where the tenant is at home."""
         self.tenant = tenant
         shard = tenant.shard or self.services.cluster.place(tenant.id)
-        self.home = Home(tenant.id, shard, tenant.epoch)
+        self.assignment = ShardAssignment(tenant.id, shard, tenant.epoch)
 
-    async def relocate(self, to: Home | None = None) -> None:
+    async def relocate(self, to: ShardAssignment | None = None) -> None:
         """Looks anew where the tenant is at home."""
         self.live(await self.services.tenants.relocated(self.tenant.id, to))
 
@@ -266,9 +266,9 @@ class Shop:
         if self.connection is not None:
             return _Shared(self.connection)
         seen = None if self.sources is None else self.sources.read_at
-        return self.services.cluster.read(self.home, self.freshness, self.read_position, seen)
+        return self.services.cluster.read(self.assignment, self.freshness, self.read_position, seen)
 
-    async def kept(
+    async def cached(
         self,
         namespace: str,
         name: str,
@@ -282,17 +282,20 @@ class Shop:
         What comes from Redis shows all that the request's consistency token stands for; without one
         it is as old as docs/caching.md allows. A request that writes reads from the primary.
         """
-        shared, shelf = self.services.shared, self.services.shelves.get(self.home.shard)
+        shared, shard_cache = (
+            self.services.shared,
+            self.services.shard_caches.get(self.assignment.shard),
+        )
         is_write = self.connection is not None or self.freshness is Freshness.LATEST
         if (
             is_write
             or shared is None
-            or shelf is None
-            or not (shelf.fence.is_live and self.read_position < shelf.fence.horizon)
+            or shard_cache is None
+            or not (shard_cache.fence.is_live and self.read_position < shard_cache.fence.horizon)
         ):
             async with self.read() if is_write else self._read_fresh() as conn:
                 return await read(conn)
-        fence, home = shelf.fence, self.home
+        fence, assignment = shard_cache.fence, self.assignment
 
         async def make() -> Entry:
             sources, era = Sources(), fence.era
@@ -301,8 +304,8 @@ class Shop:
             return Entry(era, sources.position, [tag], found or b"")
 
         entry = await shared.obtain(
-            self._kept_key(shared, namespace, name),
-            lambda entry: fence.holds(entry.era, entry.position, home.tenant_id, entry.tags),
+            self._cache_key(shared, namespace, name),
+            lambda entry: fence.holds(entry.era, entry.position, assignment.tenant_id, entry.tags),
             make,
             ttl_s,
             is_personal=True,
@@ -313,14 +316,16 @@ class Shop:
         """Removes what was kept, after a write: the others need not wait to hear of it."""
         if self.services.shared is not None:
             for name in names:
-                key = self._kept_key(self.services.shared, namespace, name)
+                key = self._cache_key(self.services.shared, namespace, name)
                 await self.services.shared.forget(key)
 
     def _read_fresh(self, seen: Callable[[int], None] | None = None) -> Reading:
         """From the primary, as long as there is one."""
-        return self.services.cluster.read(self.home, Freshness.FRESH, self.read_position, seen)
+        return self.services.cluster.read(
+            self.assignment, Freshness.FRESH, self.read_position, seen
+        )
 
-    def _kept_key(self, shared: Shared, namespace: str, name: str) -> str:
+    def _cache_key(self, shared: Shared, namespace: str, name: str) -> str:
         return shared.key(namespace, f"{self.tenant.id}.{self.tenant.epoch}:{name}")
 
     @asynccontextmanager
@@ -398,8 +403,8 @@ class Shop:
         """Such a statement, where the tenant lives."""
 
         async def attempt() -> tuple[AsyncCursor[Any], int]:
-            shard = self.services.cluster.shard(self.home.shard)
-            return await shard.once(self.home, sql, params, rows, is_durable=is_durable)
+            shard = self.services.cluster.shard(self.assignment.shard)
+            return await shard.once(self.assignment, sql, params, rows, is_durable=is_durable)
 
         cursor, position = await self._at_home(attempt)
         self._wrote(position)
@@ -414,7 +419,7 @@ class Shop:
         self, stack: AsyncExitStack, first: Statement | None
     ) -> tuple[Writing, Connection]:
         async def attempt() -> tuple[Writing, Connection]:
-            writing = self.services.cluster.write(self.home, first)
+            writing = self.services.cluster.write(self.assignment, first)
             return writing, await stack.enter_async_context(writing)
 
         return await self._at_home(attempt)

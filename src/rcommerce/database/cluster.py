@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from uuid import UUID
 
+from rcommerce.database.assignment import ShardAssignment
 from rcommerce.database.connection import Statement
-from rcommerce.database.homes import Home
 from rcommerce.database.server import Role, Server, conninfo
 from rcommerce.database.shard import Freshness, Reading, Shard
 from rcommerce.database.writing import Writing
@@ -48,17 +48,17 @@ class Cluster:
 
     def read(
         self,
-        home: Home,
+        assignment: ShardAssignment,
         freshness: Freshness,
         position: int = 0,
         seen: Callable[[int], None] | None = None,
     ) -> Reading:
         """A connection to a server of the tenant's shard, see Shard.read."""
-        return self.shard(home.shard).read(freshness, position, seen)
+        return self.shard(assignment.shard).read(freshness, position, seen)
 
-    def write(self, home: Home, first: Statement | None = None) -> Writing:
+    def write(self, assignment: ShardAssignment, first: Statement | None = None) -> Writing:
         """A transaction on the primary of the tenant's shard, see Shard.write."""
-        return self.shard(home.shard).write(home, first)
+        return self.shard(assignment.shard).write(assignment, first)
 
     async def open(self) -> None:
         """Begins to watch every server; connections come as they are needed."""

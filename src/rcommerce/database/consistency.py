@@ -12,7 +12,7 @@ from struct import Struct, error
 from typing import NamedTuple
 from uuid import UUID
 
-from rcommerce.database.homes import Home
+from rcommerce.database.assignment import ShardAssignment
 
 HEADER = "X-Consistency-Token"
 COOKIE = "consistency_token"
@@ -36,10 +36,10 @@ class Tokens:
     def __init__(self, secret: str) -> None:
         self._key = hmac.digest(secret.encode(), b"consistency token", sha256)
 
-    def make(self, home: Home, position: int) -> str:
+    def make(self, assignment: ShardAssignment, position: int) -> str:
         """The token of a write of the tenant at `home`."""
-        body = _FORMAT.pack(_VERSION, home.epoch, position) + home.shard.encode()
-        return urlsafe_b64encode(body + self._mac(home.tenant_id, body)).rstrip(b"=").decode()
+        body = _FORMAT.pack(_VERSION, assignment.epoch, position) + assignment.shard.encode()
+        return urlsafe_b64encode(body + self._mac(assignment.tenant_id, body)).rstrip(b"=").decode()
 
     def read(self, tenant_id: UUID, token: str) -> Token | None:
         """What a token of this tenant says; None for one that was not made here."""

@@ -12,8 +12,8 @@ import structlog
 from psycopg.pq import TransactionStatus
 from psycopg.rows import AsyncRowFactory
 
+from rcommerce.database.assignment import ShardAssignment
 from rcommerce.database.connection import Connection, Params, Raw, Statement
-from rcommerce.database.homes import Home
 from rcommerce.database.pool import BUSY
 from rcommerce.database.rotation import Rotation
 from rcommerce.database.server import Server, is_broken, is_lost, translated
@@ -82,17 +82,19 @@ class Shard:
         statements ran."""
         return Reading(self, freshness, position, seen)
 
-    def write(self, home: Home | None = None, first: Statement | None = None) -> "Writing":
+    def write(
+        self, assignment: ShardAssignment | None = None, first: Statement | None = None
+    ) -> "Writing":
         """A connection in a transaction, which commits where the block ends without an error.
 
         With a `home` only while the tenant lives here: raises TenantMoved, TenantFenced. The
         statement `first` goes out in the message that begins it; `Writing.row` has its first row.
         """
-        return Writing(self.primary, home, self.wrote, first)
+        return Writing(self.primary, assignment, self.wrote, first)
 
     async def once(
         self,
-        home: Home | None,
+        assignment: ShardAssignment | None,
         sql: LiteralString,
         params: Params,
         rows: AsyncRowFactory[Any] | None = None,
@@ -105,8 +107,8 @@ class Shard:
         does not wait for the disk or a standby: a crash within a second may undo it, and the
         position does not stand for it. Raises TenantMoved, TenantFenced.
         """
-        wrote = self.wrote if home else None
-        return await once(self.primary, home, sql, params, rows, wrote, is_durable=is_durable)
+        wrote = self.wrote if assignment else None
+        return await once(self.primary, assignment, sql, params, rows, wrote, is_durable=is_durable)
 
     # Replicas ---------------------------------------------------------------------------------
 

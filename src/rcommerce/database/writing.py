@@ -10,8 +10,8 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import AsyncRowFactory
 
 from rcommerce import tracing
+from rcommerce.database.assignment import ShardAssignment, TenantFenced, TenantMoved
 from rcommerce.database.connection import Connection, Params, Raw, Statement, described
-from rcommerce.database.homes import Home, TenantFenced, TenantMoved
 from rcommerce.database.prepared import written_out
 from rcommerce.database.server import Server, is_lost, translated
 from rcommerce.errors import RCommerceError
@@ -36,12 +36,12 @@ class Writing:
     first row, None where it has none.
     """
 
-    __slots__ = ("_connection", "_first", "_home", "_server", "_wrote", "position", "row")
+    __slots__ = ("_assignment", "_connection", "_first", "_server", "_wrote", "position", "row")
 
     def __init__(
         self,
         server: Server,
-        home: Home | None,
+        assignment: ShardAssignment | None,
         wrote: Wrote | None,
         first: Statement | None = None,
     ) -> None:
@@ -50,7 +50,7 @@ class Writing:
         self._first = first
         self._wrote = wrote
         self._server = server
-        self._home = home
+        self._assignment = assignment
 
     async def __aenter__(self) -> Connection:
         for attempt in range(1, ATTEMPTS + 1):
@@ -62,7 +62,7 @@ class Writing:
                 self._server.give(raw)
                 if is_lost(error) and attempt < ATTEMPTS and self._may_retry():
                     continue
-                raise _sense(error, self._home) from error
+                raise _sense(error, self._assignment) from error
             except BaseException:
                 self._server.give(raw)
                 raise
@@ -71,14 +71,14 @@ class Writing:
         raise self._server.unavailable()
 
     async def _begin(self, raw: Raw) -> None:
-        begin = _begin(self._home)
+        begin = _begin(self._assignment)
         if self._first is None:
             await raw.execute(begin.encode(), prepare=False)
             return
         text = await _text(self._server, raw, *self._first)
         cursor = raw.cursor()
-        told = described(raw, self._first.sql) if tracing.is_on() else None
-        with tracing.span("postgresql", "CLIENT", told):
+        reported = described(raw, self._first.sql) if tracing.is_on() else None
+        with tracing.span("postgresql", "CLIENT", reported):
             await cursor.execute(f"{begin}; {text}".encode(), prepare=False)
         await cursor.set_result(-1)
         self.row = await cursor.fetchone()
@@ -133,7 +133,7 @@ class Writing:
 
 async def once(
     server: Server,
-    home: Home | None,
+    assignment: ShardAssignment | None,
     sql: LiteralString,
     params: Params,
     rows: AsyncRowFactory[Any] | None,
@@ -149,17 +149,17 @@ async def once(
         after = "; commit" if wrote is None else f"; commit; {POSITION}"
         cursor = raw.cursor() if rows is None else raw.cursor(row_factory=rows)
         with tracing.span("postgresql", "CLIENT", described(raw, sql) if tracing.is_on() else None):
-            begin = _begin(home, is_durable=is_durable)
+            begin = _begin(assignment, is_durable=is_durable)
             await cursor.execute(f"{begin}; {text}{after}".encode(), prepare=False)
         if wrote is not None:
             await cursor.set_result(-1)
             row = cursor.pgresult
             position = int(row.get_value(0, 0) or 0) if row is not None else 0
             wrote(position)
-        await cursor.set_result(1 if home is None else 2)
+        await cursor.set_result(1 if assignment is None else 2)
     except psycopg.Error as error:
         await _undo(server, raw, error)
-        raise _sense(error, home) from error
+        raise _sense(error, assignment) from error
     finally:
         server.give(raw)
     return cursor, position
@@ -172,12 +172,12 @@ async def _text(server: Server, raw: Raw, sql: LiteralString, params: Params) ->
     return await server.prepared.text(raw, sql, params)
 
 
-def _begin(home: Home | None, *, is_durable: bool = True) -> str:
+def _begin(assignment: ShardAssignment | None, *, is_durable: bool = True) -> str:
     """Begins, and checks in the same message that the tenant lives here. The simple protocol takes
     several statements, and no parameters: a UUID and a number."""
-    if home is None:
+    if assignment is None:
         return "begin read write"
-    begin = f"begin read write; select enter_tenant('{home.tenant_id}', {home.epoch:d})"
+    begin = f"begin read write; select enter_tenant('{assignment.tenant_id}', {assignment.epoch:d})"
     return begin if is_durable else f"{begin}, set_config('synchronous_commit', 'off', true)"
 
 
@@ -197,11 +197,13 @@ async def _roll_back(server: Server, raw: Raw) -> None:
         await server.prepared.roll_back(raw)
 
 
-def _sense(error: psycopg.Error, home: Home | None) -> Exception:
+def _sense(error: psycopg.Error, assignment: ShardAssignment | None) -> Exception:
     """What an error at the beginning of a write, or of a single statement, means."""
-    if home is not None and error.sqlstate == "RC002":
+    if assignment is not None and error.sqlstate == "RC002":
         return TenantFenced()
-    if home is not None and error.sqlstate == "RC001":
+    if assignment is not None and error.sqlstate == "RC001":
         shard, epoch = error.diag.message_detail, error.diag.message_hint
-        return TenantMoved(Home(home.tenant_id, shard, int(epoch)) if shard and epoch else None)
+        return TenantMoved(
+            ShardAssignment(assignment.tenant_id, shard, int(epoch)) if shard and epoch else None
+        )
     return translated(error) or error

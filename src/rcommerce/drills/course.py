@@ -182,9 +182,9 @@ def _audit(stage: Stage, variant: str, found: Course) -> None:
     """Compares the books with the primary's."""
     primary = stage.postgres()
     rows = primary.query("select order_id from order_item where variant_id = %s", variant)
-    there, told = {str(row[0]) for row in rows}, set(found.ledger.acknowledged)
-    found.lost = len(told - there)
-    found.duplicated = len(there - told) + len(rows) - len(there)
+    there, reported = {str(row[0]) for row in rows}, set(found.ledger.acknowledged)
+    found.lost = len(reported - there)
+    found.duplicated = len(there - reported) + len(rows) - len(there)
     [(sold,)] = primary.query(
         "select coalesce(sum(quantity), 0) from order_item where variant_id = %s", variant
     )

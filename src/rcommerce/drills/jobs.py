@@ -50,13 +50,13 @@ def webhook_crash(stage: Stage) -> Outcome:
         at = f"/api/v1/webhooks/subscriptions/{made.json()['subscription']['id']}"
         stage.staff.delete(at).raise_for_status()
     happened = _in_order(stage.postgres().query(HAPPENED, found.variant))
-    told = _in_order(
+    reported = _in_order(
         (each.json["data"]["id"], each.json["type"].removeprefix("order."))
         for each in receiver.received
         if each.json["data"]["id"] in happened
     )
-    lost = sum(len(events) - len(told[order]) for order, events in happened.items())
-    is_ordered = all(told[order] == events for order, events in happened.items())
+    lost = sum(len(events) - len(reported[order]) for order, events in happened.items())
+    is_ordered = all(reported[order] == events for order, events in happened.items())
     return found.outcome(
         "webhook-crash",
         "whoever is killed, no message is lost, and those of an order come in their order",

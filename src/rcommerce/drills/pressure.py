@@ -50,9 +50,9 @@ def overload(stage: Stage) -> Outcome:
 
     found = course(stage, drown, lambda: time.sleep(RECOVERED_S))
     over = found.broke_at + OVERLOAD_S
-    [told] = flood
-    accepted = told.accepted_s
-    statuses = {status for status in told.by_status() if status not in ("200", "503")}
+    [reported] = flood
+    accepted = reported.accepted_s
+    statuses = {status for status in reported.by_status() if status not in ("200", "503")}
     p99_s = percentile(accepted, 0.99) / 1000 if accepted else math.inf
     bought = [
         each.took_s
@@ -64,12 +64,12 @@ def overload(stage: Stage) -> Outcome:
         "overload",
         "three times as much as it can do: buyers go on, and what is answered is answered quickly",
         [
-            Check("some searches are refused", told.goodput < TIMES * peak * 0.9),
-            Check("they are told 503", not statuses, f"{told.by_status()}"),
+            Check("some searches are refused", reported.goodput < TIMES * peak * 0.9),
+            Check("they are told 503", not statuses, f"{reported.by_status()}"),
             Check(
                 "a third of what it can do is done, beside the buyers",
-                told.goodput >= peak / 3,
-                f"{told.goodput:.0f} of {peak:.0f} searches/s",
+                reported.goodput >= peak / 3,
+                f"{reported.goodput:.0f} of {peak:.0f} searches/s",
             ),
             Check(f"within {QUICK_S:g} s, 99 of 100", p99_s < QUICK_S, f"{p99_s:.2f} s"),
             Check("orders are placed meanwhile", bool(bought), f"{len(bought)}"),
@@ -84,7 +84,7 @@ def overload(stage: Stage) -> Outcome:
     outcome.details |= {
         "searches_that_it_can_do": round(peak),
         "asked_for": round(TIMES * peak),
-        "answered": round(told.goodput),
+        "answered": round(reported.goodput),
         "their_p99_ms": round(p99_s * 1000) if accepted else None,
     }
     return outcome

@@ -24,7 +24,7 @@ def oversell(stage: Stage) -> Outcome:
         "customer_email": "ada@example.com",
     }
     statuses: Counter[int] = Counter()
-    told: list[str] = []
+    reported: list[str] = []
     counting = threading.Lock()
 
     def buy(number: int) -> None:
@@ -37,7 +37,7 @@ def oversell(stage: Stage) -> Outcome:
         with counting:
             statuses[answer.status_code] += 1
             if answer.status_code == 201:
-                told.append(answer.json()["id"])
+                reported.append(answer.json()["id"])
 
     begun = time.monotonic()
     limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
@@ -56,8 +56,8 @@ def oversell(stage: Stage) -> Outcome:
     others = {status: n for status, n in statuses.items() if status not in (201, 409)}
     checks = [
         Check(f"{UNITS} units are sold", sold == UNITS, f"{sold}"),
-        Check(f"{UNITS} buyers are told so", len(set(told)) == UNITS, f"{len(told)}"),
-        Check("the same orders are there", there == set(told), f"{len(there)}"),
+        Check(f"{UNITS} buyers are told so", len(set(reported)) == UNITS, f"{len(reported)}"),
+        Check("the same orders are there", there == set(reported), f"{len(there)}"),
         Check("none is left over", free == 0, f"{free}"),
         Check("the others are told that there is none", not others, f"{others or ''}"),
     ]
@@ -68,9 +68,9 @@ def oversell(stage: Stage) -> Outcome:
         load=f"{CROWD:,} orders, {AT_ONCE} at a time",
         passed=all(each.held for each in checks),
         checks=checks,
-        acknowledged=len(told),
-        lost=len(set(told) - there),
-        duplicated=len(there - set(told)),
+        acknowledged=len(reported),
+        lost=len(set(reported) - there),
+        duplicated=len(there - set(reported)),
         oversold=max(0, sold - UNITS),
         seconds=round(time.monotonic() - begun, 1),
     )

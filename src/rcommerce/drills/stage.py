@@ -136,12 +136,12 @@ class Stage:
 
 def _unwell(server: Server) -> str:
     try:
-        told = httpx.get(f"{server.url}/health/ready", timeout=5).json()
+        reported = httpx.get(f"{server.url}/health/ready", timeout=5).json()
     except (httpx.HTTPError, ValueError) as error:
         return str(error) or type(error).__name__
     return ", ".join(
         f"{name} is {each['state']} ({each.get('cause') or 'no cause is known'})"
-        for name, each in told["dependencies"].items()
+        for name, each in reported["dependencies"].items()
         if each["state"] != "up"
     )
 

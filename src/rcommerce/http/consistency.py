@@ -33,16 +33,19 @@ async def prepare(shop: Shop, tokens: Tokens, scope: HTTPScope, headers: Mapping
         return
     if isinstance(sources := scope.get(SOURCES), Sources):
         # To be kept for all: whoever has a token of his own is not served from here.
-        shop.sources, sources.home = sources, (shop.home.shard, shop.home.epoch)
+        shop.sources, sources.assignment = sources, (shop.assignment.shard, shop.assignment.epoch)
         shop.freshness, shop.read_position = Freshness.ANY, sources.required
         return
     token = given(shop.services.settings, shop.tenant.id, tokens, headers)
     if token is None:
         shop.freshness = Freshness.ANY if is_shared_read(scope) else Freshness.FRESH
         return
-    if token.epoch > shop.home.epoch:
+    if token.epoch > shop.assignment.epoch:
         await shop.relocate()  # it has moved, and this process had not heard of it
-    if token.position and (token.shard, token.epoch) == (shop.home.shard, shop.home.epoch):
+    if token.position and (token.shard, token.epoch) == (
+        shop.assignment.shard,
+        shop.assignment.epoch,
+    ):
         shop.freshness, shop.read_position = Freshness.ANY, token.position
     # Otherwise the primary: a position on the shard that the tenant has left says nothing here, and
     # a token without one was made by an instance that knew of no replica.
@@ -70,7 +73,7 @@ def announcing(shop: Shop, tokens: Tokens, scope: HTTPScope, send: Send) -> Send
 
     async def announce(message: Message) -> None:
         if message["type"] == "http.response.start" and shop.position is not None:
-            token = tokens.make(shop.home, shop.position)
+            token = tokens.make(shop.assignment, shop.position)
             secure = "; Secure" if scope["scheme"] == "https" else ""
             kept = (
                 f"{COOKIE}={token}; Path=/; Max-Age={COOKIE_AGE_S}; HttpOnly; SameSite=Lax{secure}"

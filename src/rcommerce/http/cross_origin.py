@@ -36,13 +36,13 @@ class CrossOrigin:
 
     def __init__(self, settings: Settings) -> None:
         config = self._config = cors_config(settings)
-        told = [] if config is None else _lower(config.simple_headers)
+        reported = [] if config is None else _lower(config.simple_headers)
         is_for_all = config is not None and config.is_allow_all_origins
-        self.everybody = told if is_for_all else Headers()
+        self.everybody = reported if is_for_all else Headers()
         self.varies = config is not None and not is_for_all
-        self._some = told
+        self._some = reported
 
-    def told(self, origin: bytes | None) -> Headers:
+    def headers_for(self, origin: bytes | None) -> Headers:
         """The headers for the client that gave this Origin."""
         if origin is None or self._config is None or not self.varies:
             return self.everybody
@@ -54,7 +54,7 @@ class CrossOrigin:
         """The headers for the client of a request, where it gave an Origin: of a page that is made
         for many, each client is told by who gives it the page."""
         origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
-        return Headers() if origin is None else self.told(origin)
+        return Headers() if origin is None else self.headers_for(origin)
 
 
 def _lower(headers: dict[str, str]) -> Headers:

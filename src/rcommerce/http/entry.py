@@ -91,8 +91,8 @@ class Entry:
         if limiter.enter() or (not limiter.turns_away(rank) and await limiter.turn(rank)):
             await self._handle(scope, receive, send, limiter)
         else:
-            told = self._cross_origin.told_to(scope)
-            await shedding.refuse(send, [*self._always, *self._drain.headers, *told])
+            reported = self._cross_origin.told_to(scope)
+            await shedding.refuse(send, [*self._always, *self._drain.headers, *reported])
             self._requests.refused[shedding.CODE] += 1
             self._requests.add(scope["method"], UNMATCHED, 503, 0.0)
 

@@ -23,7 +23,7 @@ from rcommerce.http.cross_origin import CrossOrigin
 from rcommerce.http.drain import Drain
 from rcommerce.http.entry import request_id
 from rcommerce.http.identity import SAFE, by_host
-from rcommerce.http.page_fill import PUBLIC, Fill, Place, now, route
+from rcommerce.http.page_fill import PUBLIC, Fill, ResolvedTenant, now, route
 from rcommerce.http.rate_limiting import RateLimiting
 from rcommerce.http.representation import VARY, Headers, variant
 from rcommerce.http.sessions import OF_STAFF
@@ -66,9 +66,9 @@ class PageCache:
         self._services = services
         self.memory = memory
         self._get: Callable[[bytes], Page | None] = memory.get
-        self.shelves = services.shelves
+        self.shard_caches = services.shard_caches
         self._tokens = Tokens(services.jwt_secret)
-        self._places: dict[bytes, Place] = {}
+        self._places: dict[bytes, ResolvedTenant] = {}
         self._cross_origin = cross_origin
         self._varies = cross_origin.varies
         vary = VARY + b", Origin" if cross_origin.varies else VARY
@@ -103,7 +103,7 @@ class PageCache:
         # A query as it came has no space in it, so no other pair has this key.
         key = place.prefix + query + b" " + scope["path"].encode()
         page = self._get(key)
-        if page is None or not place.shelf.fence.is_live:
+        if page is None or not place.shard_cache.fence.is_live:
             found = await self._miss(key, page, place, scope, asked, send)
             if found is None:
                 return
@@ -118,20 +118,20 @@ class PageCache:
         form = page.variants.get(accept) or variant(page, accept)
         second = int(moment - page.made_at)
         if second != form.second:
-            form.grow(second)
+            form.set_age(second)
         named = asked.get(b"if-none-match")
         if named is not None and (named.find(form.etag) >= 0 or named.strip() == b"*"):
-            code, body, told = 304, b"", form.unchanged
+            code, body, reported = 304, b"", form.unchanged
         elif method == "GET":
-            code, body, told = 200, form.body, form.whole
+            code, body, reported = 200, form.body, form.whole
         else:  # as long as what a GET would have (RFC 9110 section 8.6)
             length = (b"content-length", b"%d" % len(form.body))
-            code, body, told = 200, b"", (length, *form.whole)
+            code, body, reported = 200, b"", (length, *form.whole)
         given = asked.get(_ID)
         its_id = (_ID, ids.new_name() if given is None else request_id(given))
-        headers = [*told, status, its_id, *self._drain.headers]
+        headers = [*reported, status, its_id, *self._drain.headers]
         if b"origin" in asked and (self._varies or code == 304):
-            headers += self._cross_origin.told(asked[b"origin"])
+            headers += self._cross_origin.headers_for(asked[b"origin"])
         await send({"type": "http.response.start", "status": code, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
         if (series := self._series.get((method, page.route, code))) is not None:
@@ -143,7 +143,7 @@ class PageCache:
         self,
         key: bytes,
         old: Page | None,
-        place: Place,
+        place: ResolvedTenant,
         scope: HTTPScope,
         asked: dict[bytes, bytes],
         send: Send,
@@ -162,8 +162,8 @@ class PageCache:
         if made is None:
             if old is not None:
                 return old, _STALE
-            told = self._cross_origin.told(asked.get(b"origin"))
-            await shedding.refuse(send, [*self._secure, *self._drain.headers, *told])
+            reported = self._cross_origin.headers_for(asked.get(b"origin"))
+            await shedding.refuse(send, [*self._secure, *self._drain.headers, *reported])
             self.requests.refused[shedding.CODE] += 1
             self.requests.add(scope["method"], route(scope["path"]), 503, 0.0)
             return None
@@ -171,7 +171,7 @@ class PageCache:
             return made, _SHARED if made.is_shared else _MISS
         if made.status == 503 and old is not None:
             return old, _STALE
-        await made.give(_with(send, self._cross_origin.told(asked.get(b"origin"))))
+        await made.give(_with(send, self._cross_origin.headers_for(asked.get(b"origin"))))
         if made.code is not None:
             self.requests.refused[made.code] += 1
         self.requests.add(scope["method"], route(scope["path"]), made.status, now() - begun)
@@ -183,7 +183,7 @@ class PageCache:
         """Looks each shop up anew: it may have been closed, or have moved."""
         self._places.clear()
 
-    async def _find(self, shop: bytes, headers: dict[bytes, bytes]) -> Place | None:
+    async def _find(self, shop: bytes, headers: dict[bytes, bytes]) -> ResolvedTenant | None:
         """The place of a shop; None for one that there is not, or that is closed."""
         tenants = self._services.tenants
         name = shop.decode("latin-1")
@@ -196,15 +196,15 @@ class PageCache:
                 return None
         except Problem:
             return None  # the application says why
-        shelf = self.shelves.get(tenant.shard or self._services.cluster.place(tenant.id))
-        if shelf is None:
+        shard_cache = self.shard_caches.get(tenant.shard or self._services.cluster.place(tenant.id))
+        if shard_cache is None:
             return None
         if len(self._places) >= PLACES:
             self._places.clear()
-        place = self._places[shop] = Place(tenant, shelf)
+        place = self._places[shop] = ResolvedTenant(tenant, shard_cache)
         return place
 
-    def _knows(self, place: Place, headers: dict[bytes, bytes]) -> bool:
+    def _knows(self, place: ResolvedTenant, headers: dict[bytes, bytes]) -> bool:
         """Whether the client may be given what everybody is, and this process has heard of all that
         it has written."""
         cookies = headers.get(b"cookie", b"")
@@ -213,18 +213,18 @@ class PageCache:
         if _TOKEN not in headers and _TOKEN_COOKIE not in cookies:
             return True
         texts = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers.items()}
-        tenant, shelf = place.tenant, place.shelf
+        tenant, shard_cache = place.tenant, place.shard_cache
         try:
             token = consistency.given(self._services.settings, tenant.id, self._tokens, texts)
         except Problem:
             return False
         return token is None or (
-            (token.shard, token.epoch) == (shelf.name, tenant.epoch)
-            and 0 < token.position < shelf.fence.horizon
+            (token.shard, token.epoch) == (shard_cache.name, tenant.epoch)
+            and 0 < token.position < shard_cache.fence.horizon
         )
 
     async def _admit(
-        self, place: Place, scope: HTTPScope, headers: dict[bytes, bytes], send: Send
+        self, place: ResolvedTenant, scope: HTTPScope, headers: dict[bytes, bytes], send: Send
     ) -> bool:
         """Whether a client may have what is not in memory; tells it why not."""
         address = self._who(scope, headers).address
@@ -234,7 +234,7 @@ class PageCache:
         except Problem as refused:
             named = [
                 (_ID, request_id(headers.get(_ID))),
-                *self._cross_origin.told(headers.get(b"origin")),
+                *self._cross_origin.headers_for(headers.get(b"origin")),
             ]
             await problems.give(send, refused, scope["path"], named)
             self.requests.refused[refused.code] += 1

@@ -12,7 +12,7 @@ import msgspec
 from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope
 
 from rcommerce import clock
-from rcommerce.cache.pages import Memory, Page, Shelf
+from rcommerce.cache.pages import Memory, Page, ShardCache
 from rcommerce.cache.shared import PAGES, Entry
 from rcommerce.cache.sources import Sources
 from rcommerce.cdn.adapters import adapter
@@ -42,14 +42,14 @@ def route(path: str) -> str:
     return f"{parent}/{{key}}" if parent in PUBLIC else UNMATCHED
 
 
-class Place:
+class ResolvedTenant:
     """A shop as the cache knows it. `prefix` begins the keys of its pages."""
 
-    __slots__ = ("prefix", "shelf", "tenant")
+    __slots__ = ("prefix", "shard_cache", "tenant")
 
-    def __init__(self, tenant: Tenant, shelf: Shelf) -> None:
+    def __init__(self, tenant: Tenant, shard_cache: ShardCache) -> None:
         self.tenant = tenant
-        self.shelf = shelf
+        self.shard_cache = shard_cache
         self.prefix = tenant.id.bytes + tenant.epoch.to_bytes(8, "big")
 
     def name(self, key: bytes) -> str:
@@ -108,11 +108,11 @@ class Fill:
         self._control = CACHE_CONTROL.format(ttl=int(self._ttl_s)).encode()
         self._cdn = adapter(services.settings.cdn)
 
-    def flight(self, key: bytes, place: Place, scope: HTTPScope) -> Flight | None:
+    def flight(self, key: bytes, place: ResolvedTenant, scope: HTTPScope) -> Flight | None:
         """The making of a page, joined by whoever misses it meanwhile. None: there is too much to
         do to begin one."""
         found = self._flights.get(key)
-        if found is not None and (place.shelf.fence.is_live or now() < found.begun + JOIN_S):
+        if found is not None and (place.shard_cache.fence.is_live or now() < found.begun + JOIN_S):
             return found
         limiters, rank = self._limiters, shedding.priority(scope)
         making: Coroutine[Any, Any, Page | Answer | None]
@@ -139,7 +139,7 @@ class Fill:
         limiter: Limiter,
         rank: Priority,
         key: bytes,
-        place: Place,
+        place: ResolvedTenant,
         scope: HTTPScope,
         *,
         is_in: bool,
@@ -157,10 +157,10 @@ class Fill:
         finally:
             limiter.leave(f"{kind} {route(scope['path'])}", now() - begun, is_typical=is_typical)
 
-    async def _make(self, key: bytes, place: Place, scope: HTTPScope) -> Page | Answer:
+    async def _make(self, key: bytes, place: ResolvedTenant, scope: HTTPScope) -> Page | Answer:
         """A page as Redis has it, or made anew; an answer where it is none to keep."""
         self._memory.misses += 1
-        begun, fence, tenant = now(), place.shelf.fence, place.tenant.id
+        begun, fence, tenant = now(), place.shard_cache.fence, place.tenant.id
         is_shared = self._shared is not None and fence.is_live
 
         async def read() -> Entry | Answer:
@@ -181,22 +181,22 @@ class Fill:
         if isinstance(made, Answer):
             return made
         page = self._page(key, made, tenant, route(scope["path"]), is_shared=is_shared)
-        place.shelf.add(page)
+        place.shard_cache.add(page)
         return page
 
-    async def _read(self, place: Place, scope: HTTPScope) -> Entry | Answer:
+    async def _read(self, place: ResolvedTenant, scope: HTTPScope) -> Entry | Answer:
         """Runs the application. Where a lagging server has answered with what is known to be out
         of date, again with a server that is further; while there is none (the primary has died with
         what nobody else has), the old answer is better than none, and not to keep."""
-        tenant, fence, required = place.tenant.id, place.shelf.fence, 0
-        here = (place.shelf.name, place.tenant.epoch)
+        tenant, fence, required = place.tenant.id, place.shard_cache.fence, 0
+        here = (place.shard_cache.name, place.tenant.epoch)
         old: Answer | None = None
         for _ in range(ATTEMPTS):
             sources, era = Sources(required), fence.era
             answer = await self._run(scope, sources)
             if answer.status == 503 and old is not None:
                 return old
-            if sources.home != here:
+            if sources.assignment != here:
                 self._moved()  # just now: positions are of another log
                 return answer
             last = fence.last(tenant, sources.tags)

@@ -107,8 +107,8 @@ def encoded(error: Problem, path: str) -> tuple[bytes, list[tuple[bytes, bytes]]
 async def give(send: Send, error: Problem, path: str, more: Sequence[tuple[bytes, bytes]]) -> None:
     """Sends that, with more headers."""
     body, headers = encoded(error, path)
-    told = [*headers, *more]
-    await send({"type": "http.response.start", "status": error.status, "headers": told})
+    reported = [*headers, *more]
+    await send({"type": "http.response.start", "status": error.status, "headers": reported})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 

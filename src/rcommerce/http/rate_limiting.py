@@ -16,7 +16,7 @@ from litestar.types import Message, Send
 
 from rcommerce.commerce.shop import Caller
 from rcommerce.errors import Forbidden, TooMany
-from rcommerce.rate_limits import Limits, Policy, Verdict, is_among, networks, told
+from rcommerce.rate_limits import Limits, Policy, Verdict, is_among, limit_headers, networks
 from rcommerce.settings import Settings
 
 
@@ -114,7 +114,8 @@ class RateLimiting:
         async def announce(message: Message) -> None:
             if message["type"] == "http.response.start" and verdicts:
                 named = [
-                    (name.lower().encode(), text.encode()) for name, text in told(verdicts).items()
+                    (name.lower().encode(), text.encode())
+                    for name, text in limit_headers(verdicts).items()
                 ]
                 message["headers"] = [*message["headers"], *named]
             await send(message)

@@ -18,7 +18,7 @@ async def traced(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send) -
     about = {"http.request.method": str(method), "url.path": scope["path"]}
     with tracing.root(str(method), "SERVER", carrier, about) as span:
 
-        async def told(message: Message) -> None:
+        async def reported(message: Message) -> None:
             if message["type"] == "http.response.start" and span.is_recording():
                 route = scope.get("path_template")
                 if route:
@@ -27,4 +27,4 @@ async def traced(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send) -
                 span.set_attribute("http.response.status_code", message["status"])
             await send(message)
 
-        await app(scope, receive, told)
+        await app(scope, receive, reported)

@@ -186,8 +186,8 @@ class Buyers(AbstractContextManager["Buyers"]):
                 pass
             self.ledger.attempts.append(Attempt(sent, time.monotonic(), status))
             if answer is not None and status == 201:
-                told = answer.json()
-                self.ledger.acknowledged.append(told.get("order", told)["id"])
+                reported = answer.json()
+                self.ledger.acknowledged.append(reported.get("order", reported)["id"])
                 return
             if status not in UNANSWERED:
                 self.ledger.faults.append(f"{status}: {answer.text[:500] if answer else ''}")

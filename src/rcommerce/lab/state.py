@@ -101,10 +101,10 @@ def end_orphans(found: dict[str, Any]) -> None:
 def born(pid: int | None) -> int | None:
     """When a process began, in ticks since the machine did: numbers of processes come again."""
     try:
-        told = Path(f"/proc/{pid}/stat").read_text()
+        reported = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
-    fields = told.rpartition(")")[2].split()
+    fields = reported.rpartition(")")[2].split()
     return None if fields[0] == "Z" else int(fields[19])
 
 

@@ -194,9 +194,9 @@ class Cluster:
 
 def _require_ok(node: Valkey) -> None:
     one = node.client()
-    told = one.execute_command("CLUSTER INFO")
-    if told["cluster_state"] != "ok" or int(told["cluster_known_nodes"]) < 2 * MASTERS:
-        raise RedisError(f"port {node.port}: {told}")
+    reported = one.execute_command("CLUSTER INFO")
+    if reported["cluster_state"] != "ok" or int(reported["cluster_known_nodes"]) < 2 * MASTERS:
+        raise RedisError(f"port {node.port}: {reported}")
     link = one.info("replication").get("master_link_status", "up")
     if link != "up":
         raise RedisError(f"port {node.port}: the link to its master is {link}")

@@ -29,7 +29,7 @@ def of_breakers(
         ["state"],
         multiprocess_mode="livesum",
     )
-    told: dict[tuple[str, State], int] = {}
+    reported: dict[tuple[str, State], int] = {}
     known: set[str] = set()
 
     def update() -> None:
@@ -37,15 +37,15 @@ def of_breakers(
         for name in known - found.keys():  # a server that is one no more
             for state in State:
                 states.labels(name, state).set(0)
-                told.pop((name, state), None)
+                reported.pop((name, state), None)
         known.clear()
         known.update(found)
         for name, breaker in found.items():
             for state, count in breaker.transitions.items():
                 states.labels(name, state).set(breaker.state is state)
-                before = told.get((name, state), 0)
+                before = reported.get((name, state), 0)
                 transitions.labels(name, state).inc(max(0, count - before))
-                told[name, state] = count
+                reported[name, state] = count
         tally = Tally(breaker.state for breaker in hosts())
         for state in State:
             of_hosts.labels(state).set(tally[state])

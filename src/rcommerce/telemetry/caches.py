@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from rcommerce.cache.pages import Memory, Shelf
+from rcommerce.cache.pages import Memory, ShardCache
 from rcommerce.cdn.purger import Purger
 from rcommerce.commerce.shop import Services
 from rcommerce.telemetry.prometheus import Update, counting
@@ -27,7 +27,10 @@ _OF_PURGES = {"purged": "Tags that the CDN was told", "failed": "Purges that it 
 
 
 def of_caches(
-    memory: Memory, shelves: Mapping[str, Shelf], services: Services, purgers: Sequence[Purger]
+    memory: Memory,
+    shard_caches: Mapping[str, ShardCache],
+    services: Services,
+    purgers: Sequence[Purger],
 ) -> Update:
     """Makes the figures of each level of the cache; the result brings them up to date."""
     from prometheus_client import Gauge
@@ -52,8 +55,8 @@ def of_caches(
     def update() -> None:
         pages.set(memory.entries)
         size.set(memory.size)
-        for name, shelf in shelves.items():
-            live.labels(name).set(shelf.fence.is_live)
+        for name, shard_cache in shard_caches.items():
+            live.labels(name).set(shard_cache.fence.is_live)
         for count in counts:
             count()
 

@@ -75,7 +75,7 @@ def of_databases(cluster: Cluster) -> Update:
         "Statements that were not sent again: too many were of late",
         where,
     )
-    told: dict[Pool, tuple[int, float, int, int]] = {}
+    reported: dict[Pool, tuple[int, float, int, int]] = {}
 
     def update() -> None:
         for shard in cluster:
@@ -93,12 +93,12 @@ def of_databases(cluster: Cluster) -> Update:
                     ("waiting", pool.waiting),
                 ):
                     connections.labels(*labels, state).set(value)
-                before = told.get(pool, (0, 0.0, 0, 0))
+                before = reported.get(pool, (0, 0.0, 0, 0))
                 now = (pool.waits, pool.waited_s, pool.shed, server.retries.refused)
                 every = (waits, waited, shed, untried)
                 for counter, old, new in zip(every, before, now, strict=True):
                     counter.labels(*labels).inc(new - old)
-                told[pool] = now
+                reported[pool] = now
 
     return update
 

@@ -185,8 +185,8 @@ def together(processes: Iterable[Process]) -> list[Instance]:
 
 def _together(name: str, processes: Sequence[Process], differs: list[str]) -> Instance:
     living = [each for each in processes if each.silent_s < SILENT_S]
-    told = living or processes
-    figures = [each.figures for each in told]
+    reported = living or processes
+    figures = [each.figures for each in reported]
     state: State = "up" if living else "silent"
     if living and any(each.is_draining for each in living):
         state = "draining"
@@ -198,11 +198,11 @@ def _together(name: str, processes: Sequence[Process], differs: list[str]) -> In
         found.waiting += pool.waiting
     return Instance(
         name=name,
-        kind=told[0].kind,
-        version=", ".join(sorted({each.version for each in told})),
+        kind=reported[0].kind,
+        version=", ".join(sorted({each.version for each in reported})),
         state=state,
-        processes=len(told),
-        up_s=round(max(each.up_s for each in told), 1),
+        processes=len(reported),
+        up_s=round(max(each.up_s for each in reported), 1),
         requests_per_s=round(sum(each.requests_per_s for each in figures), 1),
         errors_per_s=round(sum(each.errors_per_s for each in figures), 2),
         refused_per_s=round(sum(each.refused_per_s for each in figures), 2),

@@ -73,13 +73,13 @@ def counting(prefix: str, about: Mapping[str, str], *parts: object) -> Update:
         name: Counter(f"{prefix}_{name.replace('_s', '_seconds')}", text)
         for name, text in about.items()
     }
-    told = dict.fromkeys(counters, 0.0)
+    reported = dict.fromkeys(counters, 0.0)
 
     def update() -> None:
         for name, counter in counters.items():
             now = sum(getattr(part, name) for part in parts)
-            counter.inc(now - told[name])
-            told[name] = now
+            counter.inc(now - reported[name])
+            reported[name] = now
 
     return update
 

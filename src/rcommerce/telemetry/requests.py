@@ -69,14 +69,14 @@ def of_requests(requests: Requests) -> Update:
     )
     in_flight = Gauge("http_requests_in_flight", "In work now", multiprocess_mode="livesum")
     refused = Counter("rcommerce_refusals", "Answers that were problems, by their code", ["code"])
-    told: dict[tuple[str, str, int], Series] = {}
+    reported: dict[tuple[str, str, int], Series] = {}
     told_refusals: dict[str, int] = {}
 
     def update() -> None:
         in_flight.set(requests.in_flight)
         for key, series in list(requests.series.items()):
             method, route, status = key
-            before = told.setdefault(key, Series())
+            before = reported.setdefault(key, Series())
             counts = [new - old for new, old in zip(series.buckets, before.buckets, strict=True)]
             if not any(counts):
                 continue
@@ -107,7 +107,7 @@ def of_limiters(limiters: Limiters) -> Update:
         multiprocess_mode="livesum",
     )
     shed = Counter("rcommerce_shed", "Requests refused under load", ["priority"])
-    told = dict.fromkeys(Priority, 0)
+    reported = dict.fromkeys(Priority, 0)
 
     def update() -> None:
         for of, limiter in (("buying", limiters.buying), ("looking", limiters.looking)):
@@ -115,8 +115,8 @@ def of_limiters(limiters: Limiters) -> Update:
             waiting.labels(of).set(limiter.waiting)
         for priority in Priority:
             count = limiters.of(priority).refused[priority]
-            shed.labels(priority.name.lower()).inc(count - told[priority])
-            told[priority] = count
+            shed.labels(priority.name.lower()).inc(count - reported[priority])
+            reported[priority] = count
 
     return update
 

@@ -19,7 +19,7 @@ from rcommerce.commerce.customers.schema import (
     SessionView,
     Standing,
 )
-from rcommerce.commerce.shop import Caller, KeptSession, Proof, Shop
+from rcommerce.commerce.shop import Caller, Proof, Shop, StoredSession
 from rcommerce.database import Connection
 from rcommerce.errors import Invalid, NotFound, Unauthenticated, Unavailable
 
@@ -179,7 +179,7 @@ async def require_standing(shop: Shop) -> None:
 
 async def _standing(shop: Shop, customer: UUID) -> Standing | None:
     """The deny list of a customer: PostgreSQL has it, Redis keeps it. None: the account is gone."""
-    found = await shop.kept(
+    found = await shop.cached(
         service.DENY_LIST,
         str(customer),
         f"customer:{customer}",
@@ -198,7 +198,7 @@ async def _begin_session(shop: Shop, customer: Credentials) -> None:
     """A new cookie, in place of the one that the client has: who knew that one is not logged in by
     it (session fixation)."""
     token, now = sessions.new_token(customer.role), clock.now()
-    session = KeptSession(
+    session = StoredSession(
         customer_id=customer.id,
         role=customer.role,
         token_version=customer.token_version,

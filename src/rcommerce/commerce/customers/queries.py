@@ -6,7 +6,7 @@ from uuid import UUID
 
 from rcommerce.commerce.customers.schema import Credentials, RefreshState
 from rcommerce.commerce.paging import Key, Window, list_sql
-from rcommerce.commerce.shop import KeptSession
+from rcommerce.commerce.shop import StoredSession
 from rcommerce.database import Connection
 
 _CUSTOMER = """json_build_object(
@@ -171,7 +171,7 @@ async def end_all_tokens(conn: Connection, tenant: UUID, customer: UUID) -> None
 
 
 async def insert_session(
-    conn: Connection, tenant: UUID, token_hash: str, session: KeptSession
+    conn: Connection, tenant: UUID, token_hash: str, session: StoredSession
 ) -> None:
     """A new session."""
     await conn.execute(
@@ -194,10 +194,10 @@ async def insert_session(
 
 async def session(
     conn: Connection, tenant: UUID, token_hash: str, ttl_s: int, longest_s: int
-) -> KeptSession | None:
+) -> StoredSession | None:
     """The session of a hash, if it is not over."""
     return await conn.record(
-        KeptSession,
+        StoredSession,
         f"""{_SESSION} where (tenant_id, token_hash) = (%(tenant)s, %(hash)s)
                and {_SESSION_HOLDS}""",
         {"tenant": tenant, "hash": token_hash, "ttl_s": ttl_s, "longest_s": longest_s},
@@ -206,7 +206,7 @@ async def session(
 
 async def sessions(
     conn: Connection, tenant: UUID, customer: UUID, ttl_s: int, longest_s: int
-) -> list[tuple[str, KeptSession]]:
+) -> list[tuple[str, StoredSession]]:
     """A customer's sessions with their hashes."""
     rows = await conn.all(
         f"""
@@ -217,8 +217,8 @@ async def sessions(
         """,
         {"tenant": tenant, "customer": customer, "ttl_s": ttl_s, "longest_s": longest_s},
     )
-    fields = KeptSession.__struct_fields__
-    return [(row[0], KeptSession(**dict(zip(fields, row[1:], strict=True)))) for row in rows]
+    fields = StoredSession.__struct_fields__
+    return [(row[0], StoredSession(**dict(zip(fields, row[1:], strict=True)))) for row in rows]
 
 
 async def touch_session(conn: Connection, tenant: UUID, token_hash: str) -> None:

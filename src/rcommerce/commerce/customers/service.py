@@ -74,7 +74,7 @@ async def _kept(
     query: Callable[[Connection, UUID, UUID], Awaitable[bytes | None]],
 ) -> bytes | None:
     """Something that is a customer's own."""
-    return await shop.kept(
+    return await shop.cached(
         KEPT,
         f"{customer}:{what}",
         f"customer:{customer}",

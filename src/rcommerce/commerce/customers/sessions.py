@@ -15,7 +15,7 @@ import msgspec
 from rcommerce import clock, ids
 from rcommerce.cache.redis import Redis, RedisAway
 from rcommerce.commerce.customers import queries
-from rcommerce.commerce.shop import KeptSession, Shop
+from rcommerce.commerce.shop import Shop, StoredSession
 from rcommerce.errors import Unavailable
 
 LONGEST_S = 30 * 86400  # however often it is used (OWASP: an absolute timeout)
@@ -23,7 +23,7 @@ STAFF, CUSTOMER = "s_", "c_"
 LONGEST_AGENT = 300
 AWAY = "sessions are away for a moment: try again"
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODER = msgspec.msgpack.Decoder(KeptSession)
+_DECODER = msgspec.msgpack.Decoder(StoredSession)
 
 
 class DatabaseSessions:
@@ -32,14 +32,14 @@ class DatabaseSessions:
     def __init__(self, ttl_s: int) -> None:
         self._ttl_s = ttl_s
 
-    async def add(self, shop: Shop, token_hash: str, session: KeptSession) -> None:
+    async def add(self, shop: Shop, token_hash: str, session: StoredSession) -> None:
         async with shop.write() as tx:
             await queries.forget_sessions(
                 tx, shop.tenant.id, session.customer_id, self._ttl_s, LONGEST_S
             )
             await queries.insert_session(tx, shop.tenant.id, token_hash, session)
 
-    async def find(self, shop: Shop, token_hash: str) -> KeptSession | None:
+    async def find(self, shop: Shop, token_hash: str) -> StoredSession | None:
         async with shop.read() as conn:
             found = await queries.session(conn, shop.tenant.id, token_hash, self._ttl_s, LONGEST_S)
         # Once a minute is often enough to know when it was used last.
@@ -49,7 +49,7 @@ class DatabaseSessions:
                     await queries.touch_session(tx, shop.tenant.id, token_hash)
         return found
 
-    async def all(self, shop: Shop, customer: UUID) -> Sequence[tuple[str, KeptSession]]:
+    async def all(self, shop: Shop, customer: UUID) -> Sequence[tuple[str, StoredSession]]:
         async with shop.read() as conn:
             return await queries.sessions(conn, shop.tenant.id, customer, self._ttl_s, LONGEST_S)
 
@@ -66,7 +66,7 @@ class RedisSessions:
         self._redis = redis
         self._ttl_s = ttl_s
 
-    async def add(self, shop: Shop, token_hash: str, session: KeptSession) -> None:
+    async def add(self, shop: Shop, token_hash: str, session: StoredSession) -> None:
         of, key, raw = (
             self._of(shop, session.customer_id),
             self._key(shop, token_hash),
@@ -80,7 +80,7 @@ class RedisSessions:
         except RedisAway as away:
             raise Unavailable(AWAY, code="sessions_unavailable") from away
 
-    async def find(self, shop: Shop, token_hash: str) -> KeptSession | None:
+    async def find(self, shop: Shop, token_hash: str) -> StoredSession | None:
         key = self._key(shop, token_hash)
         try:
             raw = await self._redis.call("getex", key, ex=self._ttl_s)
@@ -89,7 +89,7 @@ class RedisSessions:
         found = None if raw is None else _read(raw)
         return None if found is None or found.created_at < clock.now() - LONGEST_S else found
 
-    async def all(self, shop: Shop, customer: UUID) -> Sequence[tuple[str, KeptSession]]:
+    async def all(self, shop: Shop, customer: UUID) -> Sequence[tuple[str, StoredSession]]:
         of = self._of(shop, customer)
         found, over = [], []
         try:
@@ -143,11 +143,11 @@ def public_id(token_hash: str) -> str:
     return token_hash[:32]
 
 
-def _raw(session: KeptSession) -> bytes:
+def _raw(session: StoredSession) -> bytes:
     return _ENCODER.encode(session)
 
 
-def _read(raw: bytes) -> KeptSession | None:
+def _read(raw: bytes) -> StoredSession | None:
     """A session; None for what is none. One lives through releases: a new field needs a default,
     and one that is gone is passed over."""
     try:

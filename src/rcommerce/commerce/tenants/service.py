@@ -14,7 +14,7 @@ import msgspec
 from rcommerce import ids, money
 from rcommerce.commerce.shop import SCOPES, Caller, Tenant
 from rcommerce.commerce.tenants import queries
-from rcommerce.database import Cluster, Connection, Freshness, Home
+from rcommerce.database import Cluster, Connection, Freshness, ShardAssignment
 from rcommerce.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated, Unavailable
 from rcommerce.settings.load import MAIN
 
@@ -59,7 +59,7 @@ class Directory:
         self._remember(key, tenant)
         return tenant
 
-    async def relocated(self, tenant_id: UUID, to: Home | None) -> Tenant:
+    async def relocated(self, tenant_id: UUID, to: ShardAssignment | None) -> Tenant:
         """The tenant as it is now, after it was not found where it was. Raises NotFound.
 
         A move that was cut off after its last step has left the new address on the old shard

@@ -5,7 +5,7 @@ from uuid import UUID
 from rcommerce.errors import RCommerceError
 
 
-class Home:
+class ShardAssignment:
     """Where a tenant lives: a shard, and the epoch of its stay there."""
 
     __slots__ = ("epoch", "shard", "tenant_id")
@@ -20,7 +20,7 @@ class TenantMoved(RCommerceError):
     """The tenant does not live on this shard, or not in this epoch: the map is old. `to` is the
     forwarding address that it has left, if any."""
 
-    def __init__(self, to: Home | None) -> None:
+    def __init__(self, to: ShardAssignment | None) -> None:
         super().__init__("the tenant has moved")
         self.to = to
 
