@@ -170,7 +170,7 @@ def test_what_is_away_is_told_with_what_that_means(
 
         def says_what_it_lacks() -> bool:
             return any(
-                "goes without" in each["message"]
+                "circuit breaker open" in each["message"]
                 for name, findings in reported(server).items()
                 for each in findings
                 if name.startswith("instance ")

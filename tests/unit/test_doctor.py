@@ -83,9 +83,9 @@ def test_what_differs_between_instances_and_this_command_is_named(tmp_path: Path
     )
     reported = {(each.state, each.about, each.message.partition(":")[0]) for each in found}
     assert {
-        ("yellow", "instance host:8081", "has other settings than the others"),
-        ("red", "instance host:8082", "has given no sign for 6 s"),
-        ("yellow", "instance host:8083", "goes without media"),
+        ("yellow", "instance host:8081", "settings differ from the others"),
+        ("red", "instance host:8082", "no heartbeat for 6 s"),
+        ("yellow", "instance host:8083", "circuit breaker open"),
         ("yellow", "instance host:8083", "its clock is 5.0 s ahead of the database's"),
         ("yellow", "settings", "those that run have others than this command"),
     } <= reported

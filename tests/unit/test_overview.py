@@ -78,21 +78,21 @@ def replace_silent(of: Process) -> Process:
     ("before", "now", "text"),
     [
         ([], [process()], "one:8080 has come up (1)"),
-        ([process()], [], "one:8080 has ended"),
+        ([process()], [], "one:8080 has stopped"),
         ([process()], [process(is_draining=True)], "one:8080 is draining"),
-        ([process()], [process(silent_s=9.0)], "one:8080 gives no sign of life"),
+        ([process()], [process(silent_s=9.0)], "one:8080 sends no heartbeat"),
         ([process(silent_s=9.0, up_s=90)], [process(up_s=99)], "one:8080 is up again"),
-        ([process(up_s=90)], [process(up_s=1)], "one:8080 has started anew"),
-        ([process()], [process(version="2")], "one:8080 is 2 now, and was 1"),
+        ([process(up_s=90)], [process(up_s=1)], "one:8080 has restarted"),
+        ([process()], [process(version="2")], "one:8080 was upgraded from 1 to 2"),
         (
             [process()],
             [process(figures=Figures(open_breakers={"media": "refused"}))],
-            "one:8080 goes without media: refused",
+            "one:8080: circuit breaker of media open: refused",
         ),
         (
             [process(figures=Figures(open_breakers={"media": "refused"}))],
             [process()],
-            "one:8080 has media again",
+            "one:8080: circuit breaker of media closed",
         ),
     ],
 )
@@ -108,8 +108,8 @@ def test_databases_and_moves_are_told() -> None:
     now.heard_s = 3.0
     assert texts(before, now) == [
         "main: replica is lagging",
-        "main has 4 shops, and had 3",
-        "the control database is away: the others are not heard",
+        "main has 4 tenants (before: 3)",
+        "the control database is unavailable: no heartbeats of other instances",
     ]
 
 

@@ -15,8 +15,8 @@ from rcommerce.commerce.shop import SCOPES, Shop
 from rcommerce.commerce.tenants import queries, service
 from rcommerce.errors import NotFound, SettingsError
 
-keys = typer.Typer(help="API keys of programs.", no_args_is_help=True)
-staff = typer.Typer(help="People who run the shop.", no_args_is_help=True)
+keys = typer.Typer(help="Manage API keys.", no_args_is_help=True)
+staff = typer.Typer(help="Manage staff accounts.", no_args_is_help=True)
 PASSWORD = "RCOMMERCE_STAFF_PASSWORD"  # noqa: S105 - a variable's name
 
 
@@ -26,12 +26,12 @@ def create(
         list[str] | None, typer.Option(help="Such as products:write; may be repeated.")
     ] = None,
     all_scopes: Annotated[bool, typer.Option("--all", help="Every scope.")] = False,
-    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    name: Annotated[str, typer.Option(help="Description of the key.")] = "",
     tenant: TenantName = None,
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Make an API key. It is shown this once; only its hash is kept.
+    """Create an API key. It is shown only once; the database stores its hash.
 
     Example: rcommerce apikey create --scope products:read --scope products:write
     """
@@ -82,7 +82,7 @@ def list_keys(tenant: TenantName = None, config: ConfigFile = None, as_json: Jso
 
 @keys.command()
 def revoke(
-    prefix: Annotated[str, typer.Argument(help="What stands between ak_ and the dot.")],
+    prefix: Annotated[str, typer.Argument(help="The part of the key between ak_ and the dot.")],
     tenant: TenantName = None,
     config: ConfigFile = None,
 ) -> None:
@@ -91,7 +91,7 @@ def revoke(
     async def work(shop: Shop) -> None:
         async with shop.services.cluster.control.write() as tx:
             if not await queries.revoke_key(tx, shop.tenant.id, prefix):
-                raise NotFound(f"there is no API key {prefix} that is not revoked already")
+                raise NotFound(f"no active API key {prefix}")
 
     with_shop(config, tenant, work)
     out.print(f"Revoked {prefix}.")
@@ -99,13 +99,13 @@ def revoke(
 
 @staff.command("create")
 def create_staff(
-    email: Annotated[str, typer.Argument(help="What they log in with.")],
+    email: Annotated[str, typer.Argument(help="E-mail address for the login.")],
     first_name: Annotated[str, typer.Option()] = "Staff",
     last_name: Annotated[str, typer.Option()] = "Member",
     tenant: TenantName = None,
     config: ConfigFile = None,
 ) -> None:
-    """Make a staff account. The password is asked for, or read from RCOMMERCE_STAFF_PASSWORD.
+    """Create a staff account. The password is prompted for, or read from RCOMMERCE_STAFF_PASSWORD.
 
     Example: rcommerce staff create ada@example.com
     """

@@ -16,7 +16,7 @@ from rcommerce.cli.session import Json, err, out
 from rcommerce.errors import SettingsError, StartError
 
 MISSED = 1
-app = typer.Typer(help="Benchmarks: ratios to ceilings of the same run.", no_args_is_help=True)
+app = typer.Typer(help="Run benchmarks.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -34,13 +34,13 @@ def list_benchmarks(as_json: Json = False) -> None:
 
 @app.command()
 def run(
-    name: Annotated[list[str], typer.Argument(help="Benchmarks' names, or all.")],
+    name: Annotated[list[str], typer.Argument(help="Names of benchmarks, or all.")],
     plot: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Draw what can be drawn, as SVG and PNG.")
+        Path | None, typer.Option(metavar="DIR", help="Write plots as SVG and PNG.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run benchmarks, each in a shop of its own. Exit code 1: one missed its bar, or could not be
+    """Run benchmarks, each in a new shop. Exit code 1: one missed its bar, or could not be
     run.
 
     Examples:
@@ -57,7 +57,7 @@ def run(
     is_one = len(names) == 1
     if unknown := [each for each in names if each not in BENCHMARKS]:
         known = ", ".join([*BENCHMARKS, "all"])
-        raise SettingsError(f"there is no benchmark {unknown[0]}; there are {known}")
+        raise SettingsError(f"unknown benchmark {unknown[0]}; available: {known}")
     results: list[Result] = []
     not_run: dict[str, str] = {}
     for number, each in enumerate(names, 1):
@@ -90,10 +90,10 @@ def run(
 @app.command()
 def compare(
     name: Annotated[str, typer.Argument(help="read-cold or checkout.")],
-    other: Annotated[Path, typer.Option("--with", help="A checkout of another release.")],
+    other: Annotated[Path, typer.Option("--with", help="A clone of another release.")],
     as_json: Json = False,
 ) -> None:
-    """Run a load on this release and on another, in turn. Exit code 1: under 0.9 of the other.
+    """Compare this release with another one. Exit code 1: below 0.9 of its throughput.
 
     Example: git worktree add ../before v0.1.0; rcommerce bench compare read-cold --with ../before
     """

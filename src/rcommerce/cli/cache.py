@@ -20,7 +20,7 @@ from rcommerce.commerce.shop import Shop
 from rcommerce.database import invalidation
 from rcommerce.errors import NotFound, RCommerceError, SettingsError
 
-app = typer.Typer(help="What is kept where, and how to have it forgotten.", no_args_is_help=True)
+app = typer.Typer(help="Inspect and purge caches.", no_args_is_help=True)
 _UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _TAG = re.compile(
     rf"(product|collection|category|customer):{_UUID}"
@@ -36,12 +36,12 @@ _METRIC = re.compile(r"^rcommerce_(cache|redis|cdn|rate_limit)_(\w+?)(?:_total)?
 @app.command()
 def stats(
     url: Annotated[
-        str | None, typer.Option(help="The instance to ask. Default: that of the settings.")
+        str | None, typer.Option(help="URL of the instance. Default: from the settings.")
     ] = None,
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Hits, misses, bytes and evictions of each level.
+    """Show hits, misses, size and evictions of each cache level.
 
     Memory's are of the workers of one running instance; Redis' are of all.
 
@@ -85,12 +85,12 @@ def stats(
 
 @app.command()
 def inspect(
-    key: Annotated[str, typer.Argument(help="A path with its query, or a whole key of Redis.")],
+    key: Annotated[str, typer.Argument(help="A path with its query, or a Redis key.")],
     tenant: TenantName = None,
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """What Redis keeps for a key: since when, made of what, and whether it is true.
+    """Show a Redis cache entry: its age, its tags, and whether it is valid.
 
     Examples:
 
@@ -126,7 +126,7 @@ def purge(
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Make everything with a tag untrue: in every process, in Redis, and at the CDN.
+    """Invalidate everything with a tag: in every process, in Redis, and at the CDN.
 
     Needed only after a change that PostgreSQL's triggers cannot see, such as of a template of
     yours; every write does the same by itself.
@@ -140,7 +140,7 @@ def purge(
     names = [EVERYTHING if tag == "everything" else tag.lower() for tag in tags]
     for tag in names:
         if not _TAG.fullmatch(tag):
-            raise SettingsError(f"TAG: “{tag}” is none; there are: {TAGS}")
+            raise SettingsError(f"TAG: “{tag}” is not a tag; valid tags: {TAGS}")
 
     async def work(shop: Shop) -> None:
         async with shop.write() as tx:
@@ -171,7 +171,7 @@ async def _inspect(shop: Shop, redis: Redis, key: str) -> dict[str, Any]:
         key = Shared(redis).key(PAGES, name)
     raw = await redis.call("get", key)
     if raw is None:
-        raise NotFound(f"nothing is kept under {key}")
+        raise NotFound(f"no entry for {key}")
     ttl_s = await redis.call("ttl", key)
     entry = unpacked(raw)
     if entry is None:

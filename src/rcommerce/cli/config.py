@@ -21,7 +21,7 @@ NEXT = {
         "rcommerce deploy check deploy",
     ],
 }
-app = typer.Typer(help="The settings.", no_args_is_help=True)
+app = typer.Typer(help="Write and show settings.", no_args_is_help=True)
 
 
 @app.command()
@@ -73,7 +73,7 @@ def init(
 
 @app.command()
 def show(config: ConfigFile = None, as_json: Json = False) -> None:
-    """Print every setting, secrets masked, and where each came from.
+    """Print every setting with its origin; secrets are masked.
 
     Example: RCOMMERCE_SERVER__PORT=9000 rcommerce config show
     """

@@ -20,12 +20,12 @@ from rcommerce.database import migrate, migrations
 from rcommerce.errors import StartError
 from rcommerce.settings import Settings
 
-app = typer.Typer(help="The databases' migrations.", no_args_is_help=True)
+app = typer.Typer(help="Migrate the databases.", no_args_is_help=True)
 
 
 @app.command()
 def upgrade(config: ConfigFile = None, as_json: Json = False) -> None:
-    """Bring every database to this release's revision.
+    """Migrate every database to this release's schema.
 
     The control database and each shard by itself, under a lock of its own: safe to run twice, or
     twice at once. One that fails keeps no other back, and the next run goes on where this one
@@ -77,7 +77,7 @@ def _say(report: migrate.Report, name: str) -> None:
 
 @app.command()
 def current(config: ConfigFile = None, as_json: Json = False) -> None:
-    """Print each database's revision, and the one that this release needs; exit 1 if they differ.
+    """Print the schema revision of each database and of this release. Exit code 1: they differ.
 
     Example: rcommerce db current --json
     """

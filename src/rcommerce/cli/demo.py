@@ -26,17 +26,19 @@ from rcommerce.settings import Settings
 
 FIRST_LOOK = 500
 STAFF = "staff@example.com"
-app = typer.Typer(help="Demo data.", no_args_is_help=True)
+app = typer.Typer(help="Load demo data.", no_args_is_help=True)
 
 
 @app.command("load")
 def load(
-    products: Annotated[int, typer.Option(min=1, max=10_000_000, help="How many.")] = FIRST_LOOK,
+    products: Annotated[
+        int, typer.Option(min=1, max=10_000_000, help="Number of products.")
+    ] = FIRST_LOOK,
     tenant: TenantName = None,
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Make plausible products: the same ones for the same number, and none twice.
+    """Generate demo products: the same ones for the same number, none twice.
 
     Example: rcommerce demo load --products 100000
     """

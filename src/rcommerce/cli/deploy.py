@@ -17,21 +17,21 @@ from rcommerce.errors import SettingsError, StartError
 ALL = "all"
 SIGNS = {"ok": "[green]✓[/green]", "missing": "[yellow]![/yellow]", "fault": "[red]✗[/red]"}
 app = typer.Typer(
-    help="Render what an operator puts beside the instances, and have it checked.",
+    help="Render and check configuration files for a fleet.",
     no_args_is_help=True,
 )
 
 
 @app.command()
 def render(
-    target: Annotated[list[str], typer.Argument(help="What for: rcommerce deploy targets.")],
-    folder: Annotated[Path, typer.Option("--out", "-o", help="Where the files go.")],
-    fleet: Annotated[
-        Path, typer.Option("--fleet", "-f", help="The machines; it names the settings file.")
-    ] = Path("fleet.toml"),
+    target: Annotated[list[str], typer.Argument(help="Targets; see rcommerce deploy targets.")],
+    folder: Annotated[Path, typer.Option("--out", "-o", help="Output folder.")],
+    fleet: Annotated[Path, typer.Option("--fleet", "-f", help="The fleet file.")] = Path(
+        "fleet.toml"
+    ),
     as_json: Json = False,
 ) -> None:
-    """Render the files of targets, each below a folder of its own.
+    """Render the files of targets, each in its own folder.
 
     Two runs write the same bytes. No file has a secret: they name where it lies. A fleet that
     contradicts itself is refused, with the sum that shows it.
@@ -46,7 +46,7 @@ def render(
     for each in wanted:
         if each not in rendering.TARGETS:
             names = ", ".join([*rendering.TARGETS, ALL])
-            raise SettingsError(f"there is no target {each}; there are {names}")
+            raise SettingsError(f"unknown target {each}; available: {names}")
     written = rendering.render(load_fleet(fleet), wanted, folder)
     if as_json:
         print(json.dumps({"files": [str(each) for each in written]}))
@@ -70,10 +70,10 @@ def targets(as_json: Json = False) -> None:
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(help="Where they were rendered.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the rendered files.")],
     as_json: Json = False,
 ) -> None:
-    """Have rendered files checked by the tools that will read them.
+    """Check rendered files with the tools that will read them.
 
     Exit code 1 where one finds a fault. A tool that is not installed is named, and how to get it.
 

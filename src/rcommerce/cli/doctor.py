@@ -29,16 +29,16 @@ def doctor(
         int | None,
         typer.Option(
             min=1,
-            help="How many instances are to run. Default: as many as do, and at least one.",
+            help="Number of instances to plan for. Default: those that run, at least one.",
         ),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit code 1 also where something is yellow.")
+        bool, typer.Option("--strict", help="Exit with 1 for yellow findings, too.")
     ] = False,
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Look at everything that the shop needs, and say what is wrong, or will be.
+    """Check everything that the shop depends on, now or for more instances.
 
     Each server of the settings is asked, for real: databases, replicas and poolers for their
     release, mode and revision, Redis for its slots, the store of uploads by writing, reading and

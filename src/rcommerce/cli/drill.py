@@ -14,9 +14,7 @@ from rcommerce.drills.stage import stage
 from rcommerce.errors import SettingsError
 
 BROKEN = 1
-app = typer.Typer(
-    help="Breaks a fleet under load, and holds it to what is promised.", no_args_is_help=True
-)
+app = typer.Typer(help="Break a fleet under load and check its guarantees.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -37,10 +35,10 @@ def run(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME...", help="Drills, as in drill list.")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All of them, one after the other.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Run all of them.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run drills on a fleet of their own, or all. Exit code 1: a promise was broken.
+    """Run drills on a temporary fleet. Exit code 1: a guarantee was broken.
 
     Examples:
 
@@ -54,25 +52,25 @@ def run(
         raise SettingsError("give a drill's name, or --all")
     wanted = names or list(DRILLS)
     if unknown := [each for each in wanted if each not in DRILLS]:
-        raise SettingsError(f"there is no drill {unknown[0]}; there are {', '.join(DRILLS)}")
+        raise SettingsError(f"unknown drill {unknown[0]}; available: {', '.join(DRILLS)}")
     outcomes: list[Outcome] = []
     with (
-        err.status("a fleet comes up") as status,
-        stage(lambda text: status.update(f"a fleet comes up: {text}")) as fleet,
+        err.status("Starting a fleet") as status,
+        stage(lambda text: status.update(f"Starting a fleet: {text}")) as fleet,
     ):
         for number, each in enumerate(wanted, 1):
             status.update(f"{each} ({number} of {len(wanted)}): {DRILLS[each].about}")
             outcomes.append(run_one(each, fleet))
             if not as_json:
                 _print(outcomes[-1])
-        status.update("the fleet goes")
+        status.update("Stopping the fleet")
     if as_json:
         shown = outcomes[0] if len(outcomes) == 1 else {"drills": outcomes}
         print(msgspec.json.encode(shown).decode())
     elif len(outcomes) > 1:
         held = sum(each.passed for each in outcomes)
         left = sum(bool(each.not_run) for each in outcomes)
-        more = f", {left} could not be run here" if left else ""
+        more = f", {left} not run" if left else ""
         out.print(f"{held} of {len(outcomes)} drills passed{more}")
     if not all(each.passed or each.not_run for each in outcomes):
         raise typer.Exit(BROKEN)
@@ -87,7 +85,7 @@ def _print(outcome: Outcome) -> None:
     out.print(f"  [dim]{outcome.load}; {outcome.seconds:g} s[/dim]")
     for check in outcome.checks:
         if not check.held:
-            out.print(f"  [red]not held:[/red] {check.promise}: {check.found}")
+            out.print(f"  [red]broken:[/red] {check.promise}: {check.found}")
     phases = {"before": outcome.before, "during": outcome.during, "after": outcome.after}
     if any(phases.values()):
         out.print(_phases(phases))

@@ -30,10 +30,12 @@ def products(
     file: Annotated[
         Path, typer.Argument(help="A Shopify product export: CSV, or saved by a spreadsheet.")
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it; change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the file; change nothing.")
+    ] = False,
     set_stock: Annotated[
         bool,
-        typer.Option("--set-stock", help="Set the stock of variants that are there already, too."),
+        typer.Option("--set-stock", help="Also set the stock of existing variants."),
     ] = False,
     report: Annotated[
         Path | None, typer.Option(help="Write every rejected row to this CSV file.")

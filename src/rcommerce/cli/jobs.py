@@ -15,18 +15,18 @@ from rcommerce.errors import NotFound
 from rcommerce.jobs import queue
 from rcommerce.settings.load import MAIN
 
-app = typer.Typer(help="What waits to be done, and what was given up.", no_args_is_help=True)
+app = typer.Typer(help="Manage background jobs.", no_args_is_help=True)
 MOST = 200
-ShardName = Annotated[str, typer.Option(help="The shard whose queue has it.")]
+ShardName = Annotated[str, typer.Option(help="The shard of the job's queue.")]
 
 
 @app.command("list")
 def list_(
-    failed: Annotated[bool, typer.Option("--failed", help="Only what was given up.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Only failed jobs.")] = False,
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """The jobs of every shard, the oldest first: at most 200 of each.
+    """List the jobs of every shard, oldest first: at most 200 per shard.
 
     Examples:
 
@@ -59,12 +59,14 @@ def list_(
 
 @app.command()
 def retry(
-    job: Annotated[int | None, typer.Argument(help="Its number; all that failed, without.")] = None,
+    job: Annotated[
+        int | None, typer.Argument(help="The job's number. Default: all failed jobs.")
+    ] = None,
     shard: ShardName = MAIN,
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Put failed jobs into the queue again.
+    """Enqueue failed jobs again.
 
     Examples:
 
@@ -78,13 +80,13 @@ def retry(
 
 @app.command()
 def discard(
-    job: Annotated[int | None, typer.Argument(help="Its number.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All that failed, of every shard.")] = False,
+    job: Annotated[int | None, typer.Argument(help="The job's number.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All failed jobs, on every shard.")] = False,
     shard: ShardName = MAIN,
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Forget failed jobs: what they were to do is not done.
+    """Delete failed jobs without running them.
 
     Examples:
 
@@ -126,7 +128,7 @@ def run(
     name: Annotated[str, typer.Argument(help="media.sweep or webhooks.sweep.")],
     config: ConfigFile = None,
 ) -> None:
-    """Do now what workers do every hour or night.
+    """Run a periodic job now.
 
     Example: rcommerce jobs run media.sweep
     """

@@ -20,26 +20,26 @@ from rcommerce.lab import state
 from rcommerce.lab.fleet import Fleet, Profile
 from rcommerce.lab.supervisor import Supervisor, prepared
 
-app = typer.Typer(
-    help="A fleet on this machine: real servers, to look at, load and break.", no_args_is_help=True
-)
+app = typer.Typer(help="Run a whole fleet on this machine.", no_args_is_help=True)
 FOLDER = Path("data/lab")
 PRODUCTS = 1_000
 UP_TIMEOUT_S = 180.0
 COLOURS = {"running": "green", "dead": "red", "stopped": "yellow"}
-Folder = Annotated[Path, typer.Option("--dir", help="The folder of the lab, and all its files.")]
+Folder = Annotated[Path, typer.Option("--dir", help="The lab's folder.")]
 PartName = Annotated[str, typer.Argument(metavar="PART", help="As in lab status.")]
 
 
 @app.command()
 def up(
-    profile: Annotated[Profile, typer.Option(help="fleet: all of it. shop: the least.")] = "fleet",
-    products: Annotated[int, typer.Option(min=1, help="In the default shop.")] = PRODUCTS,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Leave it running.")] = False,
+    profile: Annotated[
+        Profile, typer.Option(help="fleet: everything. shop: one instance.")
+    ] = "fleet",
+    products: Annotated[int, typer.Option(min=1, help="In the default tenant.")] = PRODUCTS,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
     folder: Folder = FOLDER,
     as_json: Json = False,
 ) -> None:
-    """Start a fleet, and keep it until Ctrl-C (or lab down).
+    """Start a fleet, until Ctrl-C or lab down.
 
     fleet: nginx and HAProxy before three instances and a worker; a PostgreSQL primary with two
     replicas, four shards, PgBouncer; a Valkey Cluster of three masters and three replicas;
@@ -111,7 +111,7 @@ def _up_detached(folder: Path, profile: Profile, products: int, *, is_quiet: boo
 
 @app.command()
 def status(folder: Folder = FOLDER, as_json: Json = False) -> None:
-    """Show the parts. Exit code 1 where one is dead.
+    """Show the parts and their states. Exit code 1: a part is dead.
 
     Example: rcommerce lab status --json
     """
@@ -124,13 +124,13 @@ def status(folder: Folder = FOLDER, as_json: Json = False) -> None:
 @app.command()
 def watch(
     url: Annotated[
-        str | None, typer.Option(help="Of any fleet, such as https://shop.example, for the lab's.")
+        str | None, typer.Option(help="Any fleet, such as https://shop.example. Default: the lab.")
     ] = None,
     key: Annotated[
         str | None,
         typer.Option(envvar="RCOMMERCE_KEY", help="An API key with the scope tenants:read."),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="One look, and no more.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print once and exit.")] = False,
     folder: Folder = FOLDER,
     as_json: Json = False,
 ) -> None:
@@ -183,8 +183,8 @@ def _instances(folder: Path) -> list[str]:
 @app.command()
 def logs(
     part: PartName,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="The last so many.")] = 50,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="And what comes.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Number of lines.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log.")] = False,
     folder: Folder = FOLDER,
 ) -> None:
     """Print the log of a part.
@@ -207,7 +207,7 @@ def logs(
 
 @app.command()
 def kill(part: PartName, folder: Folder = FOLDER, as_json: Json = False) -> None:
-    """End a part at once (SIGKILL), as a power cut would.
+    """Kill a part (SIGKILL).
 
     Example: rcommerce lab kill primary
     """
@@ -216,7 +216,7 @@ def kill(part: PartName, folder: Folder = FOLDER, as_json: Json = False) -> None
 
 @app.command()
 def stop(part: PartName, folder: Folder = FOLDER, as_json: Json = False) -> None:
-    """Ask a part to end, and wait until it has.
+    """Stop a part, and wait until it has stopped.
 
     Example: rcommerce lab stop shop-2
     """
@@ -225,7 +225,7 @@ def stop(part: PartName, folder: Folder = FOLDER, as_json: Json = False) -> None
 
 @app.command()
 def start(part: PartName, folder: Folder = FOLDER, as_json: Json = False) -> None:
-    """Start a part that was stopped or killed, and wait until it answers.
+    """Start a stopped or killed part, and wait until it answers.
 
     Example: rcommerce lab start shop-2
     """
@@ -234,7 +234,7 @@ def start(part: PartName, folder: Folder = FOLDER, as_json: Json = False) -> Non
 
 @app.command()
 def down(folder: Folder = FOLDER, as_json: Json = False) -> None:
-    """End a lab and remove its files, also after a crash.
+    """Stop a lab and remove its files, after a crash too.
 
     Example: rcommerce lab down
     """

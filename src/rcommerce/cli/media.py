@@ -21,7 +21,7 @@ from rcommerce.storage.copying import copied
 from rcommerce.storage.objects import Objects
 from rcommerce.storage.opening import open_objects
 
-app = typer.Typer(help="The files of uploads.", no_args_is_help=True)
+app = typer.Typer(help="Manage uploaded files.", no_args_is_help=True)
 
 
 class Target(StrEnum):
@@ -43,7 +43,7 @@ def sync(
         Target, typer.Option("--from", help="The store to copy from.")
     ] = Target.LOCAL,
     remove: Annotated[
-        bool, typer.Option("--remove", help="Remove each file from where it was, once it is there.")
+        bool, typer.Option("--remove", help="Remove each file from the source after it was copied.")
     ] = False,
     config: ConfigFile = None,
     as_json: Json = False,
@@ -110,11 +110,11 @@ def _content_type(key: str) -> str | None:
 
 @app.command()
 def orphans(
-    remove: Annotated[bool, typer.Option("--remove", help="Remove them.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the files.")] = False,
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Find files that no shop knows of: of uploads that broke off, a day old or more.
+    """List files without an upload, at least a day old.
 
     Workers remove them every night.
 

@@ -18,24 +18,24 @@ from rcommerce.settings import Settings
 from rcommerce.settings.load import MAIN
 
 MaxPause = Annotated[
-    float, typer.Option("--max-pause", min=0.5, max=60, help="Writes wait so many seconds at most.")
+    float, typer.Option("--max-pause", min=0.5, max=60, help="Maximum pause of writes in seconds.")
 ]
 DropAfter = Annotated[
     float,
-    typer.Option(min=0, help="The old rows are deleted so many seconds after the move."),
+    typer.Option(min=0, help="Seconds after the move when the old rows are deleted."),
 ]
 
 
 def move(
     tenant: Annotated[str, typer.Argument(help="Slug or id.")],
     to: Annotated[str | None, typer.Option("--to", help="The shard, as in the settings.")] = None,
-    abort: Annotated[bool, typer.Option("--abort", help="Take an unfinished move back.")] = False,
+    abort: Annotated[bool, typer.Option("--abort", help="Revert an unfinished move.")] = False,
     max_pause: MaxPause = 2.5,
     drop_after: DropAfter = 20.0,
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Move a shop to another shard while it sells.
+    """Move a tenant to another shard while it sells.
 
     PostgreSQL copies its rows and keeps up with what is written meanwhile; then writes wait for a
     moment, everything is compared, and from then on the shop lives on the other shard. Interrupted

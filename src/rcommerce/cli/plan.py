@@ -15,27 +15,27 @@ from rcommerce.simulation.planning import PRICES, Wanted, plan, read_prices
 
 
 def plan_fleet(
-    rps: Annotated[float, typer.Option(min=1, help="Requests a second, at the peak.")],
-    p99_ms: Annotated[float, typer.Option(min=1, help="How slow 1 % may be.")] = 100,
-    products: Annotated[int, typer.Option(min=0, help="Of each shop.")] = 10_000,
-    tenants: Annotated[int, typer.Option(min=1, help="Shops.")] = 1,
-    cpus: Annotated[int, typer.Option(min=1, help="Processors of an instance.")] = 2,
+    rps: Annotated[float, typer.Option(min=1, help="Requests per second at the peak.")],
+    p99_ms: Annotated[float, typer.Option(min=1, help="Limit of the p99.")] = 100,
+    products: Annotated[int, typer.Option(min=0, help="Per tenant.")] = 10_000,
+    tenants: Annotated[int, typer.Option(min=1, help="Number of tenants.")] = 1,
+    cpus: Annotated[int, typer.Option(min=1, help="CPUs per instance.")] = 2,
     database_cpus: Annotated[int, typer.Option(min=1, help="Of a PostgreSQL server.")] = 8,
     pool_size: Annotated[int, typer.Option(min=1, help="database.pool_size.")] = 20,
     max_connections: Annotated[int, typer.Option(min=10, help="Of a PostgreSQL server.")] = 100,
     costs: Annotated[
         Path | None,
-        typer.Option(help="What rcommerce bench run mixed --json printed on your machine."),
+        typer.Option(help="Output of rcommerce bench run mixed --json on your machine."),
     ] = None,
     prices: Annotated[
         Path | None, typer.Option(help=f"TOML with prices of an hour: {', '.join(PRICES)}.")
     ] = None,
     write: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a fleet.toml for deploy render.")
+        Path | None, typer.Option(metavar="FILE", help="Write a fleet.toml for rcommerce deploy.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """How big a fleet has to be, with the arithmetic.
+    """Plan the size of a fleet, with the calculation.
 
     Costs are those measured on the machine of the documentation, or on yours with --costs; the
     range beside the number of instances is what other processors have shown.

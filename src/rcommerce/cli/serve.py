@@ -32,9 +32,9 @@ def serve(
     config: ConfigFile = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes; 0: one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes; 0: one per core.")] = None,
     with_demo: Annotated[
-        bool, typer.Option("--demo", help="With demo products, where the shop has none yet.")
+        bool, typer.Option("--demo", help="Load demo products if the shop has none.")
     ] = False,
 ) -> None:
     """Start the server.

@@ -28,9 +28,10 @@ ConfigFile = Annotated[
     typer.Option("--config", "-c", help="The settings file. Default: ./rcommerce.toml if there."),
 ]
 TenantName = Annotated[
-    str | None, typer.Option("--tenant", "-t", help="Slug or id of the shop. Default: the default.")
+    str | None,
+    typer.Option("--tenant", "-t", help="Slug or id of the tenant. Default: the default tenant."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

@@ -14,12 +14,12 @@ from rcommerce.commerce.shop import Services
 from rcommerce.commerce.tenants import service
 from rcommerce.errors import RCommerceError
 
-app = typer.Typer(help="The databases that tenants live on.", no_args_is_help=True)
+app = typer.Typer(help="Manage the shards of tenants.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_shards(config: ConfigFile = None, as_json: Json = False) -> None:
-    """List the shards: their servers, their tenants, moves under way.
+    """List the shards with their servers, tenants and moves in progress.
 
     Example: rcommerce shard list --json
     """
@@ -43,13 +43,15 @@ def list_shards(config: ConfigFile = None, as_json: Json = False) -> None:
 
 @app.command()
 def rebalance(
-    plan: Annotated[bool, typer.Option("--plan", help="Print the moves, and make none.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print the moves without running them.")
+    ] = False,
     max_pause: MaxPause = 2.5,
     drop_after: DropAfter = 20.0,
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Move every tenant to the shard that its id belongs to: `id % number of shards`.
+    """Move every tenant to its shard: `id % number of shards`.
 
     After shards were added to the settings of every instance. One move after the other, each as
     “rcommerce tenant move” does it; interrupted, the same command goes on. Exit code 1 where a

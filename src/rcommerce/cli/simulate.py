@@ -18,7 +18,7 @@ from rcommerce.simulation.fleet import Around, Kind, Outcome, setup_of, simulate
 from rcommerce.simulation.service import Costs
 
 SHOWN_ROWS = 24
-app = typer.Typer(help="Simulate what has not happened yet.", no_args_is_help=True)
+app = typer.Typer(help="Simulate a fleet under load.", no_args_is_help=True)
 
 
 @app.callback()
@@ -31,38 +31,44 @@ def autoscale(
     trace: Annotated[
         str, typer.Argument(help="diurnal, flash-sale, black-friday, bots, or a file.csv.")
     ],
-    fleet: Annotated[
-        Path, typer.Option("--fleet", "-f", help="The machines; it names the settings file.")
-    ] = Path("fleet.toml"),
+    fleet: Annotated[Path, typer.Option("--fleet", "-f", help="The fleet file.")] = Path(
+        "fleet.toml"
+    ),
     against: Annotated[
-        Path | None, typer.Option(help="Another fleet.toml, to compare with.")
+        Path | None, typer.Option(help="Another fleet.toml to compare with.")
     ] = None,
-    on: Annotated[str, typer.Option(help="kubernetes or aws: whose autoscaling.")] = "kubernetes",
+    on: Annotated[str, typer.Option(help="Autoscaling of kubernetes or aws.")] = "kubernetes",
     rps: Annotated[
-        float, typer.Option(min=1, help="Requests a second on an ordinary day.")
+        float, typer.Option(min=1, help="Requests per second on an ordinary day.")
     ] = 2_000,
     edge_hits: Annotated[
-        float, typer.Option(min=0, max=0.99999, help="Of black-friday: what the CDN answers.")
+        float,
+        typer.Option(
+            min=0, max=0.99999, help="For black-friday: share of requests that the CDN answers."
+        ),
     ] = 0.995,
-    p99_ms: Annotated[float, typer.Option(min=1, help="What is slow.")] = 100,
+    p99_ms: Annotated[
+        float,
+        typer.Option(min=1, help="Limit in milliseconds above which a second counts as slow."),
+    ] = 100,
     costs: Annotated[
         Path | None,
-        typer.Option(help="What rcommerce bench run mixed --json printed on your machine."),
+        typer.Option(help="Output of rcommerce bench run mixed --json on your machine."),
     ] = None,
     database_cpus: Annotated[
-        float, typer.Option(min=0.1, help="Processors of the primary and its replicas together.")
+        float, typer.Option(min=0.1, help="CPUs of the primary and its replicas together.")
     ] = 24,
     redis_primaries: Annotated[
         int | None,
-        typer.Option(min=1, help="Of a Cluster. Default: 3, and 1 where there is no Cluster."),
+        typer.Option(min=1, help="Primaries of the cluster. Default: 3, or 1 without a cluster."),
     ] = None,
-    price: Annotated[float, typer.Option(min=0, help="Of an instance, for an hour.")] = 0.10,
+    price: Annotated[float, typer.Option(min=0, help="Price of a CPU hour.")] = 0.10,
     plot: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Draw it, as SVG and PNG.")
+        Path | None, typer.Option(metavar="DIR", help="Write a plot as SVG and PNG.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Would these settings have held? Simulate autoscaling under a trace of load.
+    """Simulate autoscaling of these settings under a load trace.
 
     Kubernetes' HorizontalPodAutoscaler decides as its own does, or AWS' target tracking; instances
     take time to come, and more for each request until their memory has filled. It has held where at
@@ -107,9 +113,7 @@ def _trace(name: str, rps: float, edge_hits: float) -> traces.Trace:
         return traces.from_csv(Path(name))
     known = traces.built_in(rps, edge_hits)
     if name not in known:
-        raise SettingsError(
-            f"there is no trace {name}; there are {', '.join(known)}, or a file.csv"
-        )
+        raise SettingsError(f"unknown trace {name}; available: {', '.join(known)}, or a file.csv")
     return known[name]
 
 

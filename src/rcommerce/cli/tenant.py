@@ -13,19 +13,19 @@ from rcommerce.commerce.shop import Services, Tenant
 from rcommerce.commerce.tenants import queries, service
 from rcommerce.settings.load import MAIN
 
-app = typer.Typer(help="The shops of this installation.", no_args_is_help=True)
+app = typer.Typer(help="Manage tenants.", no_args_is_help=True)
 
 
 @app.command()
 def create(
     slug: Annotated[str, typer.Argument(help="A short name, such as acme.")],
-    name: Annotated[str | None, typer.Option(help="What people read. Default: the slug.")] = None,
+    name: Annotated[str | None, typer.Option(help="Display name. Default: the slug.")] = None,
     currency: Annotated[str, typer.Option(help="ISO 4217 code.")] = "USD",
     host: Annotated[list[str] | None, typer.Option(help="A host name; may be repeated.")] = None,
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Make a shop, on the shard that its id belongs to.
+    """Create a tenant, on its shard.
 
     Example: rcommerce tenant create acme --currency EUR --host shop.acme.example
     """
@@ -74,7 +74,7 @@ def show(
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
-    """Show a shop: where it lives, and what its shard says of it.
+    """Show a tenant, its shard, and its state there.
 
     Example: rcommerce tenant show acme --json
     """
@@ -97,7 +97,7 @@ def show(
 def suspend(
     tenant: Annotated[str, typer.Argument(help="Slug or id.")], config: ConfigFile = None
 ) -> None:
-    """Close a shop: every request for it is answered by 403, within seconds on every instance.
+    """Suspend a tenant: its requests get 403, within seconds on every instance.
 
     Example: rcommerce tenant suspend acme
     """

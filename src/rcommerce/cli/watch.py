@@ -66,7 +66,10 @@ def drawn(view: View, note: str = "") -> RenderableType:
         parts.append(Text(note, "yellow"))
     if view.heard_s:
         parts.append(
-            Text(f"The control database is away: what follows is {view.heard_s:.0f} s old.", "red")
+            Text(
+                f"The control database is unavailable: this data is {view.heard_s:.0f} s old.",
+                "red",
+            )
         )
     parts += [_instances(view.instances), _shards(view.shards), *_events(view.events)]
     return Group(*parts)
@@ -75,7 +78,7 @@ def drawn(view: View, note: str = "") -> RenderableType:
 def _instances(instances: Sequence[Instance]) -> Table:
     table = _table(
         "instance", "up", "requests/s", "p50 ms", "p99 ms", "errors/s", "memory hits", "Redis hits",
-        "CPU", "MB", "goes without, differs in",
+        "CPU", "MB", "degraded, differs in",
     )  # fmt: skip
     for each in instances:
         troubles = [*each.open_breakers, *(f"other {key}" for key in each.drift)]

@@ -22,10 +22,10 @@ log = structlog.get_logger()
 def worker(
     config: ConfigFile = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Jobs at once, of each shard.")
+        int | None, typer.Option(min=1, help="Concurrent jobs per shard.")
     ] = None,
 ) -> None:
-    """Run jobs: renditions of images, and what else happens later.
+    """Run background jobs: image renditions, webhooks, sweeps.
 
     With the embedded database the server does this itself. SIGTERM: what runs may finish for
     half of server.graceful_shutdown_timeout_secs, the rest is given back. A second one ends it at

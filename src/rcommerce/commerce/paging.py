@@ -55,12 +55,12 @@ def window(page: int | None, per_page: int, cursor: str | None, keys: Sequence[K
     """The rows that a request asks for. Raises Invalid."""
     if cursor is not None:
         if page is not None:
-            raise Invalid.field("cursor", "goes without page")
+            raise Invalid.field("cursor", "cannot be combined with page")
         return Window(per_page, None, _decoded(cursor, keys))
     number = page or 1
     if number * per_page > REACHED:
         raise Invalid.field(
-            "page", f"pages reach the first {REACHED} rows; go further with meta.next_cursor"
+            "page", f"page reaches only the first {REACHED} rows; use meta.next_cursor"
         )
     return Window(per_page, number, None)
 
@@ -71,7 +71,7 @@ def _decoded(cursor: str, keys: Sequence[Key]) -> tuple[str, ...]:
         raw = base64.b64decode(padded, altchars=b"-_", validate=True)
         values = msgspec.json.decode(raw, type=list[str])
     except (binascii.Error, msgspec.MsgspecError, ValueError) as error:
-        raise Invalid.field("cursor", "is not one of meta.next_cursor") from error
+        raise Invalid.field("cursor", "is not a valid meta.next_cursor") from error
     if len(values) != len(keys) or any("\x00" in value for value in values):
         raise Invalid.field("cursor", "belongs to another list")
     return tuple(values)

@@ -116,13 +116,13 @@ class Caller:
         if self.may(scope):
             return
         if self.customer_id is None and self.key is None:
-            raise Unauthenticated("this needs staff or an API key")
-        raise Forbidden(f"this needs the scope {scope}", code="missing_scope")
+            raise Unauthenticated("a staff login or an API key is required")
+        raise Forbidden(f"the scope {scope} is required", code="missing_scope")
 
     def require_customer(self) -> UUID:
         """The customer's id. Raises Unauthenticated where no customer is logged in."""
         if self.customer_id is None:
-            raise Unauthenticated("this needs a customer who is logged in")
+            raise Unauthenticated("a customer login is required")
         return self.customer_id
 
 

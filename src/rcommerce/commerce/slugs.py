@@ -60,7 +60,7 @@ async def insert(
         if await tx.insert_unless(table, {**values, "slug": slug}, "tenant_id, slug"):
             return
         slug = await _free(tx, table, values["tenant_id"], base[: LONGEST - ROOM])
-    raise Conflict("slug: others are being made with this title at this moment; try again")
+    raise Conflict("slug: concurrent requests use this title; try again")
 
 
 async def _free(tx: Connection, table: Table, tenant: UUID, base: str) -> str:

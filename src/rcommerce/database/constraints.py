@@ -27,5 +27,5 @@ def translated(fields: Mapping[str, str]) -> Iterator[None]:
         field = fields.get(error.diag.constraint_name or "")
         if field is None:
             raise
-        fault = FieldError(field, "there is no such one")
-        raise Unprocessable(f"{field}: there is no such one", fields=[fault]) from error
+        fault = FieldError(field, "one not found")
+        raise Unprocessable(f"{field}: not found", fields=[fault]) from error

@@ -116,7 +116,7 @@ class Pool:
     def close(self) -> None:
         """Closes what is idle now, and the rest as it comes back."""
         self._is_closed = True
-        self.fail(Unavailable("the server is stopping", code="stopping"))
+        self.fail(Unavailable("the server is shutting down", code="stopping"))
 
     async def _opened(self) -> Raw:
         self._opening += 1
@@ -155,7 +155,7 @@ class Pool:
     async def _wait(self) -> Raw:
         if len(self._waiting) >= self.size * WAITING_EACH:
             self.shed += 1
-            raise Unavailable("too many requests wait for the database", code=BUSY)
+            raise Unavailable("the queue for database connections is full", code=BUSY)
         future: asyncio.Future[Raw | None] = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         begun = time.monotonic()
@@ -165,7 +165,7 @@ class Pool:
         except TimeoutError as error:
             self.shed += 1
             self._hand_back(future)
-            raise Unavailable("no database connection is free", code=BUSY) from error
+            raise Unavailable("no database connection became free in time", code=BUSY) from error
         except BaseException:
             self._hand_back(future)
             raise

@@ -88,11 +88,11 @@ def translated(error: psycopg.Error) -> Unavailable | None:
     if is_lost(error):
         return Unavailable("the database cannot be reached", code="database_unavailable")
     if isinstance(error, psycopg.errors.QueryCanceled):
-        return Unavailable("the database took too long", code="database_slow")
+        return Unavailable("the database timed out", code="database_slow")
     if isinstance(error, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure):
-        return Unavailable("another write was in the way", code="write_conflict")
+        return Unavailable("a concurrent write conflicts; try again", code="write_conflict")
     if isinstance(error, psycopg.errors.LockNotAvailable):
-        return Unavailable("another write is in the way", code="write_conflict")
+        return Unavailable("a concurrent write conflicts; try again", code="write_conflict")
     if isinstance(error, psycopg.OperationalError):
         return Unavailable("the database cannot be reached", code="database_unavailable")
     return None

@@ -55,7 +55,7 @@ async def examine(settings: Settings, count: int | None) -> list[Finding]:
 def _safety(settings: Settings) -> Iterator[Finding]:
     """What strangers must not find. An embedded database is a laptop's: nobody is a stranger."""
     if settings.database.db_type == "Embedded":
-        yield Finding("green", "safety", "is not looked at with an embedded database")
+        yield Finding("green", "safety", "not checked with an embedded database")
         return
     found = list(risks(settings))
     yield from found or [Finding("green", "safety", "no setting is unsafe")]

@@ -41,8 +41,8 @@ async def listen(dsn: str) -> list[Process] | None:
 def examine(processes: Sequence[Process] | None, settings: Settings) -> Iterator[Finding]:
     """What is wrong with those that run, and how they differ from this command's own settings."""
     if processes is None:
-        yield Finding("yellow", "instances", "are not known: the control database does not tell",
-                      "start with what is red about the database")  # fmt: skip
+        yield Finding("yellow", "instances", "unknown: the control database does not answer",
+                      "fix the database first")  # fmt: skip
         return
     instances = together(processes)
     if not instances:
@@ -54,7 +54,7 @@ def examine(processes: Sequence[Process] | None, settings: Settings) -> Iterator
     if set(versions) != {__version__}:
         shown = ", ".join(f"{count} of {version}" for version, count in versions.items())
         yield Finding("yellow", "releases", f"{shown} are running; this command is {__version__}",
-                      "right while an upgrade is rolled out, and only then")  # fmt: skip
+                      "expected only during an upgrade")  # fmt: skip
     else:
         yield Finding("green", "releases", f"all are {__version__}")
     try:
@@ -73,13 +73,13 @@ def examine(processes: Sequence[Process] | None, settings: Settings) -> Iterator
 def _instance(each: Instance) -> Iterator[Finding]:
     label = f"instance {each.name}" if each.kind == "server" else each.name
     if each.state == "silent":
-        yield Finding("red", label, f"has given no sign for {SILENT_S:.0f} s: dead, or without the"
+        yield Finding("red", label, f"no heartbeat for {SILENT_S:.0f} s: dead, or cannot reach the"
                       " control database", "look at its log")  # fmt: skip
         return
     away = [f"{name}: {why.splitlines()[0]}" for name, why in sorted(each.open_breakers.items())]
     troubles = [
-        *(f"goes without {what}" for what in away),
-        *([f"has other settings than the others: {', '.join(each.drift)}"] if each.drift else []),
+        *(f"circuit breaker open: {what}" for what in away),
+        *([f"settings differ from the others: {', '.join(each.drift)}"] if each.drift else []),
         *([f"its clock is {off(-each.clock_behind_s)} the database's"]
           if abs(each.clock_behind_s) > OFF_S else []),
     ]  # fmt: skip

@@ -35,9 +35,9 @@ def _mail(email: Email) -> Finding:
         with connected(email) as server:
             begun = time.perf_counter()
             server.noop()
-            return Finding("green", about, "takes our mail", round_trip_ms=_since(begun))
+            return Finding("green", about, "accepts mail", round_trip_ms=_since(begun))
     except OSError as error:
-        return Finding("red", about, f"does not take our mail: {error}",
+        return Finding("red", about, f"rejects mail: {error}",
                        "password resets are sent when it does")  # fmt: skip
 
 
@@ -51,7 +51,7 @@ async def _cdn(settings: Cdn) -> Finding:
     except CdnError as error:
         return Finding("red", about, str(error), "purges wait until it takes them, and are told"
                        " again; until then it may answer what is out of date")  # fmt: skip
-    return Finding("green", about, "takes our purges", round_trip_ms=_since(begun))
+    return Finding("green", about, "accepts purges", round_trip_ms=_since(begun))
 
 
 async def _traces(settings: Telemetry) -> Finding:

@@ -89,7 +89,9 @@ async def _in_one_transaction(
             if not await _claim(tx, params):
                 kept = await _kept(tx, params)
                 if kept is None:
-                    raise Conflict("a request with this key is under way", code="in_progress")
+                    raise Conflict(
+                        "a request with this Idempotency-Key is in progress", code="in_progress"
+                    )
                 answer = kept
             else:
                 await app(scope, receive, answer.collect)

@@ -36,7 +36,7 @@ async def file(services: Services, request: Request[Any, Any, Any], path: str) -
     key = path.lstrip("/")
     name = paths.parsed(key)
     if name is None or name.extension not in TYPES:
-        raise NotFound("there is no such file")
+        raise NotFound("file not found")
     headers = {**HEADERS, "ETag": name.etag}
     if name.etag in request.headers.get("if-none-match", ""):
         return ASGIResponse(status_code=304, headers=headers, body=b"")

@@ -68,7 +68,7 @@ class RateLimiting:
     async def admit(self, address: str) -> AsyncIterator[list[Verdict]]:
         """Lets an address in, before it is known who asks. Raises Forbidden, TooMany."""
         if self.is_blocked(address):
-            raise Forbidden("this address may not ask here", code="address_blocked")
+            raise Forbidden("this address is blocked", code="address_blocked")
         if not self.is_on or is_among(address, self._free):
             yield []
             return

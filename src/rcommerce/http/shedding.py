@@ -31,7 +31,7 @@ _PRIORITIES = {
 _OTHERS = (Priority.ADMIN, Priority.ADMIN)
 _REFUSALS = [
     problems.encoded(
-        Unavailable("this instance has more to do than it can", code=CODE, retry_after_s=seconds),
+        Unavailable(f"server overloaded, retry in {seconds} s", code=CODE, retry_after_s=seconds),
         "",
     )
     for seconds in RETRY_AFTER_S

@@ -172,7 +172,7 @@ class Objects:
                     answer = await call()
         except (NotFoundError, FileNotFoundError) as error:
             self.breaker.succeeded()
-            raise Missing("there is no such file") from error
+            raise Missing("file not found") from error
         except TimeoutError as error:
             self.breaker.failed(f"no answer in {timeout_s:g} s")
             raise self._unavailable() from error

@@ -259,7 +259,7 @@ def changes(before: View, now: View) -> list[Event]:
     for name in new.keys() - old.keys():
         found.append(("good", f"{name} has come up ({new[name].version})"))
     for name in old.keys() - new.keys():
-        found.append(("neutral", f"{name} has ended"))
+        found.append(("neutral", f"{name} has stopped"))
     for name in sorted(new.keys() & old.keys()):
         found += _changed(old[name], new[name])
     shards = {each.name: each for each in before.shards}
@@ -268,9 +268,9 @@ def changes(before: View, now: View) -> list[Event]:
             found += _moved(shards[shard.name], shard)
     if bool(before.heard_s) is not bool(now.heard_s):
         found.append(
-            ("bad", "the control database is away: the others are not heard")
+            ("bad", "the control database is unavailable: no heartbeats of other instances")
             if now.heard_s
-            else ("good", "the control database is back")
+            else ("good", "the control database is available again")
         )
     return [Event(at=now.at, mood=mood, text=text) for mood, text in found]
 
@@ -278,7 +278,7 @@ def changes(before: View, now: View) -> list[Event]:
 _STATES: dict[State, tuple[Mood, str]] = {
     "up": ("good", "is up again"),
     "draining": ("neutral", "is draining"),
-    "silent": ("bad", "gives no sign of life"),
+    "silent": ("bad", "sends no heartbeat"),
 }
 
 
@@ -286,20 +286,20 @@ def _changed(old: Instance, new: Instance) -> list[tuple[Mood, str]]:
     found: list[tuple[Mood, str]] = []
     name = new.name
     if old.version != new.version:
-        found.append(("neutral", f"{name} is {new.version} now, and was {old.version}"))
+        found.append(("neutral", f"{name} was upgraded from {old.version} to {new.version}"))
     elif new.up_s < old.up_s and new.state == "up":
-        found.append(("good", f"{name} has started anew"))
+        found.append(("good", f"{name} has restarted"))
     elif old.state != new.state:
         mood, text = _STATES[new.state]
         found.append((mood, f"{name} {text}"))
     for each in sorted(new.open_breakers.keys() - old.open_breakers.keys()):
-        found.append(("bad", f"{name} goes without {each}: {new.open_breakers[each]}"))
+        found.append(("bad", f"{name}: circuit breaker of {each} open: {new.open_breakers[each]}"))
     for each in sorted(old.open_breakers.keys() - new.open_breakers.keys()):
-        found.append(("good", f"{name} has {each} again"))
+        found.append(("good", f"{name}: circuit breaker of {each} closed"))
     if new.drift and new.drift != old.drift:
-        found.append(("bad", f"{name} has other settings: {', '.join(new.drift)}"))
+        found.append(("bad", f"{name} has different settings: {', '.join(new.drift)}"))
     elif old.drift and not new.drift:
-        found.append(("good", f"{name} has the settings of the others again"))
+        found.append(("good", f"{name} has the same settings as the others again"))
     return found
 
 
@@ -310,5 +310,5 @@ def _moved(old: ShardView, new: ShardView) -> list[tuple[Mood, str]]:
             mood: Mood = "good" if node.state == "up" else "bad"
             found.append((mood, f"{new.name}: {node.name} is {node.state}"))
     if None not in (old.tenants, new.tenants) and old.tenants != new.tenants:
-        found.append(("neutral", f"{new.name} has {new.tenants} shops, and had {old.tenants}"))
+        found.append(("neutral", f"{new.name} has {new.tenants} tenants (before: {old.tenants})"))
     return found

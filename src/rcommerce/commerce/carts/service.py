@@ -53,9 +53,7 @@ async def my_id(shop: Shop, token: str | None, *, write: bool = True) -> UUID:
     customer = shop.caller.customer_id
     if customer is None:
         if token is None:
-            raise Unauthenticated(
-                "this needs a customer who is logged in, or a cart's X-Cart-Token"
-            )
+            raise Unauthenticated("a customer login or X-Cart-Token is required")
         return await _of_guest(shop, token, write=write)
     async with shop.read() as conn:
         cart = await queries.of_customer(conn, shop.tenant.id, customer)
@@ -106,7 +104,7 @@ def _refuse_status(status: str | None) -> NoReturn:
         raise Gone("the cart was merged into its customer's", code="cart_merged")
     if status == "ordered":
         raise Conflict("the cart has been ordered already", code="cart_closed")
-    raise NotFound("there is no such cart, or it takes another X-Cart-Token to open it")
+    raise NotFound("cart not found, or X-Cart-Token does not match")
 
 
 @asynccontextmanager
@@ -143,9 +141,9 @@ async def add_item(shop: Shop, cart: UUID, token: str | None, line: OrderLine) -
 
 def _refuse(cart_currency: str, fitting: int, currency: str | None, lines: int) -> NoReturn:
     if fitting == 0:
-        raise NotFound("there is no such product or variant")
+        raise NotFound("product or variant not found")
     if fitting > 1:
-        raise Invalid.field("variant_id", "is needed: the product has several variants")
+        raise Invalid.field("variant_id", "is required: the product has several variants")
     if currency != cart_currency:
         raise Unprocessable(
             f"the product is sold in {currency}, and the cart is in {cart_currency}",
@@ -171,7 +169,7 @@ async def set_quantity(
 
 
 def _no_line() -> NoReturn:
-    raise NotFound("the cart has no such line")
+    raise NotFound("the cart has no such item")
 
 
 async def remove_items(shop: Shop, cart: UUID, token: str | None, item: UUID | None) -> bytes:

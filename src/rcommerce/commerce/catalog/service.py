@@ -57,7 +57,7 @@ async def _product(conn: Connection, shop: Shop, key: str) -> tuple[str, bytes]:
         conn, shop.tenant.id, key, shop.media_url, by=by, staff=shop.caller.may(READ)
     )
     if found is None:
-        raise NotFound("there is no such product")
+        raise NotFound("product not found")
     return found
 
 
@@ -132,7 +132,7 @@ async def create(shop: Shop, new: NewProduct) -> tuple[UUID, str, bytes]:
 def _own_variant(new: NewProduct) -> NewVariant:
     """The one variant of a product that names none."""
     if new.price is None:
-        raise Invalid.field("price", "is needed, here or in each of variants")
+        raise Invalid.field("price", "is required, here or in each of variants")
     return NewVariant(
         price=new.price,
         compare_at_price=new.compare_at_price,
@@ -272,7 +272,7 @@ async def _begin(tx: Connection, shop: Shop, product_id: UUID, if_match: str | N
     shop.caller.require(WRITE)
     found = await writes.lock_product(tx, shop.tenant.id, product_id)
     if found is None:
-        raise NotFound("there is no such product")
+        raise NotFound("product not found")
     versions.check(if_match, found[0], "the product")
     return str(found[1])
 
@@ -326,7 +326,7 @@ async def _add_image(
     tx: Connection, shop: Shop, product_id: UUID, new: NewImage, position: int
 ) -> None:
     if (new.src is None) == (new.media_id is None):
-        raise Invalid.field("src", "is needed, or media_id in its place")
+        raise Invalid.field("src", "is required, or media_id in its place")
     src, width, height = new.src, new.width, new.height
     if new.media_id is not None:
         upload = await media.image(tx, shop, new.media_id, "media_id")
@@ -397,12 +397,12 @@ async def lines(
         variant = line.variant_id
         if variant is None:
             if line.product_id not in default:
-                raise NotFound("there is no such product")
+                raise NotFound("product not found")
             variant, count = default[line.product_id]
             if count > 1:
                 raise Invalid.field(
                     f"items[{number}].variant_id" if len(wanted) > 1 else "variant_id",
-                    f"is needed: the product has {count} variants",
+                    f"is required: the product has {count} variants",
                 )
         chosen.append((variant, line))
     return await _sold(conn, shop, chosen)
@@ -417,6 +417,6 @@ async def _sold(
     for variant, line in chosen:
         row = priced.get(variant)
         if row is None or row.product_id != line.product_id or not row.is_active:
-            raise NotFound("there is no such product or variant")
+            raise NotFound("product or variant not found")
         result.append((row, line.quantity))
     return result

@@ -82,11 +82,11 @@ async def choose_shipping(shop: Shop, data: ShippingChoice, token: str | None) -
     """Notes how to send a cart. Raises NotFound, Gone, Conflict, Invalid, Unprocessable."""
     code = data.shipping_rate.service_code if data.shipping_rate else data.service_code
     if code is None:
-        raise Invalid.field("shipping_rate", "is needed, or service_code")
+        raise Invalid.field("shipping_rate", "is required, or service_code")
     async with carts.held(shop, data.cart_id, token) as (tx, cart):
         _require_open(shop, cart)
         if cart.shipping_address is None:
-            raise Conflict("begin with /checkout/initiate", code="checkout_not_initiated")
+            raise Conflict("call POST /checkout/initiate first", code="checkout_not_initiated")
         offer = _offer(shop, cart, cart.shipping_address["country"], code)
         await _show(tx, shop, cart, offer)
     return _summary(cart, offer)
@@ -138,7 +138,7 @@ async def _place(
     if changes:
         await _show(tx, shop, cart, offer)
         return PriceChanged(
-            "the cart costs other than it was last shown; these are the new totals",
+            "the cart differs from what was last shown; summary has the new totals",
             extra={"changes": changes, "summary": to_builtins(_summary(cart, offer))},
         )
     new = await _new_order(tx, shop, cart, offer, data)
@@ -201,7 +201,7 @@ def _require_open(shop: Shop, cart: HeldCart) -> None:
     if gone:
         country = cart.shipping_address["country"] if cart.shipping_address else None
         raise Conflict(
-            "some items are no longer sold; take them out of the cart",
+            "some items are no longer sold; remove them from the cart",
             code="no_longer_sold",
             extra={
                 "lines": [

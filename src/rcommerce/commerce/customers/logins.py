@@ -140,7 +140,7 @@ async def end_session(shop: Shop, session_id: str) -> None:
     found = await shop.services.sessions.all(shop, customer)
     hashes = [each for each, _ in found if sessions.public_id(each) == session_id]
     if not hashes:
-        raise NotFound("there is no such session")
+        raise NotFound("session not found")
     await shop.services.sessions.end(shop, customer, hashes)
 
 

@@ -48,7 +48,7 @@ async def insert(shop: Shop, new: Registration, role: Literal["customer", "staff
     }
     async with shop.write() as tx:
         if not await queries.insert(tx, values):
-            raise Conflict("there is an account with this email already", code="email_taken")
+            raise Conflict("an account with this email already exists", code="email_taken")
     return customer
 
 
@@ -63,7 +63,7 @@ async def me(shop: Shop) -> bytes:
     customer = shop.caller.require_customer()
     found = await _kept(shop, customer, "me", queries.customer)
     if found is None:
-        raise NotFound("there is no such customer")
+        raise NotFound("customer not found")
     return found
 
 
@@ -90,7 +90,7 @@ async def one(shop: Shop, customer: UUID) -> bytes:
     async with shop.read() as conn:
         found = await queries.customer(conn, shop.tenant.id, customer)
     if found is None:
-        raise NotFound("there is no such customer")
+        raise NotFound("customer not found")
     return found
 
 
@@ -98,7 +98,7 @@ async def email_of(conn: Connection, shop: Shop, customer: UUID) -> str:
     """A customer's email. Raises Unauthenticated where the account is gone."""
     found = await queries.credentials_of(conn, shop.tenant.id, customer)
     if found is None:
-        raise Unauthenticated("this account is gone")
+        raise Unauthenticated("this account no longer exists")
     return found.email
 
 
@@ -131,7 +131,7 @@ async def change_me(shop: Shop, data: CustomerChange) -> bytes:
         found = await queries.customer(tx, shop.tenant.id, customer)
     await forget(shop, customer)
     if found is None:
-        raise NotFound("there is no such customer")
+        raise NotFound("customer not found")
     return found
 
 
@@ -147,7 +147,7 @@ async def put_address(shop: Shop, data: SavedAddress, address: UUID | None) -> b
     row = address or ids.new_id()
     async with shop.write() as tx:
         if address and await queries.address(tx, shop.tenant.id, customer, address) is None:
-            raise NotFound("there is no such address")
+            raise NotFound("address not found")
         value = Jsonb(to_builtins(data.address))
         done = await queries.put_address(
             tx, shop.tenant.id, customer, row, value, is_default=data.is_default
@@ -155,7 +155,7 @@ async def put_address(shop: Shop, data: SavedAddress, address: UUID | None) -> b
         found = await queries.address(tx, shop.tenant.id, customer, row)
     await forget(shop, customer)
     if not done or found is None:
-        raise NotFound("there is no such address")
+        raise NotFound("address not found")
     return found
 
 
@@ -164,5 +164,5 @@ async def delete_address(shop: Shop, address: UUID) -> None:
     customer = shop.caller.require_customer()
     async with shop.write() as tx:
         if not await queries.delete_address(tx, shop.tenant.id, customer, address):
-            raise NotFound("there is no such address")
+            raise NotFound("address not found")
     await forget(shop, customer)

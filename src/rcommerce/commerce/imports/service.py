@@ -135,6 +135,6 @@ async def _without_foreign_skus(
         if good:
             kept.append(each)
         else:
-            reason = "the product is left out: it has no variant that is right"
+            reason = "product skipped: it has no valid variant"
             report.rejected.append(Fault(each.line, slug, reason))
     return kept

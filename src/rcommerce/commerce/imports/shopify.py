@@ -159,7 +159,7 @@ class Export:
             product = self._fields(first)
         except _Wrong as error:
             for number, row in enumerate(group):
-                why = str(error) if number == 0 else f"the product was left out at line {line}"
+                why = str(error) if number == 0 else f"the product was skipped at line {line}"
                 yield Fault(row.line, handle, why)
             return
         names = [first[f"option{number}_name"] for number in OPTIONS]
@@ -168,7 +168,7 @@ class Export:
         yield from faults
         yield from more
         if not variants:
-            yield Fault(line, handle, "the product is left out: it has no variant that is right")
+            yield Fault(line, handle, "product skipped: it has no valid variant")
             return
         try:
             _complete(product, names, variants, images)

@@ -91,7 +91,7 @@ async def release(shop: Shop, reservation: UUID) -> None:
             tx, shop.tenant.id, reservation, reason="released", actor=shop.caller.name
         )
     if not done:
-        raise NotFound("there is no such reservation")
+        raise NotFound("reservation not found")
 
 
 async def adjust(shop: Shop, data: Adjustment) -> Level:
@@ -158,7 +158,7 @@ async def _book(
 ) -> Level:
     tenant = shop.tenant.id
     if not await queries.ensure_level(tx, tenant, variant, location):
-        raise NotFound("there is no such variant or location")
+        raise NotFound("variant or location not found")
     level = await queries.change(
         tx, tenant, variant=variant, location=location, kind=kind, by=by, to=to, reason=reason,
         actor=shop.caller.name,
@@ -182,7 +182,7 @@ async def levels(shop: Shop, variant: UUID) -> list[Level]:
 
 async def _require_variant(conn: Connection, shop: Shop, variant: UUID) -> None:
     if not await queries.variant_exists(conn, shop.tenant.id, variant):
-        raise NotFound("there is no such variant")
+        raise NotFound("variant not found")
 
 
 async def list_levels(
@@ -214,7 +214,7 @@ async def add_location(shop: Shop, name: str) -> UUID:
     location = ids.new_id()
     async with shop.write() as tx:
         if not await queries.insert_location(tx, shop.tenant.id, location, name):
-            raise Conflict(f"there is a location “{name}” already", code="duplicate")
+            raise Conflict(f"a location “{name}” already exists", code="duplicate")
     return location
 
 

@@ -78,7 +78,8 @@ def _image(path: Path, max_megapixels: int) -> Kind | None:
 
 def _too_many_pixels(most: int, found: str = "more") -> Unprocessable:
     return Unprocessable(
-        f"the image has {found} pixels; at most {most} megapixels are taken", code="image_too_large"
+        f"the image has {found} pixels; at most {most} megapixels are accepted",
+        code="image_too_large",
     )
 
 

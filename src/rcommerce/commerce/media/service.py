@@ -96,7 +96,7 @@ async def _shown(conn: Connection, shop: Shop, media: UUID) -> bytes:
 
 
 def _none_such() -> NotFound:
-    return NotFound("there is no such upload")
+    return NotFound("upload not found")
 
 
 async def page(shop: Shop, page: int | None, per_page: int, cursor: str | None) -> bytes:
@@ -111,7 +111,7 @@ async def image(tx: Connection, shop: Shop, media: UUID, field: str) -> Stored:
     """An upload that an image is to show. Raises Unprocessable."""
     found = await queries.stored(tx, shop.tenant.id, media)
     if found is None or not found.is_image:
-        why = "there is no such upload" if found is None else "is no image"
+        why = "upload not found" if found is None else "is no image"
         raise Unprocessable.field(field, why)
     return found
 
@@ -124,7 +124,7 @@ async def delete(shop: Shop, media: UUID) -> None:
             digest = await queries.delete(tx, shop.tenant.id, media)
     except ForeignKeyViolation as error:
         raise Conflict(
-            "an image of a product shows this upload; remove the image first", code="in_use"
+            "a product image uses this upload; remove the image first", code="in_use"
         ) from error
     if digest is None:
         raise _none_such()
@@ -197,7 +197,7 @@ async def complete_upload(shop: Shop, upload: UUID, filename: str) -> tuple[byte
             file.filename = filename
             return await add(shop, file)
     except Missing as error:
-        raise NotFound("nothing was sent for this upload, or it is over a day old") from error
+        raise NotFound("no file was sent for this upload, or it has expired") from error
     except (TooLarge, Unprocessable):
         await objects.delete(key)
         raise

@@ -93,7 +93,7 @@ async def _form(stream: AsyncIterator[bytes], boundary: str, sink: _Sink) -> Non
                     elif event:
                         others += len(event)
                     if seen > 1:
-                        raise Invalid.field(FIELD, "may stand once in a form; send one at a time")
+                        raise Invalid.field(FIELD, "may appear only once in a form")
                     if others > _FIELDS_BYTES:
                         raise TooLarge("the form's other fields are larger than 64 KiB")
     except MultipartError as error:

@@ -82,7 +82,7 @@ def rates(shop: Shop, items: Sequence[NewItem], currency: str, country: str) -> 
         return []
     found = shop.services.shipping.rates(currency=currency, country=country.upper())
     if not found:
-        raise Unprocessable("nothing ships to this country", code="no_shipping")
+        raise Unprocessable("no shipping service to this country", code="no_shipping")
     return found
 
 
@@ -158,7 +158,7 @@ async def _email(tx: Connection, shop: Shop, given: str | None) -> str:
     if given is not None:
         return given.lower()
     if shop.caller.customer_id is None:
-        raise Invalid.field("customer_email", "is needed: nobody is logged in")
+        raise Invalid.field("customer_email", "is required without a login")
     return await customers.email_of(tx, shop, shop.caller.customer_id)
 
 
@@ -173,7 +173,7 @@ async def require(conn: Connection, shop: Shop, order: UUID, token: str | None) 
             return state
         if token and tokens.opens_order(shop.services.jwt_secret, order, token):
             return state
-    raise NotFound("there is no such order, or it takes another X-Order-Token to open it")
+    raise NotFound("order not found, or X-Order-Token does not match")
 
 
 async def one(shop: Shop, order: UUID, token: str | None) -> bytes:
@@ -187,7 +187,7 @@ async def json(conn: Connection, shop: Shop, order: UUID) -> bytes:
     """An order as JSON, for who may see it already. Raises NotFound."""
     found = await queries.order(conn, shop.tenant.id, order)
     if found is None:
-        raise NotFound("there is no such order")
+        raise NotFound("order not found")
     return found
 
 
@@ -221,7 +221,7 @@ async def locked(tx: Connection, shop: Shop, order: UUID) -> OrderState:
     """The order's state, its row held. Raises NotFound."""
     state = await queries.lock(tx, shop.tenant.id, order)
     if state is None:
-        raise NotFound("there is no such order")
+        raise NotFound("order not found")
     return state
 
 

@@ -47,7 +47,7 @@ def gateway(shop: Shop, gateway_id: str | None) -> GuardedGateway:
     found = shop.services.gateways.get(name)
     if found is None:
         known = ", ".join(shop.services.gateways)
-        raise Invalid.field("gateway_id", f"there is no gateway “{name}”; there are {known}")
+        raise Invalid.field("gateway_id", f"unknown gateway “{name}”; available: {known}")
     return found
 
 
@@ -118,7 +118,7 @@ async def charge(
     except GatewayError as error:
         log.warning("gateway_failed", gateway=payment.gateway_id, payment_id=str(payment.id))
         raise Unavailable(
-            "the payment gateway does not answer; nothing is lost: try again",
+            "the payment gateway does not answer; try again",
             code="gateway_unavailable",
             retry_after_s=2,
         ) from error
@@ -240,7 +240,7 @@ def _result(payment: PaymentState) -> PaymentResult:
 async def _require(conn: Connection, shop: Shop, payment: UUID) -> PaymentState:
     found = await queries.payment(conn, shop.tenant.id, payment)
     if found is None:
-        raise NotFound("there is no such payment")
+        raise NotFound("payment not found")
     return found
 
 
@@ -271,12 +271,12 @@ async def apply_event(shop: Shop, gateway_id: str, headers: Mapping[str, str], b
     """A gateway's event, applied once. Raises NotFound, Unauthenticated, Invalid."""
     by = shop.services.gateways.get(gateway_id)
     if by is None:
-        raise NotFound("there is no such gateway")
+        raise NotFound("gateway not found")
     event = by.event(headers, body)
     async with shop.read() as conn:
         payment = await _require(conn, shop, event.payment_id)
     if payment.gateway_id != gateway_id:
-        raise NotFound("there is no such payment")
+        raise NotFound("payment not found")
     # Settling is idempotent by itself: the event is noted after it, so that a crash in between
     # has it applied again rather than lost.
     await settle(shop, payment, event.outcome)
@@ -419,7 +419,7 @@ async def _cancel(
     states.require(states.STATUS, order.status, "cancelled")
     is_staff = shop.caller.may(orders.WRITE)
     if order.fulfillment_status != "unfulfilled" or (order.status == "processing" and not is_staff):
-        raise Conflict("something of the order was sent already", code="already_fulfilled")
+        raise Conflict("part of the order was shipped already", code="already_fulfilled")
     await orders.take_stock_back(tx, shop, order)
     values = {"status": "cancelled"}
     if payment is None or payment.status != "succeeded":

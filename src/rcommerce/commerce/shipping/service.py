@@ -40,7 +40,7 @@ def choose(rates: Sequence[Rate], wanted: str | None, remembered: str | None) ->
     Raises Unprocessable where none reaches the address, or not the one that was asked for.
     """
     if not rates:
-        raise Unprocessable("nothing ships to this country", code="no_shipping")
+        raise Unprocessable("no shipping service to this country", code="no_shipping")
     by_code = {rate.service_code: rate for rate in rates}
     if wanted is not None:
         if wanted not in by_code:

@@ -43,7 +43,7 @@ async def _one(conn: Connection, shop: Shop, table: Table, key: str) -> tuple[st
     hidden = shop.caller.may(READ)
     found = await queries.one(conn, table, shop.tenant.id, key, by=by, hidden=hidden)
     if found is None:
-        raise NotFound(f"there is no such {table}")
+        raise NotFound(f"{table} not found")
     return found
 
 
@@ -139,7 +139,7 @@ async def change_category(
             await _begin(tx, shop, "category", row, if_match)
             parent = values.get("parent_id")
             if parent and await queries.is_below(tx, shop.tenant.id, parent, row):
-                raise Invalid.field("parent_id", "would put the category below itself")
+                raise Invalid.field("parent_id", "would make the category its own ancestor")
             await queries.update(tx, "category", shop.tenant.id, row, values)
             return await _one(tx, shop, "category", str(row))
 
@@ -151,7 +151,7 @@ async def delete(shop: Shop, table: Table, row: UUID, if_match: str | None) -> N
             await queries.lock_tree(tx, shop.tenant.id)
         await _begin(tx, shop, table, row, if_match)
         if table == "category" and await queries.has_children(tx, shop.tenant.id, row):
-            raise Conflict("the category has others below it", code="category_not_empty")
+            raise Conflict("the category has subcategories", code="category_not_empty")
         await queries.delete(tx, table, shop.tenant.id, row)
 
 
@@ -159,7 +159,7 @@ async def _begin(tx: Connection, shop: Shop, table: Table, row: UUID, if_match: 
     shop.caller.require(WRITE)
     version = await queries.lock(tx, table, shop.tenant.id, row)
     if version is None:
-        raise NotFound(f"there is no such {table}")
+        raise NotFound(f"{table} not found")
     versions.check(if_match, version, f"the {table}")
 
 

@@ -92,7 +92,7 @@ class Directory:
 
 def _open(tenant: Tenant | None) -> Tenant:
     if tenant is None:
-        raise NotFound("there is no such shop", code="tenant_not_found")
+        raise NotFound("shop not found", code="tenant_not_found")
     if tenant.status == "suspended":
         raise Forbidden("this shop is suspended", code="tenant_suspended")
     return tenant
@@ -110,14 +110,14 @@ async def create(
     tenant = Tenant(tenant_id, slug, name, money.currency(currency), "active", shard)
     async with cluster.control.read() as conn:
         if await queries.by_slug(conn, slug) is not None:
-            raise Conflict(f"there is a tenant “{slug}” already", code="duplicate")
+            raise Conflict(f"a tenant “{slug}” already exists", code="duplicate")
     # The shard first: once the directory knows the tenant, it can be sold to.
     if cluster.shard(shard) is not cluster.control:
         async with cluster.shard(shard).write() as tx:
             await queries.welcome(tx, tenant, ids.new_id())
     async with cluster.control.write() as tx:
         if not await queries.insert(tx, tenant, hosts):
-            raise Conflict(f"there is a tenant “{slug}” already", code="duplicate")
+            raise Conflict(f"a tenant “{slug}” already exists", code="duplicate")
         if cluster.shard(shard) is cluster.control:
             await queries.welcome(tx, tenant, ids.new_id())
     return tenant
@@ -246,7 +246,7 @@ async def create_key(
     """A new key as `ak_<prefix>.<secret>`: shown this once. Raises Invalid for unknown scopes."""
     unknown = sorted(set(scopes) - SCOPES)
     if unknown:
-        raise Invalid.field("scopes", f"no such scope: {unknown[0]}; there are {sorted(SCOPES)}")
+        raise Invalid.field("scopes", f"unknown scope {unknown[0]}; available: {sorted(SCOPES)}")
     if not scopes:
         raise Invalid.field("scopes", "a key needs at least one, such as products:read")
     prefix = "".join(secrets.choice(_LETTERS) for _ in range(prefix_length))
@@ -264,5 +264,5 @@ async def authenticate_key(conn: Connection, key: str) -> tuple[UUID, Caller]:
     # Compared also where there is none, so that the time tells nothing.
     tenant_id, stored, scopes = found or (None, b"", [])
     if not hmac.compare_digest(stored, ids.token_hash(secret)) or tenant_id is None:
-        raise Unauthenticated("the API key is not known", code="invalid_api_key")
+        raise Unauthenticated("unknown API key", code="invalid_api_key")
     return tenant_id, Caller(key=prefix, scopes=frozenset(scopes))

@@ -136,7 +136,7 @@ async def replay(shop: Shop, subscription: UUID, which: UUID | None = None) -> i
     async with shop.write() as tx:
         count = await queries.replay(tx, shop.tenant.id, subscription, which)
     if which is not None and count == 0:
-        raise NotFound("there is no such delivery")
+        raise NotFound("delivery not found")
     return count
 
 
@@ -151,13 +151,13 @@ async def send_test(shop: Shop, subscription: UUID) -> bytes:
 
 
 def _none_such() -> NotFound:
-    return NotFound("there is no such subscription")
+    return NotFound("subscription not found")
 
 
 def _check(shop: Shop, url: str | UnsetType, events: list[str] | UnsetType) -> None:
     unknown = [each for each in events or () if each not in EVENTS and each not in KINDS]
     if unknown:
-        raise Invalid.field("events", f"there is no {unknown[0]}; there are {', '.join(EVENTS)}")
+        raise Invalid.field("events", f"unknown event {unknown[0]}; available: {', '.join(EVENTS)}")
     if isinstance(url, str):
         try:
             parts = urlsplit(url)

@@ -84,7 +84,7 @@ function show(view) {
   );
   fill("instances",
     [["instance"], ["version"], ["up"], ["requests/s"], ["p50"], ["p99"], ["errors/s"], ["in flight"],
-      ["memory hits"], ["Redis hits"], ["CPU"], ["memory"], ["goes without, differs in", "text"]],
+      ["memory hit ratio"], ["Redis hit ratio"], ["CPU"], ["memory"], ["degraded, differs in", "text"]],
     view.instances.map((each) => [
       [each.name, `dot ${each.state}`], [each.version],
       [each.state === "up" ? age(each.up_s) : each.state, each.state === "silent" ? "bad" : ""],
@@ -95,7 +95,7 @@ function show(view) {
       [troubles(each), "text bad"],
     ]));
   fill("shards",
-    [["shard"], ["shops"], ["primary"], ["replicas", "text"], ["jobs waiting"], ["running"], ["failed"], ["oldest"]],
+    [["shard"], ["tenants"], ["primary"], ["replicas", "text"], ["jobs waiting"], ["running"], ["failed"], ["oldest"]],
     view.shards.map((each) => [
       [each.name, `dot ${each.primary.state}`], [number(each.tenants)],
       [each.primary.state === "up" ? ms(each.primary.latency_ms) : each.primary.state],
@@ -113,10 +113,10 @@ function show(view) {
     line.append(element("time", clock(each.at)), element("span", each.text, { class: each.mood }));
     return line;
   });
-  at("events").replaceChildren(...(lines.length ? lines : [element("li", "Nothing since this instance is watched.")]));
+  at("events").replaceChildren(...(lines.length ? lines : [element("li", "No events yet.")]));
   at("notice").hidden = view.heard_s === 0;
   at("notice").textContent =
-    `The control database is away. What the instances say is ${age(view.heard_s)} old.`;
+    `The control database is unavailable. This data is ${age(view.heard_s)} old.`;
   at("board").hidden = false;
 }
 
