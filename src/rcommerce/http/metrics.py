@@ -8,9 +8,9 @@ from rcommerce.commerce.shop import Services
 from rcommerce.telemetry.prometheus import exposition
 
 
-@get("/metrics", tags=["Operations"], summary="Figures for Prometheus", sync_to_thread=False)
+@get("/metrics", tags=["Operations"], summary="Metrics for Prometheus", sync_to_thread=False)
 def get_metrics(services: Services) -> ASGIResponse:
-    """Text in Prometheus' format, of all workers of this instance together."""
+    """In Prometheus' text format, for all workers of this instance."""
     if not services.settings.features.metrics:
         raise NotFoundException
     body, media_type = exposition(services.settings.port)

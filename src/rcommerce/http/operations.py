@@ -45,21 +45,21 @@ async def front(request: Request[None, None, State]) -> ASGIResponse:
     return unchanging(body, "application/json", named, vary="Accept")
 
 
-@get("/health", tags=["Operations"], summary="Does it want traffic")
+@get("/health", tags=["Operations"], summary="Health for load balancers")
 async def get_health(drain: Drain) -> ASGIResponse:
-    """200 when this instance should get traffic; 503 once it is about to end."""
+    """200 while this instance accepts traffic, 503 once it is shutting down."""
     if drain.is_on:
         return _json({"status": "draining"}, 503)
     return _json({"status": "ok"})
 
 
-@get("/health/live", tags=["Operations"], summary="Is it alive")
+@get("/health/live", tags=["Operations"], summary="Liveness")
 async def get_liveness() -> ASGIResponse:
-    """200 as long as the process works: to start it anew would not help."""
+    """200 while the process works."""
     return _json({"status": "ok"})
 
 
-@get("/health/ready", tags=["Operations"], summary="Can it work")
+@get("/health/ready", tags=["Operations"], summary="Readiness")
 async def get_readiness(services: Services, drain: Drain) -> ASGIResponse:
     """Each dependency with its state and latency, as of the last probe.
 

@@ -34,7 +34,7 @@ async def page(services: Services, if_none_match: IfNoneMatch = None) -> ASGIRes
     return unchanging(OPS_PAGE, "text/html", if_none_match)
 
 
-@get("/ops/state", tags=["Operations"], summary="The whole fleet at a glance")
+@get("/ops/state", tags=["Operations"], summary="State of the fleet")
 async def get_fleet_state(
     request: Request[Any, Any, Any], services: Services, overview: Overview
 ) -> ASGIResponse:

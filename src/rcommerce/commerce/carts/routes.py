@@ -23,11 +23,11 @@ LINE_PROBLEMS = f"""
 """
 
 
-@post("/guest", summary="A guest's cart", responses=CART_MADE)
+@post("/guest", summary="Create a guest cart", responses=CART_MADE)
 async def create_guest_cart(
     shop: Shop, scope: Scope, data: NewCart | None = None, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
-    """Its session_token opens it, as X-Cart-Token or as the cookie that is set here."""
+    """Its session_token gives access to it, as X-Cart-Token or as the cookie set here."""
     token, body = await service.create_guest(shop, data or NewCart())
     cookie = Cookie(
         key="cart_token",
@@ -43,33 +43,33 @@ async def create_guest_cart(
     return answer
 
 
-@get(["/", "/me"], summary="My cart", responses=CART, problems="cart_merged not_found")
+@get(["/", "/me"], summary="Get my cart", responses=CART, problems="cart_merged not_found")
 async def get_my_cart(
     shop: Shop, cart_token: str | None, x_cart_token: CartToken = None
 ) -> ASGIResponse:
-    """The customer's, made where there is none; or that of the token."""
+    """The customer's cart, created if there is none; or the cart of the token."""
     return answers.json(await service.mine(shop, cart_token))
 
 
-@get("/{cart_id:uuid}", summary="A cart", responses=CART, problems=PROBLEMS)
+@get("/{cart_id:uuid}", summary="Get a cart", responses=CART, problems=PROBLEMS)
 async def get_cart(
     shop: Shop, cart_id: UUID, cart_token: str | None, x_cart_token: CartToken = None
 ) -> ASGIResponse:
-    """An id alone opens nothing: it takes the token, or to be its customer."""
+    """Needs the cart's token, or its customer's login."""
     return answers.json(await service.view(shop, cart_id, cart_token))
 
 
-@delete("/{cart_id:uuid}", summary="Forget a cart", problems=PROBLEMS)
+@delete("/{cart_id:uuid}", summary="Delete a cart", problems=PROBLEMS)
 async def delete_cart(
     shop: Shop, cart_id: UUID, cart_token: str | None, x_cart_token: CartToken = None
 ) -> None:
-    """With all that is in it."""
+    """With all of its items."""
     await service.delete(shop, cart_id, cart_token)
 
 
 @post(
     "/{cart_id:uuid}/items",
-    summary="Put into a cart",
+    summary="Add an item to a cart",
     responses=CART_MADE,
     problems=LINE_PROBLEMS,
 )
@@ -81,13 +81,13 @@ async def add_cart_item(
     x_cart_token: CartToken = None,
     idempotency_key: IdempotencyKey = None,
 ) -> ASGIResponse:
-    """On top of the units that are there."""
+    """Adds to the quantity of an existing item."""
     return answers.json(await service.add_item(shop, cart_id, cart_token, data), 201)
 
 
 @post(
     "/items",
-    summary="Put into my cart",
+    summary="Add an item to my cart",
     responses=CART_MADE,
     problems=LINE_PROBLEMS,
 )
@@ -98,7 +98,7 @@ async def add_my_cart_item(
     x_cart_token: CartToken = None,
     idempotency_key: IdempotencyKey = None,
 ) -> ASGIResponse:
-    """As /carts/{cart_id}/items."""
+    """Like /carts/{cart_id}/items."""
     cart = await service.my_id(shop, cart_token)
     return answers.json(await service.add_item(shop, cart, cart_token, data), 201)
 
@@ -117,7 +117,7 @@ async def update_cart_item(
     cart_token: str | None,
     x_cart_token: CartToken = None,
 ) -> ASGIResponse:
-    """Of one line."""
+    """Of one item."""
     body = await service.set_quantity(shop, cart_id, cart_token, item_id, data.quantity)
     return answers.json(body)
 
@@ -135,7 +135,7 @@ async def update_my_cart_item(
     cart_token: str | None,
     x_cart_token: CartToken = None,
 ) -> ASGIResponse:
-    """Of one line."""
+    """Of one item."""
     cart = await service.my_id(shop, cart_token)
     body = await service.set_quantity(shop, cart, cart_token, item_id, data.quantity)
     return answers.json(body)
@@ -144,7 +144,7 @@ async def update_my_cart_item(
 @delete(
     "/{cart_id:uuid}/items/{item_id:uuid}",
     status_code=200,
-    summary="Take a line out",
+    summary="Remove an item from a cart",
     responses=CART,
     problems=PROBLEMS,
 )
@@ -162,7 +162,7 @@ async def remove_cart_item(
 @delete(
     "/items/{item_id:uuid}",
     status_code=200,
-    summary="Take out of my cart",
+    summary="Remove an item from my cart",
     responses=CART,
     problems=PROBLEMS,
 )
@@ -191,14 +191,14 @@ async def clear_cart(
 @post(
     "/merge",
     status_code=200,
-    summary="Merge a guest's cart into mine",
+    summary="Merge a guest cart into mine",
     responses=CART,
     problems=f"{LINE_PROBLEMS} not_found",
 )
 async def merge_carts(
     shop: Shop, data: Merge, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
-    """After a login: the guest's lines come on top, and the guest's cart is closed."""
+    """After a login: the guest's items are added, and the guest cart is closed."""
     return answers.json(await service.merge(shop, data.session_token))
 
 
@@ -216,14 +216,14 @@ async def apply_coupon(
     cart_token: str | None,
     x_cart_token: CartToken = None,
 ) -> ASGIResponse:
-    """422 for a code that is not valid. This release has no coupons yet: none is."""
+    """422 for an invalid code. This release has no coupons yet, so every code is invalid."""
     await service.apply_coupon(shop, cart_id, cart_token, data.coupon_code)
 
 
 @delete(
     "/{cart_id:uuid}/coupon",
     status_code=200,
-    summary="Take a coupon off",
+    summary="Remove the coupon",
     responses=CART,
     problems=PROBLEMS,
 )

@@ -66,7 +66,7 @@ async def list_products(
     sort: Literal["title", "price", "created_at", "updated_at", "relevance"] | None = None,
     order: Literal["asc", "desc"] | None = None,
 ) -> ASGIResponse:
-    """A page of products: 20, or `per_page`. Others than staff see active ones."""
+    """A page of products: 20, or `per_page`. Only staff see drafts and archived products."""
     by = sort or ("relevance" if q else "created_at")
     wanted = ProductFilter(
         status=service.visible(shop, status),  # type: ignore[arg-type]
@@ -101,7 +101,7 @@ def _ids(text: str | None) -> tuple[UUID, ...]:
     return tuple(UUID(part) for part in parts)
 
 
-@get("/{key:str}", summary="One product", responses=answers.documented(ProductAnswer))
+@get("/{key:str}", summary="Get a product", responses=answers.documented(ProductAnswer))
 async def get_product(shop: Shop, key: str, if_none_match: IfNoneMatch = None) -> ASGIResponse:
     """By id or slug."""
     version, body = await service.product(shop, key)
@@ -110,7 +110,7 @@ async def get_product(shop: Shop, key: str, if_none_match: IfNoneMatch = None) -
 
 @post(
     "/",
-    summary="Make a product",
+    summary="Create a product",
     responses=answers.documented(ProductAnswer, 201),
     problems="duplicate unprocessable",
 )
@@ -134,13 +134,13 @@ async def create_product(
 async def update_product(
     shop: Shop, product_id: UUID, data: ProductChange, if_match: IfMatch = None
 ) -> ASGIResponse:
-    """Fields that are left out stay. Scope products:write."""
+    """Changes the fields sent. Scope products:write."""
     return answers.versioned(*await service.change(shop, product_id, data, if_match))
 
 
-@delete("/{product_id:uuid}", summary="Remove a product")
+@delete("/{product_id:uuid}", summary="Delete a product")
 async def delete_product(shop: Shop, product_id: UUID, if_match: IfMatch = None) -> None:
-    """With its variants and images; orders keep what they hold. Scope products:write."""
+    """With its variants and images; orders keep their copies. Scope products:write."""
     await service.delete(shop, product_id, if_match)
 
 
@@ -172,7 +172,7 @@ async def create_product_variant(
 async def update_product_variant(
     shop: Shop, product_id: UUID, variant_id: UUID, data: VariantChange, if_match: IfMatch = None
 ) -> ASGIResponse:
-    """Fields that are left out stay. Scope products:write."""
+    """Changes the fields sent. Scope products:write."""
     done = await service.change_variant(shop, product_id, variant_id, data, if_match)
     return answers.versioned(*done)
 
@@ -180,7 +180,7 @@ async def update_product_variant(
 @delete(
     "/{product_id:uuid}/variants/{variant_id:uuid}",
     status_code=200,
-    summary="Remove a variant",
+    summary="Delete a variant",
     responses=answers.documented(ProductAnswer),
     problems="last_variant",
 )
@@ -220,7 +220,7 @@ async def create_product_image(
 async def update_product_image(
     shop: Shop, product_id: UUID, image_id: UUID, data: ImageChange, if_match: IfMatch = None
 ) -> ASGIResponse:
-    """Fields that are left out stay. Scope products:write."""
+    """Changes the fields sent. Scope products:write."""
     return answers.versioned(
         *await service.change_image(shop, product_id, image_id, data, if_match)
     )
@@ -229,7 +229,7 @@ async def update_product_image(
 @delete(
     "/{product_id:uuid}/images/{image_id:uuid}",
     status_code=200,
-    summary="Remove an image",
+    summary="Delete an image",
     responses=answers.documented(ProductAnswer),
 )
 async def delete_product_image(

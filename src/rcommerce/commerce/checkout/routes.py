@@ -19,7 +19,7 @@ from rcommerce.commerce.shop import Shop
 @post(
     "/initiate",
     status_code=200,
-    summary="Begin a checkout",
+    summary="Start a checkout",
     problems=(
         "cart_closed cart_empty cart_merged currency_mismatch no_longer_sold "
         "no_shipping not_found total_too_large"
@@ -32,14 +32,14 @@ async def initiate_checkout(
     x_cart_token: CartToken = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Summary:
-    """What the cart costs at this address, and the ways to ship it."""
+    """The cart's totals for this address, and the shipping services."""
     return await service.initiate(shop, data, cart_token)
 
 
 @post(
     "/shipping",
     status_code=200,
-    summary="Choose how to ship",
+    summary="Choose a shipping service",
     problems=(
         "cart_closed cart_empty cart_merged checkout_not_initiated no_longer_sold "
         "no_shipping not_found total_too_large unknown_shipping_rate"
@@ -52,13 +52,13 @@ async def choose_shipping_method(
     x_cart_token: CartToken = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Summary:
-    """Only the rate's codes count; prices are worked out here."""
+    """Only the codes of the rate are used; the server computes prices."""
     return await service.choose_shipping(shop, data, cart_token)
 
 
 @post(
     "/complete",
-    summary="Order and pay",
+    summary="Complete a checkout",
     responses=answers.documented(Completed, 201),
     opt={"idempotency": "steps"},
     problems=(

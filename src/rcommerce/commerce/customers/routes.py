@@ -50,43 +50,43 @@ async def login(shop: Shop, data: Login) -> Session:
 @post(
     "/refresh",
     status_code=200,
-    summary="A new pair of tokens",
+    summary="Refresh tokens",
     opt=NO_SESSION,
     problems="invalid_refresh_token",
 )
 async def refresh_session(shop: Shop, data: Refresh) -> Session:
-    """A refresh token works once; one that comes again ends all that descend from its login."""
+    """A refresh token works once. Using it again revokes every token of that login."""
     return await logins.refresh(shop, data.refresh_token)
 
 
 @post("/logout", status_code=200, summary="Log out")
 async def logout(shop: Shop, data: Logout) -> Message:
-    """Ends the cookie's session, the access token that is sent, and the refresh token's family."""
+    """Ends the session of the cookie, the access token sent, and the refresh token's family."""
     await logins.logout(shop, data.refresh_token)
     return Message("Logged out.")
 
 
-@get("/sessions", summary="Where am I logged in")
+@get("/sessions", summary="List my sessions")
 async def list_sessions(shop: Shop) -> SessionsAnswer:
-    """The devices that are logged in by a cookie, the latest first."""
+    """Devices logged in by cookie, the latest first."""
     return await logins.sessions_of(shop)
 
 
-@delete("/sessions/{session_id:str}", summary="Log a device out")
+@delete("/sessions/{session_id:str}", summary="End a session")
 async def end_session(shop: Shop, session_id: Annotated[str, Parameter(max_length=64)]) -> None:
-    """One of the caller's own."""
+    """One of the caller's sessions."""
     await logins.end_session(shop, session_id)
 
 
 @delete("/sessions", summary="Log out everywhere")
 async def logout_everywhere(shop: Shop) -> None:
-    """Ends every cookie, access token and refresh token of the caller, this one's too."""
+    """Ends every session, access token and refresh token of the caller, including this one."""
     await logins.logout_everywhere(shop)
 
 
-@post("/password-reset", status_code=202, summary="Ask for a new password", opt=NO_SESSION)
+@post("/password-reset", status_code=202, summary="Request a password reset", opt=NO_SESSION)
 async def request_password_reset(shop: Shop, data: ResetRequest) -> Message:
-    """Always 202: whether there is such an account is not told."""
+    """Always 202, whether or not the account exists."""
     await logins.request_reset(shop, data.email)
     return Message("If there is such an account, a mail is on its way.")
 
@@ -94,12 +94,12 @@ async def request_password_reset(shop: Shop, data: ResetRequest) -> Message:
 @post(
     "/password-reset/confirm",
     status_code=200,
-    summary="Set the new password",
+    summary="Set a new password",
     opt=NO_SESSION,
     problems="unprocessable",
 )
 async def confirm_password_reset(shop: Shop, data: ResetConfirmation) -> Message:
-    """With the token of the mail. Ends every session."""
+    """With the token from the e-mail. Ends every session."""
     await logins.confirm_reset(shop, data.token, data.password)
     return Message("The password is changed.")
 
@@ -112,25 +112,25 @@ async def list_customers(
     cursor: Cursor = None,
     email: Annotated[str | None, Parameter(max_length=254)] = None,
 ) -> ASGIResponse:
-    """Staff get all (scope customers:read), a customer itself."""
+    """All customers for staff (scope customers:read), otherwise the caller."""
     return answers.json(await service.everyone(shop, page, per_page, cursor, email))
 
 
-@get("/me", summary="Who am I", responses=answers.documented(CustomerAnswer))
+@get("/me", summary="Get my account", responses=answers.documented(CustomerAnswer))
 async def get_my_account(shop: Shop) -> ASGIResponse:
     """The customer who is logged in."""
     return _customer(await service.me(shop))
 
 
-@patch("/me", summary="Change my data", responses=answers.documented(CustomerAnswer))
+@patch("/me", summary="Change my account", responses=answers.documented(CustomerAnswer))
 async def update_my_account(shop: Shop, data: CustomerChange) -> ASGIResponse:
-    """Fields that are left out stay."""
+    """Changes the fields sent."""
     return _customer(await service.change_me(shop, data))
 
 
-@get("/{customer_id:uuid}", summary="One customer", responses=answers.documented(CustomerAnswer))
+@get("/{customer_id:uuid}", summary="Get a customer", responses=answers.documented(CustomerAnswer))
 async def get_customer(shop: Shop, customer_id: UUID) -> ASGIResponse:
-    """Itself, or any for staff (scope customers:read)."""
+    """The caller, or any customer for staff (scope customers:read)."""
     return _customer(await service.one(shop, customer_id))
 
 
@@ -138,17 +138,17 @@ def _customer(body: bytes) -> ASGIResponse:
     return answers.json(b'{"customer":' + body + b"}")
 
 
-@get("/me/addresses", summary="My addresses", responses=answers.documented(AddressesAnswer))
+@get("/me/addresses", summary="List my addresses", responses=answers.documented(AddressesAnswer))
 async def list_my_addresses(shop: Shop) -> ASGIResponse:
     """The default one first."""
     return answers.json(await service.addresses(shop))
 
 
-@post("/me/addresses", summary="Keep an address", responses=answers.documented(AddressAnswer, 201))
+@post("/me/addresses", summary="Add an address", responses=answers.documented(AddressAnswer, 201))
 async def create_my_address(
     shop: Shop, data: SavedAddress, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
-    """The first one is the default one."""
+    """The first address becomes the default."""
     return answers.json(await service.put_address(shop, data, None), 201)
 
 
@@ -162,9 +162,9 @@ async def replace_my_address(shop: Shop, address_id: UUID, data: SavedAddress) -
     return answers.json(await service.put_address(shop, data, address_id))
 
 
-@delete("/me/addresses/{address_id:uuid}", summary="Forget an address")
+@delete("/me/addresses/{address_id:uuid}", summary="Delete an address")
 async def delete_my_address(shop: Shop, address_id: UUID) -> None:
-    """Orders keep what they hold of it."""
+    """Orders keep their copy."""
     await service.delete_address(shop, address_id)
 
 

@@ -29,7 +29,7 @@ from rcommerce.commerce.shop import FROM_REPLICAS, Shop
 READ, WRITE = "inventory:read", "inventory:write"
 
 
-@get("/", summary="Levels of stock", responses=answers.documented(LevelsPage))
+@get("/", summary="List stock levels", responses=answers.documented(LevelsPage))
 async def list_inventory(
     shop: Shop,
     page: Page = None,
@@ -42,14 +42,14 @@ async def list_inventory(
     return answers.json(await service.list_levels(shop, page, per_page, cursor, location_id))
 
 
-@get("/{variant_id:uuid}", summary="Levels of a variant")
+@get("/{variant_id:uuid}", summary="Get stock levels of a variant")
 async def get_inventory(shop: Shop, variant_id: UUID) -> LevelsAnswer:
     """At every location. Scope inventory:read."""
     shop.caller.require(READ)
     return LevelsAnswer(await service.levels(shop, variant_id))
 
 
-@get("/movements", summary="Movements of stock", responses=answers.documented(MovementsPage))
+@get("/movements", summary="List stock movements", responses=answers.documented(MovementsPage))
 async def list_inventory_movements(
     shop: Shop,
     page: Page = None,
@@ -62,14 +62,14 @@ async def list_inventory_movements(
     return answers.json(await service.list_movements(shop, page, per_page, cursor, variant_id))
 
 
-@get("/locations", summary="Where stock lies", responses=answers.documented(LocationsAnswer))
+@get("/locations", summary="List locations", responses=answers.documented(LocationsAnswer))
 async def list_locations(shop: Shop) -> ASGIResponse:
     """The default one first. Scope inventory:read."""
     shop.caller.require(READ)
     return answers.json(await service.locations(shop))
 
 
-@post("/locations", summary="Add a location", problems="duplicate")
+@post("/locations", summary="Create a location", problems="duplicate")
 async def create_location(
     shop: Shop, data: NewLocation, idempotency_key: IdempotencyKey = None
 ) -> MadeLocation:
@@ -81,18 +81,18 @@ async def create_location(
 @post(
     "/adjust",
     status_code=200,
-    summary="Add a difference",
+    summary="Adjust stock",
     problems="not_found out_of_stock stock_reserved",
 )
 async def adjust_inventory(
     shop: Shop, data: Adjustment, idempotency_key: IdempotencyKey = None
 ) -> LevelAnswer:
-    """A breakage, a find. Scope inventory:write."""
+    """By a difference, such as damage. Scope inventory:write."""
     shop.caller.require(WRITE)
     return LevelAnswer(await service.adjust(shop, data))
 
 
-@post("/set", status_code=200, summary="Set what was counted", problems="not_found stock_reserved")
+@post("/set", status_code=200, summary="Set a stock level", problems="not_found stock_reserved")
 async def set_inventory(
     shop: Shop, data: Recount, idempotency_key: IdempotencyKey = None
 ) -> LevelAnswer:
@@ -101,7 +101,7 @@ async def set_inventory(
     return LevelAnswer(await service.recount(shop, data))
 
 
-@post("/receive", status_code=200, summary="Book goods in", problems="not_found")
+@post("/receive", status_code=200, summary="Receive goods", problems="not_found")
 async def receive_inventory(
     shop: Shop, data: Receipt, idempotency_key: IdempotencyKey = None
 ) -> LevelAnswer:
@@ -110,20 +110,20 @@ async def receive_inventory(
     return LevelAnswer(await service.receive(shop, data))
 
 
-@post("/reserve", summary="Hold units for a time", problems="not_found out_of_stock")
+@post("/reserve", summary="Reserve units", problems="not_found out_of_stock")
 async def reserve_inventory(
     shop: Shop, data: NewReservation, idempotency_key: IdempotencyKey = None
 ) -> Reserved:
-    """They go free when released, or after `expires_in_s`. Scope inventory:write."""
+    """Until released, or for `expires_in_s`. Scope inventory:write."""
     shop.caller.require(WRITE)
     return Reserved(await service.hold(shop, data), data.variant_id, data.quantity)
 
 
-@post("/release", status_code=204, summary="Give a reservation back", problems="not_found")
+@post("/release", status_code=204, summary="Release a reservation", problems="not_found")
 async def release_inventory(
     shop: Shop, data: Release, idempotency_key: IdempotencyKey = None
 ) -> None:
-    """One that was made by hand. Scope inventory:write."""
+    """Of a reservation made here. Scope inventory:write."""
     shop.caller.require(WRITE)
     await service.release(shop, data.reservation_id)
 
@@ -131,7 +131,7 @@ async def release_inventory(
 @post(
     "/transfer",
     status_code=200,
-    summary="Move units between locations",
+    summary="Transfer units between locations",
     problems="not_found out_of_stock stock_reserved",
 )
 async def transfer_inventory(

@@ -34,7 +34,7 @@ async def list_media(
     return answers.json(await service.page(shop, page, per_page, cursor))
 
 
-@get("/{media_id:uuid}", summary="One upload", responses=answers.documented(MediaAnswer))
+@get("/{media_id:uuid}", summary="Get an upload", responses=answers.documented(MediaAnswer))
 async def get_media(shop: Shop, media_id: UUID) -> ASGIResponse:
     """Scope media:read."""
     return answers.json(await service.one(shop, media_id))
@@ -60,34 +60,34 @@ async def upload_media(shop: Shop, request: Request[Any, Any, Any]) -> ASGIRespo
     return answers.json(body, 201 if is_new else 200)
 
 
-@delete("/{media_id:uuid}", summary="Remove an upload", problems="in_use media_unavailable")
+@delete("/{media_id:uuid}", summary="Delete an upload", problems="in_use media_unavailable")
 async def delete_media(shop: Shop, media_id: UUID) -> None:
-    """With its file and renditions. 409 while an image shows it. Scope media:write."""
+    """With its file and renditions. 409 while a product image uses it. Scope media:write."""
     await service.delete(shop, media_id)
 
 
 @post(
     "/uploads",
-    summary="Begin a direct upload",
+    summary="Start a direct upload",
     responses=answers.documented(UploadAnswer, 201),
     problems="media_unavailable unsupported_media",
 )
 async def start_upload(
     shop: Shop, data: NewUpload, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
-    """An address to send a file to: the bucket itself, where there is one. Scope media:write."""
+    """Returns a URL to upload to, that of the bucket if there is one. Scope media:write."""
     return answers.json(await service.start_upload(shop, data), 201)
 
 
 @post(
     "/uploads/{upload_id:uuid}/complete",
-    summary="Finish a direct upload",
+    summary="Complete a direct upload",
     responses=MADE,
     opt=BY_CONTENT,
     problems="image_too_large media_unavailable unsupported_media",
 )
 async def complete_upload(shop: Shop, upload_id: UUID, data: Complete) -> ASGIResponse:
-    """Once the file was sent: it is looked at and kept. Scope media:write."""
+    """Checks and stores the uploaded file. Scope media:write."""
     body, is_new = await service.complete_upload(shop, upload_id, data.filename)
     return answers.json(body, 201 if is_new else 200)
 

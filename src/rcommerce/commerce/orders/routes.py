@@ -61,13 +61,13 @@ async def list_orders(
 
 @get("/{order_id:uuid}", summary="One order", responses=ORDER)
 async def get_order(shop: Shop, order_id: UUID, order_token: OrderToken = None) -> ASGIResponse:
-    """Its customer's, or a guest's with its X-Order-Token; an id alone opens nothing."""
+    """For its customer, staff, or a guest with X-Order-Token."""
     return whole(await service.one(shop, order_id, order_token))
 
 
 @post(
     "/",
-    summary="Order without a cart",
+    summary="Create an order without a cart",
     responses=answers.documented(OrderView, 201),
     problems=(
         "coupon_invalid currency_mismatch no_longer_sold no_shipping not_found "
@@ -77,7 +77,7 @@ async def get_order(shop: Shop, order_id: UUID, order_token: OrderToken = None) 
 async def create_order(
     shop: Shop, data: NewOrder, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
-    """Its stock is held for a time, in which it is to be paid under /payments."""
+    """Stock is reserved until it is paid with POST /payments, for a limited time."""
     body, token = await service.create(shop, data)
     if token is not None:
         body = body[:-1] + b',"order_token":"' + token.encode() + b'"}'
@@ -88,39 +88,43 @@ async def create_order(
     "/{order_id:uuid}", summary="Change an order", responses=ORDER, problems="invalid_transition"
 )
 async def update_order(shop: Shop, order_id: UUID, data: OrderChange) -> ASGIResponse:
-    """Hold it, take it up again, note something. Scope orders:write."""
+    """Change its status or notes. Scope orders:write."""
     return whole(await service.change(shop, order_id, data))
 
 
 @post(
     "/{order_id:uuid}/fulfill",
     status_code=200,
-    summary="Send items",
+    summary="Fulfil items",
     responses=ORDER,
     problems="invalid_transition too_many_units",
 )
 async def fulfill_order(
     shop: Shop, order_id: UUID, data: Fulfilment, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
-    """Some, or all that is left; or carry a sent order further. Scope orders:write."""
+    """Some items, or all remaining ones; or update the shipping status. Scope orders:write."""
     return whole(await service.fulfil(shop, order_id, data))
 
 
 @post(
     "/{order_id:uuid}/return",
     status_code=200,
-    summary="Take items back",
+    summary="Return items",
     responses=ORDER,
     problems="invalid_transition nothing_to_return too_many_units",
 )
 async def return_order(
     shop: Shop, order_id: UUID, data: Return, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
-    """Some, or all that was sent. Scope orders:write."""
+    """Some items, or all shipped ones. Scope orders:write."""
     return whole(await service.take_back(shop, order_id, data))
 
 
-@get("/{order_id:uuid}/events", summary="What happened", responses=answers.documented(EventsAnswer))
+@get(
+    "/{order_id:uuid}/events",
+    summary="List events of an order",
+    responses=answers.documented(EventsAnswer),
+)
 async def list_order_events(
     shop: Shop, order_id: UUID, order_token: OrderToken = None
 ) -> ASGIResponse:

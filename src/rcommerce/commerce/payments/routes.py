@@ -25,9 +25,9 @@ from rcommerce.commerce.shop import Shop
 STEPS = {"idempotency": "steps"}
 
 
-@post("/payments/methods", status_code=200, summary="Ways to pay")
+@post("/payments/methods", status_code=200, summary="List payment methods")
 async def list_payment_methods(shop: Shop, data: MethodsQuery) -> Methods:
-    """For a sum."""
+    """For an amount."""
     return service.methods(shop, data)
 
 
@@ -46,20 +46,20 @@ async def create_payment(
     order_token: OrderToken = None,
     idempotency_key: IdempotencyKey = None,
 ) -> PaymentResult:
-    """An order has one payment that is open: paying it again is the same payment."""
+    """An order has at most one open payment; paying again returns the same one."""
     return await service.pay(shop, data, order_token)
 
 
-@get("/payments/{payment_id:uuid}", summary="One payment")
+@get("/payments/{payment_id:uuid}", summary="Get a payment")
 async def get_payment(shop: Shop, payment_id: UUID, order_token: OrderToken = None) -> PaymentView:
-    """For who may see its order."""
+    """For callers who may see its order."""
     return await service.one(shop, payment_id, order_token)
 
 
 @post(
     "/payments/{payment_id:uuid}/confirm",
     status_code=200,
-    summary="The money is here",
+    summary="Confirm a manual payment",
     opt=STEPS,
     problems="invalid_transition not_manual",
 )
@@ -73,7 +73,7 @@ async def confirm_payment(
 @post(
     "/payments/{payment_id:uuid}/refund",
     status_code=200,
-    summary="Give back",
+    summary="Refund a payment",
     opt=STEPS,
     problems="gateway_unavailable not_paid refund_too_large",
 )
@@ -114,21 +114,21 @@ async def cancel_order(
     order_token: OrderToken = None,
     idempotency_key: IdempotencyKey = None,
 ) -> ASGIResponse:
-    """Before anything of it was sent. Its stock goes back, and what was paid."""
+    """Before anything was shipped. Stock is returned and payments are refunded."""
     return whole(await service.cancel(shop, order_id, data or Cancellation(), order_token))
 
 
 @post(
     "/webhooks/{gateway_id:str}",
     status_code=204,
-    summary="A gateway's event",
+    summary="Receive an event of a gateway",
     opt=STEPS,
     problems="invalid_signature",
 )
 async def receive_gateway_event(
     shop: Shop, gateway_id: str, request: Request[None, None, State]
 ) -> None:
-    """Signed by the gateway; each is applied once."""
+    """Signed by the gateway; each event is applied once."""
     await service.apply_event(shop, gateway_id, request.headers, await request.body())
 
 

@@ -36,13 +36,13 @@ CHANGE = [HttpMethod.PUT, HttpMethod.PATCH]
 async def list_collections(
     shop: Shop, page: Page = None, per_page: PerPage = 20, cursor: Cursor = None
 ) -> ASGIResponse:
-    """In their order. Others than staff see active ones."""
+    """In their order. Only staff see inactive ones."""
     return answers.json(await service.collections(shop, page, per_page, cursor))
 
 
 @get(
     "/collections/{key:str}",
-    summary="One collection",
+    summary="Get a collection",
     responses=answers.documented(CollectionAnswer),
 )
 async def get_collection(shop: Shop, key: str, if_none_match: IfNoneMatch = None) -> ASGIResponse:
@@ -53,7 +53,7 @@ async def get_collection(shop: Shop, key: str, if_none_match: IfNoneMatch = None
 
 @post(
     "/collections",
-    summary="Make a collection",
+    summary="Create a collection",
     responses=answers.documented(CollectionAnswer, 201),
     problems="duplicate unprocessable",
 )
@@ -74,24 +74,26 @@ async def create_collection(
 async def update_collection(
     shop: Shop, collection_id: UUID, data: CollectionChange, if_match: IfMatch = None
 ) -> ASGIResponse:
-    """Fields that are left out stay. Scope products:write."""
+    """Changes the fields sent. Scope products:write."""
     return answers.versioned(*await service.change_collection(shop, collection_id, data, if_match))
 
 
-@delete("/collections/{collection_id:uuid}", summary="Remove a collection")
+@delete("/collections/{collection_id:uuid}", summary="Delete a collection")
 async def delete_collection(shop: Shop, collection_id: UUID, if_match: IfMatch = None) -> None:
     """Its products stay. Scope products:write."""
     await service.delete(shop, "collection", collection_id, if_match)
 
 
-@get("/categories", summary="The category tree", responses=answers.documented(CategoriesAnswer))
+@get("/categories", summary="List categories", responses=answers.documented(CategoriesAnswer))
 async def list_categories(shop: Shop) -> ASGIResponse:
     """The roots, each with its children."""
     tree = await service.category_tree(shop)
     return answers.json(msgspec.json.encode({"categories": tree}))
 
 
-@get("/categories/{key:str}", summary="One category", responses=answers.documented(CategoryAnswer))
+@get(
+    "/categories/{key:str}", summary="Get a category", responses=answers.documented(CategoryAnswer)
+)
 async def get_category(shop: Shop, key: str, if_none_match: IfNoneMatch = None) -> ASGIResponse:
     """By id or slug."""
     version, body = await service.one(shop, "category", key)
@@ -100,7 +102,7 @@ async def get_category(shop: Shop, key: str, if_none_match: IfNoneMatch = None) 
 
 @post(
     "/categories",
-    summary="Make a category",
+    summary="Create a category",
     responses=answers.documented(CategoryAnswer, 201),
     problems="duplicate unprocessable",
 )
@@ -121,15 +123,15 @@ async def create_category(
 async def update_category(
     shop: Shop, category_id: UUID, data: CategoryChange, if_match: IfMatch = None
 ) -> ASGIResponse:
-    """Fields that are left out stay. Scope products:write."""
+    """Changes the fields sent. Scope products:write."""
     return answers.versioned(*await service.change_category(shop, category_id, data, if_match))
 
 
 @delete(
-    "/categories/{category_id:uuid}", summary="Remove a category", problems="category_not_empty"
+    "/categories/{category_id:uuid}", summary="Delete a category", problems="category_not_empty"
 )
 async def delete_category(shop: Shop, category_id: UUID, if_match: IfMatch = None) -> None:
-    """One that has none below it; its products stay, without a category. Scope products:write."""
+    """Must have no subcategories; its products stay, without a category. Scope products:write."""
     await service.delete(shop, "category", category_id, if_match)
 
 

@@ -25,13 +25,13 @@ from rcommerce.commerce.webhooks.schema import (
 
 @get("/", summary="List subscriptions", responses=answers.documented(SubscriptionsAnswer))
 async def list_webhook_subscriptions(shop: Shop) -> ASGIResponse:
-    """All of the shop, without their secrets. Scope webhooks:read."""
+    """All subscriptions of the tenant, without their secrets. Scope webhooks:read."""
     return answers.json(await service.everyone(shop))
 
 
 @get(
     "/{subscription_id:uuid}",
-    summary="One subscription",
+    summary="Get a subscription",
     responses=answers.documented(SubscriptionAnswer),
 )
 async def get_webhook_subscription(shop: Shop, subscription_id: UUID) -> ASGIResponse:
@@ -63,11 +63,11 @@ async def create_webhook_subscription(
 async def update_webhook_subscription(
     shop: Shop, subscription_id: UUID, data: SubscriptionChange
 ) -> ASGIResponse:
-    """Fields that are left out stay. Scope webhooks:write."""
+    """Changes the fields sent. Scope webhooks:write."""
     return answers.json(await service.change(shop, subscription_id, data))
 
 
-@delete("/{subscription_id:uuid}", summary="End a subscription")
+@delete("/{subscription_id:uuid}", summary="Delete a subscription")
 async def delete_webhook_subscription(shop: Shop, subscription_id: UUID) -> None:
     """With its deliveries. Scope webhooks:write."""
     await service.delete(shop, subscription_id)
@@ -76,19 +76,19 @@ async def delete_webhook_subscription(shop: Shop, subscription_id: UUID) -> None
 @post(
     "/{subscription_id:uuid}/rotate",
     status_code=200,
-    summary="A new secret",
+    summary="Rotate the secret",
     responses=answers.documented(SubscriptionAnswer),
 )
 async def rotate_webhook_secret(
     shop: Shop, subscription_id: UUID, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
-    """What is sent from now on is signed with it. Scope webhooks:write."""
+    """Later messages are signed with the new secret. Scope webhooks:write."""
     return answers.json(await service.rotate(shop, subscription_id))
 
 
 @post(
     "/{subscription_id:uuid}/test",
-    summary="Send a message to try it",
+    summary="Send a test message",
     responses=answers.documented(DeliveryAnswer, 201),
 )
 async def send_test_webhook(
@@ -100,7 +100,7 @@ async def send_test_webhook(
 
 @get(
     "/{subscription_id:uuid}/deliveries",
-    summary="What was sent",
+    summary="List deliveries",
     responses=answers.documented(DeliveriesAnswer),
 )
 async def list_webhook_deliveries(
@@ -111,7 +111,7 @@ async def list_webhook_deliveries(
     per_page: PerPage = 20,
     cursor: Cursor = None,
 ) -> ASGIResponse:
-    """The newest first; what is over is kept for 30 days. Scope webhooks:read."""
+    """Newest first; completed deliveries are kept for 30 days. Scope webhooks:read."""
     return answers.json(
         await service.deliveries(shop, subscription_id, status, page, per_page, cursor)
     )
@@ -120,7 +120,7 @@ async def list_webhook_deliveries(
 @post(
     "/{subscription_id:uuid}/replay",
     status_code=200,
-    summary="Send again what was given up",
+    summary="Replay failed deliveries",
     responses=answers.documented(ReplayAnswer),
 )
 async def replay_failed_webhook_deliveries(
@@ -134,13 +134,13 @@ async def replay_failed_webhook_deliveries(
 @post(
     "/{subscription_id:uuid}/deliveries/{delivery_id:uuid}/replay",
     status_code=200,
-    summary="Send one again",
+    summary="Replay a delivery",
     responses=answers.documented(ReplayAnswer),
 )
 async def replay_webhook_delivery(
     shop: Shop, subscription_id: UUID, delivery_id: UUID, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
-    """Whatever became of it. Scope webhooks:write."""
+    """Whatever its status. Scope webhooks:write."""
     count = await service.replay(shop, subscription_id, delivery_id)
     return answers.json(msgspec.json.encode(ReplayAnswer(count)))
 

@@ -20,14 +20,15 @@ from rcommerce.http.pages import unchanging
 from rcommerce.http.problems import MEDIA_TYPE
 
 DESCRIPTION = """
-A headless shop: catalogue, inventory, carts, checkout, orders, customers and payments.
+Headless commerce: catalogue, inventory, carts, checkout, orders, customers and payments.
 
-- **Who asks**: catalogue reads, guest carts and guest checkout need nobody. Customers and staff log
-  in (`Authorization: Bearer <token>`), programs use an API key (`Authorization: Bearer ak_…`).
+- **Authentication**: catalogue reads, guest carts and guest checkout need no credentials. Customers
+  and staff log in (`Authorization: Bearer <token>`); programs use an API key
+  (`Authorization: Bearer ak_…`).
 - **Money** is a decimal string with the digits of its currency; times are RFC 3339 in UTC.
 - **Errors** are problem details (RFC 9457) with a stable `code`.
-- **Every POST** takes an `Idempotency-Key`: sent again, it gives the same answer for a day.
-- **Lists** page by `meta.next_cursor`, or by `page` and `per_page`.
+- **Idempotency**: with an `Idempotency-Key`, a repeated POST returns the first response for a day.
+- **Lists**: follow `meta.next_cursor`, or use `page` and `per_page`.
 """
 EXAMPLES = Path(__file__).parent / "examples.json"
 PROBLEM = {
@@ -64,16 +65,16 @@ PROBLEM = {
 }
 TAGS = {
     "Catalogue": "Products, collections and the category tree",
-    "Carts": "A guest's by its token, a customer's by their login",
+    "Carts": "Carts of guests (by token) and of customers (by login)",
     "Checkout": "From a cart to a paid order",
-    "Orders": "Their states, and what is sent",
-    "Payments": "Gateways, refunds and their events",
-    "Customers": "Who buys, and where they live",
-    "Auth": "Registration, login and tokens",
-    "Inventory": "Stock by location, with its movements",
-    "Media": "Uploads, and where to send them",
-    "Webhooks": "Who hears of what happens, and what was sent",
-    "Operations": "Health",
+    "Orders": "Orders, their status, fulfilments and returns",
+    "Payments": "Payment methods, payments, refunds and events of gateways",
+    "Customers": "Accounts and addresses",
+    "Auth": "Registration, login, tokens and sessions",
+    "Inventory": "Stock by location, reservations and movements",
+    "Media": "Uploads of images and files",
+    "Webhooks": "Subscriptions to events, and their deliveries",
+    "Operations": "Health, metrics and the state of the fleet",
 }
 
 
@@ -120,7 +121,6 @@ def document(app: Litestar) -> bytes:
     schema: dict[str, Any] = msgspec.json.decode(
         msgspec.json.encode(app.openapi_schema.to_schema())
     )
-    # The framework's order differs from process to process: one document has one ETag.
     schema["servers"] = [{"url": "/", "description": "This server"}]
     schema["paths"] = tidy.paths(schema["paths"])
     schema["components"]["securitySchemes"] = security.SCHEMES

@@ -8,7 +8,8 @@ Node = dict[str, Any]
 
 def paths(found: dict[str, Node]) -> dict[str, Node]:
     """One path for what differs only in a parameter's name, such as `/products/{key}` and
-    `/products/{product_id}`: they are the same one (OpenAPI 3.1, Paths Object)."""
+    `/products/{product_id}`: they are the same one (OpenAPI 3.1, Paths Object). Sorted, as the
+    framework's order differs from process to process, and one document has one ETag."""
     merged: dict[str, Node] = {}
     by_shape: dict[str, str] = {}
     # The ones with an id first: theirs is the name that stays.
