@@ -163,7 +163,7 @@ def test_the_commands(tmp_path: Path) -> None:
     assert set(states) == {"nginx", "haproxy"}
     assert checked.returncode == 0
     unknown = command(tmp_path, "render", "apache", "--out", "out")
-    assert (unknown.returncode, "there is no target apache; there are nginx" in unknown.stderr) == (
+    assert (unknown.returncode, "unknown target apache; available: nginx" in unknown.stderr) == (
         2,
         True,
     )

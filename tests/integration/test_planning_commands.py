@@ -76,7 +76,7 @@ def test_a_simulation_says_whether_it_would_have_held(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nothing",), "there is no trace nothing; there are diurnal"),
+        (("nothing",), "unknown trace nothing; available: diurnal"),
         (("none.csv",), "cannot be read"),
         (("diurnal", "--on", "moon"), "it must be kubernetes or aws"),
         (("diurnal", "--fleet", "none.toml"), "there is no such file"),

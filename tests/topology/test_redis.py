@@ -123,7 +123,7 @@ def looks_into_it(server: Server, path: str) -> None:
     assert not reported("inspect", path)["is_true"]
     absent = server.command("cache", "inspect", "/api/v1/products/nothing")
     assert absent.returncode == 1
-    assert "nothing is kept" in absent.stderr
+    assert "no entry for" in absent.stderr
     assert reported("stats", "--url", server.url)["redis"]["keys of product"] >= 1
     # Of the worker that does not answer, the figures are up to a second old.
     eventually(lambda: reported("stats", "--url", server.url)["memory"]["redis_hits"] > 0)
