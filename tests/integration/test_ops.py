@@ -135,11 +135,11 @@ def test_the_page_asks_for_a_key_and_shows_the_fleet_live(
 ) -> None:
     key = shop.staff.headers["Authorization"].removeprefix("Bearer ")
     with shown(browser, shop, screen) as page:
-        page.get_by_label("An API key").fill("ak_wrong")
-        page.get_by_role("button", name="Show").click()
+        page.get_by_label("API key with").fill("ak_wrong")
+        page.get_by_role("button", name="Sign in").click()
         expect(page.locator("#refused")).not_to_be_empty()
-        page.get_by_label("An API key").fill(key)
-        page.get_by_role("button", name="Show").click()
+        page.get_by_label("API key with").fill(key)
+        page.get_by_role("button", name="Sign in").click()
         expect(page.locator("#link")).to_have_attribute("data-state", "live")
         expect(page.locator("#instances tbody tr").first).to_contain_text("0.1.0")
         expect(page.locator("#shards tbody tr").first).to_contain_text("main")

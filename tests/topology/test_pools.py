@@ -122,7 +122,7 @@ def test_the_doctor_says_with_how_many_instances_it_ends(
     primary.kill()
     dark = json.loads(shop.command("doctor", "--json").stdout)["findings"]
     [unknown] = [each for each in dark if each["about"] == "instances"]
-    assert (unknown["state"], "not known" in unknown["message"]) == ("yellow", True)
+    assert (unknown["state"], "unknown" in unknown["message"]) == ("yellow", True)
 
 
 def test_the_doctor_knows_the_poolers_sizes(

@@ -16,7 +16,7 @@ from rcommerce.commerce.shop import Shop
 
 CART = answers.documented(CartAnswer)
 CART_MADE = answers.documented(CartAnswer, 201)
-PROBLEMS = "cart_closed cart_merged"
+PROBLEMS = "cart_closed cart_merged not_found"
 LINE_PROBLEMS = f"""
     {PROBLEMS} cart_full currency_mismatch no_longer_sold out_of_stock quantity_too_large
     unprocessable
@@ -43,7 +43,7 @@ async def create_guest_cart(
     return answer
 
 
-@get(["/", "/me"], summary="Get my cart", responses=CART, problems="cart_merged not_found")
+@get(["/", "/me"], summary="Get my cart", responses=CART, problems=PROBLEMS)
 async def get_my_cart(
     shop: Shop, cart_token: str | None, x_cart_token: CartToken = None
 ) -> ASGIResponse:
@@ -193,7 +193,7 @@ async def clear_cart(
     status_code=200,
     summary="Merge a guest cart into mine",
     responses=CART,
-    problems=f"{LINE_PROBLEMS} not_found",
+    problems=LINE_PROBLEMS,
 )
 async def merge_carts(
     shop: Shop, data: Merge, idempotency_key: IdempotencyKey = None
