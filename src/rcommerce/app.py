@@ -233,7 +233,7 @@ def _figures(
 
 
 async def _restarting(work: Work) -> None:
-    """Does what never ends. Where it ends by a fault of ours, the log has it, and it begins anew:
+    """Does what never ends. Where it ends by a fault of ours, the log has it, and it starts again:
     nobody waits for it who would notice."""
     while True:
         try:

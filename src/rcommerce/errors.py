@@ -181,7 +181,7 @@ class TooMany(Problem):
 
 
 class Unavailable(Problem):
-    """A dependency is away or the instance is too busy; worth another try."""
+    """A dependency is unavailable or the instance is too busy; worth another try."""
 
     status, title, default_code = 503, "Unavailable", "unavailable"
 

@@ -1,5 +1,5 @@
 """Rate limits by the `limits` library: sliding windows, shared through Redis; counted by each
-process for itself where there is none, or while it is away."""
+process for itself where there is none, or while it is unavailable."""
 
 import time
 from collections.abc import Iterable

@@ -32,7 +32,7 @@ def make_services(
     settings: Settings, workers: int | None = None, *, memory: Memory | None = None
 ) -> Services:
     """What the shop's services work with: the databases, Redis, the gateways, the mail. A process
-    that has a `memory` of pages listens to what makes them untrue."""
+    that has a `memory` of pages listens to what invalidates them."""
     dsn = embedded(settings).conninfo if settings.database.db_type == "Embedded" else None
     cluster = make_cluster(
         settings.database, workers or worker_count(settings), dsn, listens=memory is not None

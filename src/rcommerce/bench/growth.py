@@ -195,7 +195,7 @@ def _copy(query: Query, times: str, changed: Mapping[str, str]) -> None:
         indexes = query(SECONDARY.format(table))
         columns = [str(row[0]) for row in query(COLUMNS.format(table))]
         values = ", ".join(changed.get(each, "{0}").format(f"t.{each}") for each in columns)
-        for name, _ in indexes:  # to make them anew takes less
+        for name, _ in indexes:  # to rebuild them takes less
             query(f"drop index {name}")
         query(
             f"{SESSION} insert into {table} ({', '.join(columns)})"

@@ -1,4 +1,4 @@
-"""Where in a shard's write-ahead log each tag was last made untrue."""
+"""Where in a shard's write-ahead log each tag was last invalidated."""
 
 from collections.abc import Iterable, Sequence
 from uuid import UUID
@@ -16,11 +16,11 @@ class Fence:
         self.horizon = 0
         self._floor = 0  # of the tags that are not remembered
         # In the order of their positions, as those only grow.
-        # By the shop's number: a UUID computes its hash anew each time.
+        # By the shop's number: a UUID computes its hash again each time.
         self._last: dict[tuple[int, str], int] = {}
 
     def last(self, tenant: UUID, tags: Iterable[str]) -> int:
-        """The last position at which something with one of these tags was made untrue."""
+        """The last position at which something with one of these tags was invalidated."""
         last, shop, found = self._last, tenant.int, self._floor
         for tag in (EVERYTHING, *tags):
             at = last.get((shop, tag), 0)
@@ -33,7 +33,7 @@ class Fence:
         return self.is_live and era == self.era and position > self.last(tenant, tags)
 
     def note(self, position: int, tenant: UUID, tags: Iterable[str]) -> None:
-        """These tags were made untrue at `position`."""
+        """These tags were invalidated at `position`."""
         last, shop = self._last, tenant.int
         for tag in tags:
             last.pop((shop, tag), None)

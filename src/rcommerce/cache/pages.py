@@ -72,7 +72,7 @@ class Memory:
         self.hits = self.misses = self.evictions = self.invalidations = 0
         self.fill_s = 0.0  # what the misses have taken together
         self.is_on = max_bytes > 0
-        # Twice its time: for the second half it is given while it is made anew.
+        # Twice its time: for the second half it is served stale while it is refreshed.
         self._pages: Moka[bytes, Page] = Moka(
             max(max_bytes, 1), ttl=2 * ttl_s, eviction_listener=self._left, weigher=_weight
         )
@@ -115,12 +115,12 @@ class ShardCache:
     def __init__(self, name: str, memory: Memory) -> None:
         self.name = name
         self.fence = Fence()
-        self.changed = asyncio.Event()  # set whenever something was made untrue
+        self.changed = asyncio.Event()  # set whenever something was invalidated
         self._memory = memory
         self._by_tag: dict[UUID, dict[str, Pages]] = {}
 
     def add(self, page: Page) -> bool:
-        """Keeps a page that was just made; False where it is out of date already, nobody would hear
+        """Keeps a page that was just made; False where it is stale already, nobody would hear
         when it is, or this level is off."""
         fence = self.fence
         if not fence.is_live or page.position <= fence.last(page.tenant, page.tags):
@@ -149,7 +149,7 @@ class ShardCache:
     # What Invalidations tells -------------------------------------------------------------------
 
     def invalidate(self, position: int, tags: Iterable[tuple[UUID, Sequence[str]]]) -> None:
-        """Drops what is out of date."""
+        """Drops what is stale."""
         self.changed.set()
         for tenant, names in tags:
             self.fence.note(position, tenant, names)
@@ -162,12 +162,12 @@ class ShardCache:
         self.fence.horizon = horizon
 
     def suspend(self) -> None:
-        """From now on a page may be out of date, and is given only where nothing better is to be
+        """From now on a page may be stale, and is given only where nothing better is to be
         had."""
         self.fence.is_live = False
 
     def resume(self, era: str, horizon: int, tags: Sequence[tuple[UUID, str, int]]) -> None:
-        """Begins anew, with none of the pages from before."""
+        """Starts again, with none of the pages from before."""
         for by_tag in list(self._by_tag.values()):
             for pages in list(by_tag.values()):
                 self._drop(pages)

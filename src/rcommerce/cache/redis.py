@@ -21,7 +21,7 @@ from rcommerce.errors import RCommerceError
 from rcommerce.resilience.breaker import Breaker
 from rcommerce.settings.schema import Cache
 
-PROBE_EVERY_S = 0.25  # of a server that is away, or has just failed
+PROBE_EVERY_S = 0.25  # of a server that is unavailable, or has just failed
 LOOK_EVERY = 4  # probes' time between two looks at one that is up: nobody may be asking for it
 AT_ONCE = 2  # messages under way that ask for values
 T = TypeVar("T")
@@ -249,8 +249,7 @@ class Redis:
                 raise
 
     async def _probe_node(self, name: str, breaker: Breaker) -> None:
-        """Asks a node; of one that is away, first who has its slots now: after a failover it is
-        another."""
+        """Asks a node; if it is unavailable, first which node has its slots now (after a failover)."""
         commands = self._commands()
         async with asyncio.timeout(self._timeout_s * (5 if breaker.is_open else 1)):
             if breaker.is_open:

@@ -90,7 +90,7 @@ def _head(entry: Entry) -> bytes:
 
 
 class Shared:
-    """The entries. Where Redis is away, everybody makes his own."""
+    """The entries. Where Redis is unavailable, everybody makes his own."""
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
@@ -145,7 +145,7 @@ class Shared:
         return await self._make(key, me, make, ttl_s, is_personal=is_personal)
 
     async def forget(self, key: str) -> None:
-        """Removes an entry, if Redis is there: what is out of date is known to be in any case."""
+        """Removes an entry, if Redis is there: what is stale is known to be in any case."""
         try:
             await self.redis.call("delete", key)
         except RedisAway:

@@ -26,5 +26,5 @@ class Sources:
         self.tags.update(tags)
 
     def show_only(self, tags: Iterable[str]) -> None:
-        """These in place of what was said before."""
+        """These instead of what was said before."""
         self.tags = set(tags)

@@ -1,1 +1,1 @@
-"""Telling a content delivery network what is out of date: by the tags of its answers."""
+"""Telling a content delivery network what is stale: by the tags of its answers."""

@@ -1,4 +1,4 @@
-"""Purges a CDN of what a shard's writes have made untrue.
+"""Purges a CDN of what a shard's writes have invalidated.
 
 What is to be purged stands in `cache_tag`, committed with the write's publication; how far the CDN
 has been told stands in `cdn_purge`. So a crash at any moment loses nothing: the next process goes
@@ -18,7 +18,7 @@ from rcommerce.cdn.tags import cdn_tag
 from rcommerce.database.shard import Shard
 from rcommerce.errors import RCommerceError
 
-# A CDN asks any process anew, so each has to have heard before: docs/caching.md promises 250 ms.
+# A CDN asks any process again, so each has to have heard before: docs/caching.md promises 250 ms.
 AFTER_MS = 350
 LOOK_EVERY_S = 5.0
 LEASE_S = 30

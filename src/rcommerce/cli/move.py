@@ -38,7 +38,7 @@ def move(
     """Move a tenant to another shard while it sells.
 
     PostgreSQL copies its rows and keeps up with what is written meanwhile; then writes wait for a
-    moment, everything is compared, and from then on the shop lives on the other shard. Interrupted
+    moment, everything is compared, and from then on the shop is on the other shard. Interrupted
     at any point, the shop sells on where it is: run the same command again to go on, or --abort.
 
     Examples:

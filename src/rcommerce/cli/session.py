@@ -59,8 +59,8 @@ def databases(settings: Settings) -> dict[str, str]:
 def running_database(settings: Settings, *, migrated: bool = True) -> Iterator[None]:
     """Databases that answer: the embedded one is started or joined, and migrated by itself.
 
-    A shard that cannot be reached is only warned of: its tenants are away, the others are not.
-    Raises StartError.
+    A shard that cannot be reached is only a warning: only its tenants are unavailable. Raises
+    StartError.
     """
     if settings.database.db_type == "Embedded":
         with embedded(settings) as server:

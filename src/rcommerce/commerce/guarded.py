@@ -1,4 +1,4 @@
-"""A payment gateway as the shop calls it: within a deadline, and left alone while it is away."""
+"""A payment gateway as the shop calls it: with a deadline and a circuit breaker."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -97,7 +97,7 @@ def list_sql(
     by each of them. `given` are more common table expressions, for `where` and `keys`.
 
     Limits are written out. PostgreSQL takes one that it does not know yet for a tenth of the table,
-    and so plans a list of a large one anew each time, which takes as long as to run it.
+    and so plans a list of a large one again each time, which takes as long as to run it.
     """
     per_page = window.per_page
     direction = "desc" if descending else "asc"

@@ -142,7 +142,7 @@ class StoredSession(msgspec.Struct, kw_only=True):
 
 
 class Sessions(Protocol):
-    """Where they are kept. Each method raises Unavailable where that is away."""
+    """Where they are kept. Each method raises Unavailable where that is unavailable."""
 
     async def add(self, shop: "Shop", token_hash: str, session: StoredSession) -> None:
         """Keeps a new one."""
@@ -252,13 +252,13 @@ class Shop:
         return self.services.settings.media.base_url
 
     def live(self, tenant: Tenant) -> None:
-        """Notes where the tenant is at home."""
+        """Notes which shard the tenant is on."""
         self.tenant = tenant
         shard = tenant.shard or self.services.cluster.place(tenant.id)
         self.assignment = ShardAssignment(tenant.id, shard, tenant.epoch)
 
     async def relocate(self, to: ShardAssignment | None = None) -> None:
-        """Looks anew where the tenant is at home."""
+        """Looks again which shard the tenant is on."""
         self.live(await self.services.tenants.relocated(self.tenant.id, to))
 
     def read(self) -> AbstractAsyncContextManager[Connection]:
@@ -276,7 +276,7 @@ class Shop:
         ttl_s: float,
         read: Callable[[Connection], Awaitable[bytes | None]],
     ) -> bytes | None:
-        """What `read` reads, or what another process has read since `tag` was made untrue last.
+        """What `read` reads, or what another process has read since `tag` was last invalidated.
 
         `name` says whose it is, beside the tenant; it must name all that the answer depends on.
         What comes from Redis shows all that the request's consistency token stands for; without one

@@ -1,4 +1,4 @@
-"""Where a tenant lives, and what a write is told that comes to the wrong place."""
+"""Which shard a tenant is on, and how a write on another one is refused."""
 
 from uuid import UUID
 
@@ -6,7 +6,7 @@ from rcommerce.errors import RCommerceError
 
 
 class ShardAssignment:
-    """Where a tenant lives: a shard, and the epoch of its stay there."""
+    """A shard, and the epoch of the tenant's stay there."""
 
     __slots__ = ("epoch", "shard", "tenant_id")
 
@@ -17,7 +17,7 @@ class ShardAssignment:
 
 
 class TenantMoved(RCommerceError):
-    """The tenant does not live on this shard, or not in this epoch: the map is old. `to` is the
+    """The tenant is not on this shard, or not in this epoch: the assignment is outdated. `to` is the
     forwarding address that it has left, if any."""
 
     def __init__(self, to: ShardAssignment | None) -> None:

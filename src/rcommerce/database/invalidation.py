@@ -1,4 +1,4 @@
-"""Which answers that are kept elsewhere are out of date: PostgreSQL's word on it, for one shard.
+"""Which answers that are kept elsewhere are stale: PostgreSQL's word on it, for one shard.
 
 Triggers note the tags of what a write has changed, in its own transaction (migration 0003). After
 the commit a process publishes what is due, its own or another's, and all that listen hear of it.
@@ -44,7 +44,7 @@ log = structlog.get_logger()
 
 
 async def invalidate(tx: Connection, tenant: UUID, tags: Sequence[str]) -> None:
-    """Makes what has one of these tags untrue, with the transaction's commit."""
+    """Invalidates what has one of these tags, with the transaction's commit."""
     await tx.execute(
         "select invalidate(%(tenant)s, %(tags)s)", {"tenant": tenant, "tags": list(tags)}
     )
@@ -56,7 +56,7 @@ async def publish(shard: Shard) -> None:
 
 
 async def last(conn: Connection, tenant: UUID, tags: Sequence[str]) -> int:
-    """The last position at which one of these tags was made untrue; 0 for never."""
+    """The last position at which one of these tags was invalidated; 0 for never."""
     found = await conn.value(
         """
         select coalesce(max(position), 0) from cache_tag
@@ -68,7 +68,7 @@ async def last(conn: Connection, tenant: UUID, tags: Sequence[str]) -> int:
 
 
 async def state(conn: Connection) -> dict[str, int]:
-    """What a shard knows of the caches: tags that were made untrue lately, writes that nobody has
+    """What a shard knows of the caches: tags that were invalidated lately, writes that nobody has
     told of yet, and what the CDN has not been told."""
     row = await conn.one_or_none(
         """
@@ -85,7 +85,7 @@ class Keeper(Protocol):
     """What keeps answers that were read from a shard."""
 
     def invalidate(self, position: int, tags: Iterable[tuple[UUID, Sequence[str]]]) -> None:
-        """What was read at `position` or before is out of date, where it has one of the tags."""
+        """What was read at `position` or before is stale, where it has one of the tags."""
 
     def reach(self, horizon: int) -> None:
         """Every commit before `horizon` has been told."""

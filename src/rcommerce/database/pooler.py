@@ -31,7 +31,7 @@ async def keeps_prepared_statements(raw: Raw) -> bool:
             row = await cursor.fetchone()
             keeps = row is not None and row[0] > 0
             if not keeps:
-                # It lives on the server connection, which the next client gets: nothing must stay.
+                # It is on the server connection, which the next client gets: nothing must stay.
                 await cursor.execute("deallocate all", prepare=False)
     except psycopg.Error:
         return False

@@ -83,8 +83,8 @@ def is_broken(error: psycopg.Error) -> bool:
 
 
 def translated(error: psycopg.Error) -> Unavailable | None:
-    """What a client may try again: the server is away or slow, or two writers met. None for what
-    is no matter of trying again."""
+    """The problem of what a client may retry: the server is unavailable or slow, or two writes
+    conflict. None for other errors."""
     if is_lost(error):
         return Unavailable("the database cannot be reached", code="database_unavailable")
     if isinstance(error, psycopg.errors.QueryCanceled):

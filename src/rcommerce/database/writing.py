@@ -173,8 +173,8 @@ async def _text(server: Server, raw: Raw, sql: LiteralString, params: Params) ->
 
 
 def _begin(assignment: ShardAssignment | None, *, is_durable: bool = True) -> str:
-    """Begins, and checks in the same message that the tenant lives here. The simple protocol takes
-    several statements, and no parameters: a UUID and a number."""
+    """Begins, and checks in the same message that the tenant is on this shard. The simple protocol
+    takes several statements, and no parameters: a UUID and a number."""
     if assignment is None:
         return "begin read write"
     begin = f"begin read write; select enter_tenant('{assignment.tenant_id}', {assignment.epoch:d})"

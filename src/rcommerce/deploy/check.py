@@ -143,7 +143,7 @@ def _haproxy(folder: Path) -> Iterator[Checked]:
 
 
 def _with_certificates(text: str, pattern: str, folder: Path) -> str:
-    """The text with a certificate made for it in place of those that this machine has not."""
+    """The text with a certificate made for it instead of those that this machine has not."""
     for path in {each for each in re.findall(pattern, text) if not Path(each).exists()}:
         made = folder / "stand-in.pem"
         if not made.exists():
@@ -266,7 +266,7 @@ def _compose(folder: Path) -> Iterator[Checked]:
 
 
 def _systemd(folder: Path) -> Iterator[Checked]:
-    """The units are verified with a program in place of ours, which may not be on this machine."""
+    """The units are verified with a program instead of ours, which may not be on this machine."""
     with tempfile.TemporaryDirectory(prefix="rcommerce-check-") as made:
         for path in sorted(folder.glob("*.service")):
             copy = Path(made) / path.name

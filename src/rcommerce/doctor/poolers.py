@@ -95,9 +95,9 @@ def _modes(label: str, users: list[Node], bouncer: _Bouncer) -> Iterator[Finding
             yield Finding("red", label, f"{text}: no transaction lasts", "transaction")
     if bouncer.version < PREPARES:
         yield Finding("yellow", label, f"PgBouncer {shown} keeps no prepared statements: each one"
-                      " is planned anew", "1.21 or newer")  # fmt: skip
+                      " is planned again", "1.21 or newer")  # fmt: skip
     elif bouncer.config.get("max_prepared_statements", "0") == "0":
-        yield Finding("yellow", label, "keeps no prepared statements: each one is planned anew",
+        yield Finding("yellow", label, "keeps no prepared statements: each is planned again",
                       "max_prepared_statements = 200")  # fmt: skip
 
 

@@ -64,7 +64,7 @@ class Course:
         return Check(what, not self.failed, f"{len(self.failed)} failed")
 
     def none_slower(self, seconds: float) -> Check:
-        """Whether nobody was kept waiting for what is away."""
+        """Whether nobody was kept waiting for what is unavailable."""
         slow = [
             each.took_s
             for each in self.between(self.broke_at, self.healed_at)

@@ -118,7 +118,7 @@ def pgbouncer_restart(stage: Stage) -> Outcome:
     catalogue = [each for each in found.failed if _is_catalogue(each)]
     return found.outcome(
         "pgbouncer-restart",
-        "a pooler that is started anew fails no read of the catalogue, and loses no order",
+        "a pooler that restarts fails no catalogue read and loses no order",
         [
             Check("no read of the catalogue fails", not catalogue, f"{len(catalogue)} failed"),
             found.none_after(2.0),

@@ -57,7 +57,7 @@ class Stage:
         return [each for each in found if isinstance(each, Server)]
 
     def restart(self, number: int, environment: Mapping[str, str]) -> None:
-        """Starts an instance anew, with something else in its environment. Raises StartError."""
+        """Restarts an instance, with something else in its environment. Raises StartError."""
         instance = self.instances[number - 1]
         instance.stop()
         instance.configure(environment)

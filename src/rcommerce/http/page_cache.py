@@ -180,7 +180,7 @@ class PageCache:
     # Whose it is, and who may have it -----------------------------------------------------------
 
     def forget_places(self) -> None:
-        """Looks each shop up anew: it may have been closed, or have moved."""
+        """Looks each shop up again: it may have been closed, or have moved."""
         self._places.clear()
 
     async def _find(self, shop: bytes, headers: dict[bytes, bytes]) -> ResolvedTenant | None:

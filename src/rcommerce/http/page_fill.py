@@ -24,8 +24,8 @@ from rcommerce.http.representation import CACHE_CONTROL, Headers
 from rcommerce.resilience.shedding import Limiter, Limiters, Priority
 from rcommerce.telemetry.requests import UNMATCHED
 
-ATTEMPTS = 3  # to read something newer than what was made untrue meanwhile
-# For how long others may join a read, while nobody would hear that it is out of date.
+ATTEMPTS = 3  # to read something newer than what was invalidated meanwhile
+# For how long others may join a read, while nobody would hear that it is stale.
 JOIN_S = 0.1
 # What an answer for all may depend on, and what its log line needs.
 _PASSED_ON = frozenset({b"host", b"x-tenant-id", b"x-request-id", b"user-agent"})
@@ -158,7 +158,7 @@ class Fill:
             limiter.leave(f"{kind} {route(scope['path'])}", now() - begun, is_typical=is_typical)
 
     async def _make(self, key: bytes, place: ResolvedTenant, scope: HTTPScope) -> Page | Answer:
-        """A page as Redis has it, or made anew; an answer where it is none to keep."""
+        """A page as Redis has it, or rebuilt; an answer where it is none to keep."""
         self._memory.misses += 1
         begun, fence, tenant = now(), place.shard_cache.fence, place.tenant.id
         is_shared = self._shared is not None and fence.is_live

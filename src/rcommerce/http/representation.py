@@ -12,7 +12,7 @@ ENCODINGS = ("br", "zstd", "gzip")  # in the order of our preference
 BROTLI_QUALITY, ZSTD_LEVEL, GZIP_LEVEL = 5, 6, 6
 REMEMBERED = 1000
 WAYS_TO_ASK = 32  # Accept-Encoding headers that a page remembers the answer to
-# A browser asks each time, and mostly gets a 304; a CDN keeps it, and is told when it is untrue.
+# A browser asks each time, and mostly gets a 304; a CDN keeps it, and is told when it is stale.
 CACHE_CONTROL = "max-age=0, s-maxage={ttl}, stale-while-revalidate=60, stale-if-error=86400"
 VARY = b"Accept-Encoding, Authorization, X-Tenant-ID, X-Consistency-Token"
 # A 304 has no more than RFC 9110 section 15.4.5 asks for: the client has the rest.

@@ -24,7 +24,7 @@ OF_STAFF = f"{COOKIE}={STAFF}".encode()
 
 async def enter(shop: Shop, scope: HTTPScope, headers: Mapping[str, str]) -> None:
     """Makes the customer of the request's cookie its caller. Raises Forbidden for another site's
-    request, Unavailable while sessions are away.
+    request, Unavailable while sessions are unavailable.
 
     What everybody may read is read without: sessions may be away meanwhile. Staff see more there.
     """

@@ -293,7 +293,7 @@ class Fleet:
     def _fill(self, *, tenants_too: bool) -> None:
         """Migrates the databases, and gives the shops something to sell. Raises StartError."""
         self._tell("the databases are being migrated")
-        if tenants_too:  # the default shop was there before the shards: it lives on the primary
+        if tenants_too:  # the default shop was there before the shards: it is on the primary
             self.command("db", "upgrade", RCOMMERCE_DATABASE__SHARDS="[]")
         self.command("db", "upgrade")
         settings = load(self._toml, {}).settings

@@ -58,7 +58,7 @@ class Server:
 
     `settings` are environment variables, such as {"RCOMMERCE_CHECKOUT__SWEEP_INTERVAL_SECS": "1"};
     `cpus` pins the process and its workers. `source` is a folder with another release's package,
-    in place of this one's.
+    instead of this one's.
     """
 
     def __init__(

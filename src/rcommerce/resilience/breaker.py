@@ -1,7 +1,7 @@
 """A circuit breaker (Nygard, Release It!): a dependency that fails is left alone until it answers.
 
 Who finds out that it does is the owner's choice: a probe in the background (`try_again`), so that
-no request pays for a dependency that is away, or one call now and then, where nothing but a call
+no request waits for an unavailable dependency, but for a trial call now and then where only a call
 can tell (`admits`).
 """
 

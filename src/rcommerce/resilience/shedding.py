@@ -297,7 +297,7 @@ class Limiter:
             self._forget(moment)
 
     def _forget(self, moment: float) -> None:
-        """Latencies change: the best are found anew. Under load nobody meets an idle server, and
+        """Latencies change: the best are found again. Under load nobody meets an idle server, and
         even the best would have waited: little is let in for a moment (as BBR's ProbeRTT does)."""
         self._best_before, self._best, self._thrown_at = self._best, {}, moment
         refused = sum(self.refused.values())

@@ -58,7 +58,7 @@ class Server(Section):
 class Node(Section):
     """A PostgreSQL primary with its replicas; addresses are "host:port".
 
-    `hosts` names several servers of which one is the primary, in place of `host` and `port`.
+    `hosts` names several servers of which one is the primary, instead of `host` and `port`.
     `direct_hosts` are the servers themselves where `pooler` stands before them: logical replication
     does not pass a pooler.
     """
@@ -121,7 +121,7 @@ class Cache(Section):
 
 
 class Cdn(Section):
-    """A CDN that is told by tag what is out of date."""
+    """A CDN that is told by tag what is stale."""
 
     provider: Literal["None", "Cloudflare", "Fastly", "Varnish"] = "None"
     api_token: str | None = None
@@ -346,7 +346,7 @@ class Hsts(Section):
 
 
 class Tls(Section):
-    """HTTPS by the server itself, on `https_port` in place of `server.port`. Files are PEM; the key
+    """HTTPS by the server itself, on `https_port` instead of `server.port`. Files are PEM; the key
     is PKCS #8."""
 
     enabled: bool = False

@@ -182,7 +182,7 @@ class Heart:
         self._has_beaten = False
 
     async def run(self) -> None:
-        """Where the control database is away, nobody hears it."""
+        """Where the control database is unavailable, nobody hears it."""
         while True:
             try:
                 await self.beat()

@@ -133,7 +133,8 @@ class Overview:
         )
 
     async def _listen(self) -> dict[str, int] | None:
-        """Hears the others; how many tenants each shard has. None: the control database is away."""
+        """Reads the heartbeats, and the number of tenants of each shard. None: the control database is
+        unavailable."""
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):
                 async with self._services.cluster.control.read(Freshness.LATEST) as conn:

@@ -1,4 +1,4 @@
-"""What an answer of the catalogue shows, as tags; migration 0003 says what makes each untrue."""
+"""What an answer of the catalogue shows, as tags; migration 0003 says what invalidates each."""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -32,7 +32,7 @@ _DETAIL = msgspec.json.Decoder(_Detail)
 _LIST = msgspec.json.Decoder(_List)
 
 
-# That there is none is made untrue by any change of which there are.
+# That there is none is invalidated by any change of which there are.
 OF_NO_PRODUCT = ("products",)
 
 

@@ -34,7 +34,7 @@ async def register(shop: Shop, new: Registration) -> Session:
     customer = await service.insert(shop, new, "customer")
     async with shop.write() as tx:
         answer = await _session(tx, shop, customer, ids.new_id(), "Welcome.")
-    # The account is there: without a cookie for now, if sessions are away.
+    # The account is there: without a cookie for now, if sessions are unavailable.
     with contextlib.suppress(Unavailable):
         await _begin_session(shop, customer)
     return answer
@@ -42,7 +42,7 @@ async def register(shop: Shop, new: Registration) -> Session:
 
 async def login(shop: Shop, data: Login) -> Session:
     """Raises Unauthenticated, with the same words whether email or password is wrong, TooMany
-    after several tries, Unavailable while sessions are away."""
+    after several tries, Unavailable while sessions are unavailable."""
     await _require_patience(shop, "login", data.email)
     async with shop.read() as conn:
         customer = await queries.credentials(conn, shop.tenant.id, data.email.lower())
@@ -83,7 +83,7 @@ async def refresh(shop: Shop, refresh_token: str) -> Session:
 
 async def logout(shop: Shop, refresh_token: str | None) -> None:
     """Ends what the caller has: the session of his cookie, the access token that he sends, the
-    family of a refresh token. Raises Unavailable while sessions are away."""
+    family of a refresh token. Raises Unavailable while sessions are unavailable."""
     proof, customer = shop.caller.proof, shop.caller.customer_id
     if proof is not None and customer is not None:
         if proof.session is not None:
@@ -146,7 +146,7 @@ async def end_session(shop: Shop, session_id: str) -> None:
 
 async def enter_by_session(shop: Shop, token: str) -> None:
     """Makes the customer of a cookie the caller; one whose session is over stays a guest. Raises
-    Unavailable while sessions are away."""
+    Unavailable while sessions are unavailable."""
     token_hash = sessions.hash_of(token)
     found = await shop.services.sessions.find(shop, token_hash)
     if found is None:
@@ -195,7 +195,7 @@ async def _end_everything(tx: Connection, shop: Shop, customer: UUID) -> None:
 
 
 async def _begin_session(shop: Shop, customer: Credentials) -> None:
-    """A new cookie, in place of the one that the client has: who knew that one is not logged in by
+    """A new cookie, instead of the one that the client has: who knew that one is not logged in by
     it (session fixation)."""
     token, now = sessions.new_token(customer.role), clock.now()
     session = StoredSession(

@@ -15,7 +15,7 @@ from rcommerce.database import Connection
 
 BATCH = 500
 WRITERS = 2
-# Batches before which PostgreSQL counts the tables anew: a shop that was empty has grown to many
+# Batches before which PostgreSQL counts the tables again: a shop that was empty has grown to many
 # times what its plans were made for, sooner than autovacuum looks.
 ANALYZED_BEFORE = {4**power for power in range(10)}
 

@@ -26,7 +26,7 @@ _CONSTRAINTS = {
     "category_tenant_id_parent_id_fkey": "parent_id",
     "collection_product_tenant_id_product_id_fkey": "product_ids",
 }
-# The tags of what is shown; migration 0003 says what makes them untrue.
+# The tags of what is shown; migration 0003 says what invalidates them.
 _LISTS = {"collection": "collections", "category": "categories"}
 
 

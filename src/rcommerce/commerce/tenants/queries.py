@@ -65,7 +65,7 @@ async def insert(conn: Connection, tenant: Tenant, hosts: list[str]) -> bool:
 
 
 async def place(conn: Connection, tenant: Tenant) -> None:
-    """Notes in the directory where a tenant lives that has no place yet."""
+    """Stores the shard of a tenant that has none yet."""
     await conn.execute(
         """
         insert into tenant_directory (tenant_id, shard, epoch)

@@ -39,7 +39,7 @@ def unfence(source: Sync, tenant: UUID) -> None:
 
 
 def withdraw(source: Sync, target: Sync, tenant: UUID) -> None:
-    """Clears what a try has left. The tenant lives on the source: its rows on the target are
+    """Clears what a try has left. The tenant is on the source: its rows on the target are
     copies."""
     if state(source, tenant)[0] not in ("active", "fenced"):
         raise MoveError("the tenant does not live on the source: nothing is cleared")

@@ -1,4 +1,4 @@
-"""What a write makes untrue of the answers that are kept elsewhere."""
+"""What a write invalidates in caches."""
 
 from rcommerce.database.migrations import run_sql
 
