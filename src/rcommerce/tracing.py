@@ -52,8 +52,8 @@ def configure(settings: Telemetry) -> None:
 
 
 def close() -> None:
-    """Sends what is left, for at most `SHUTDOWN_S`: the library would try for ten seconds to reach an
-    unavailable collector."""
+    """Sends what is left, for at most `SHUTDOWN_S`: the library would try for ten seconds to
+    reach an unavailable collector."""
     if _provider is not None:
         closing = threading.Thread(target=_provider.shutdown, daemon=True)
         closing.start()

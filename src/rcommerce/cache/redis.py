@@ -249,7 +249,7 @@ class Redis:
                 raise
 
     async def _probe_node(self, name: str, breaker: Breaker) -> None:
-        """Asks a node; if it is unavailable, first which node has its slots now (after a failover)."""
+        """Asks a node; if it is unavailable, first which node has its slots now."""
         commands = self._commands()
         async with asyncio.timeout(self._timeout_s * (5 if breaker.is_open else 1)):
             if breaker.is_open:

@@ -17,8 +17,8 @@ class ShardAssignment:
 
 
 class TenantMoved(RCommerceError):
-    """The tenant is not on this shard, or not in this epoch: the assignment is outdated. `to` is the
-    forwarding address that it has left, if any."""
+    """The tenant is not on this shard, or not in this epoch: the assignment is outdated. `to` is
+    the new one, if it is known."""
 
     def __init__(self, to: ShardAssignment | None) -> None:
         super().__init__("the tenant has moved")

@@ -63,8 +63,8 @@ async def get_liveness() -> ASGIResponse:
 async def get_readiness(services: Services, drain: Drain) -> ASGIResponse:
     """Each dependency with its state and latency, as of the last probe.
 
-    `ok`, or `degraded` if some are unavailable, both with 200; 503 if nothing can be read, and while
-    the instance is shutting down: `draining`.
+    `ok`, or `degraded` if some are unavailable, both with 200; 503 if nothing can be read, and
+    while the instance is shutting down: `draining`.
     """
     dependencies: dict[str, dict[str, Any]] = {}
     for shard in services.cluster:

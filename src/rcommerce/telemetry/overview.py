@@ -133,8 +133,8 @@ class Overview:
         )
 
     async def _listen(self) -> dict[str, int] | None:
-        """Reads the heartbeats, and the number of tenants of each shard. None: the control database is
-        unavailable."""
+        """Reads the heartbeats, and the number of tenants of each shard. None: the control
+        database is unavailable."""
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):
                 async with self._services.cluster.control.read(Freshness.LATEST) as conn:
