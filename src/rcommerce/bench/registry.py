@@ -11,6 +11,7 @@ from rcommerce.bench import (
     footprint,
     growth,
     hot,
+    importing,
     mixed,
     overload,
     read_cold,
@@ -18,7 +19,7 @@ from rcommerce.bench import (
     sides,
 )
 from rcommerce.bench.report import Result
-from rcommerce.bench.setup import Bench, external_shop, shop
+from rcommerce.bench.setup import Bench, external_shop, shop, unpinned_shop
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,11 @@ def _in_shop(
 ) -> Result:
     with shop(products, tell) as bench:
         return measure(bench)
+
+
+def _import(tell: Callable[[str], None]) -> Result:
+    with unpinned_shop(1, tell) as bench:
+        return importing.run(bench)
 
 
 def _horizontal(tell: Callable[[str], None]) -> Result:
@@ -117,6 +123,11 @@ BENCHMARKS = {
         "product detail and lists with 10, 1,000 and 10,000 tenants, caches off",
         f"≤ {growth.FLAT:g} times the time with 10",
         partial(_in_shop, growth.OF_TENANT, growth.tenants),
+    ),
+    "import": Benchmark(
+        "products a second of an import into an empty shop, and its memory",
+        f"≥ {importing.BAR_PER_S:,}/s, ≤ {importing.MEMORY_BAR_MB} MB",
+        _import,
     ),
     "startup": Benchmark(
         "from the command to the first 200, PostgreSQL running",

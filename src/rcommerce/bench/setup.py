@@ -78,6 +78,16 @@ def shop(products: int, tell: Callable[[str], None]) -> Iterator[Bench]:
 
 
 @contextlib.contextmanager
+def unpinned_shop(products: int, tell: Callable[[str], None]) -> Iterator[Bench]:
+    """The same, with every processor for each part. Raises StartError."""
+    folder = Path(tempfile.mkdtemp(prefix="rcommerce-bench-"))
+    try:
+        yield from _shop(folder, products, os.sched_getaffinity(0), tell)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def external_shop(
     products: int, tell: Callable[[str], None], postgres: Mapping[str, str]
 ) -> Iterator[Bench]:
