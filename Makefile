@@ -41,7 +41,7 @@ run: $(SHOP) ## a shop with demo data on http://127.0.0.1:8080
 # Hundreds of processes are started: where PYTHONDONTWRITEBYTECODE is set, each would compile anew.
 test: $(READY) servers clients ## everything, real servers included
 	@$(BIN)/python -m compileall -q src
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 10
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder --durations 10
 
 # Debian's, of which the tests start processes of their own: program=packages.
 SERVERS = pgbouncer=pgbouncer redis-server=redis-server varnishd=varnish,varnish-modules \
