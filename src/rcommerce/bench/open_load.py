@@ -111,8 +111,9 @@ class _Connection:
         except BlockingIOError:
             return None
         except OSError:
-            return 0
-        if not data:
+            data = b""
+        if not data:  # an answer that was cut off is another fault than none
+            self.code = f"cut off after {len(self._buffer)} bytes" if self._buffer else "hung up"
             return 0
         self._buffer += data
         end = self._buffer.find(b"\r\n\r\n")
