@@ -361,7 +361,7 @@ def start_fleet(folder: Path, stack: contextlib.ExitStack) -> Fleet:
         "fsync": "off",
         "shared_preload_libraries": "pg_stat_statements",
         "pg_stat_statements.track": "all",
-        "pg_stat_statements.max": "20000",
+        "pg_stat_statements.max": "60000",
     }
     servers = [Postgres(folder / name, settings=counted) for name in ("control", "one", "two")]
     valkey = Cluster(folder / "valkey")
