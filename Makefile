@@ -80,7 +80,7 @@ check: $(READY) clients ## format, lint, types, import rules, migrations, the AP
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@$(BIN)/rcommerce openapi --out $(VENV)/openapi.json
-	@[ ! -d tests/clients/node_modules ] || $(BIN)/node tests/clients/node_modules/@redocly/cli/bin/cli.js \
+	@[ ! -f tests/clients/node_modules/.lock ] || $(BIN)/node tests/clients/node_modules/@redocly/cli/bin/cli.js \
 	  lint --config tests/clients/redocly.yaml $(VENV)/openapi.json
 	$(BIN)/squawk --assume-in-transaction $(filter-out %.concurrently.sql,$(MIGRATIONS))
 	$(if $(filter %.concurrently.sql,$(MIGRATIONS)),$(SQUAWK_ALONE) $(filter %.concurrently.sql,$(MIGRATIONS)))

@@ -223,3 +223,8 @@ def test_a_file_that_ends_within_a_character_is_refused_with_the_line() -> None:
     whole = "Handle\tTitle\tPrice\na\tA\t1\n".encode("utf-16")
     with pytest.raises(ValueError, match=r"line 2: not valid UTF-16"):
         parse(whole[:-1])
+
+
+def test_one_byte_at_the_very_end_tells_the_encoding_too() -> None:
+    found, _ = parse(b"Handle,Price,Title\na,1,Caf\xe9")
+    assert [each.product.title for each in found] == ["Café"]

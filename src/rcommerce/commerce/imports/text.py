@@ -59,7 +59,9 @@ def layout(file: BinaryIO) -> Layout:
     """How a file was written. Raises ValueError where it is empty."""
     encoding = _encoding(file)
     file.seek(0)
-    head = _text(file, encoding).readline()
+    text = _text(file, encoding)
+    head = text.readline()
+    text.detach()  # else the file would be closed with it
     if not head.strip():
         raise ValueError("the file is empty")
     # That which the first line has most of, quoted cells aside.
@@ -73,23 +75,8 @@ def is_invalid(cell: str) -> bool:
 
 
 def _text(file: BinaryIO, encoding: str) -> io.TextIOWrapper:
-    # The file stays open when the wrapper goes.
-    raw = io.BufferedReader(_Unclosed(file), CHUNK)
     errors = "strict" if encoding == "UTF-16" else "surrogateescape"
-    return io.TextIOWrapper(raw, encoding=_CODECS[encoding], errors=errors, newline="")
-
-
-class _Unclosed(io.RawIOBase):
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        read = self._file.read(len(buffer))
-        buffer[: len(read)] = read
-        return len(read)
+    return io.TextIOWrapper(file, encoding=_CODECS[encoding], errors=errors, newline="")
 
 
 def _encoding(file: BinaryIO) -> str:
@@ -102,8 +89,10 @@ def _encoding(file: BinaryIO) -> str:
     file.seek(0)
     decode = codecs.getincrementaldecoder("utf-8")("surrogateescape").decode
     is_valid = is_invalid = False
-    while chunk := file.read(CHUNK):
-        text = decode(chunk, final=False)
+    chunk = b"first"
+    while chunk:
+        chunk = file.read(CHUNK)
+        text = decode(chunk, final=not chunk)
         if not text.isascii():
             is_valid = is_valid or _VALID.search(text) is not None
             is_invalid = is_invalid or _INVALID.search(text) is not None
