@@ -9,14 +9,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 
 from conftest import SETTINGS, Running, api_key, other_shop, running
 from rcommerce.cli import demo
+from rcommerce.database import migrate
 from rcommerce.database.embedded import EmbeddedPostgres
 from rcommerce.lab.server import Server
 from rcommerce.settings import load
@@ -194,6 +197,33 @@ def test_two_migrations_at_once_are_one(new_folder: Path) -> None:
         ]
         assert [process.wait(60) for process in running_] == [0, 0, 0]
         assert server.command("db", "current").returncode == 0
+
+
+def test_a_migration_that_waits_for_another_keeps_no_transaction_open(new_folder: Path) -> None:
+    """`create index concurrently` waits for the end of those that it sees."""
+    with (
+        EmbeddedPostgres(new_folder / "postgres") as own,
+        psycopg.connect(own.conninfo) as other,
+        ThreadPoolExecutor(1) as aside,
+    ):
+        other.execute("select pg_advisory_xact_lock(7261)")
+        waiting = aside.submit(migrate.upgrade, own.conninfo)
+        seen: set[object] = set()
+        deadline = time.monotonic() + 20
+        with psycopg.connect(own.conninfo, autocommit=True) as looking:
+            while len(seen) < 3 and time.monotonic() < deadline:
+                seen |= set(
+                    looking.execute(
+                        """
+                        select xact_start from pg_stat_activity
+                         where query ~ 'pg_try_advisory_xact_lock' and pid <> pg_backend_pid()
+                           and xact_start is not null
+                        """
+                    )
+                )
+        other.rollback()
+        assert waiting.result(60)[0] is None
+        assert len(seen) >= 3
 
 
 def test_a_database_of_ones_own_is_migrated_by_hand(new_folder: Path) -> None:

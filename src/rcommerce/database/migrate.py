@@ -73,7 +73,8 @@ def upgrade_all(databases: dict[str, str]) -> Iterator[Report]:
 def keep_timeouts(dsn: str, limits: DatabaseSettings) -> None:
     """Notes the sessions' timeouts with the role, for this database: what a session asks for at its
     start does not pass a pooler. Raises StartError."""
-    with _connected(dsn) as connection:
+    # Under the lock: of two at once, PostgreSQL refuses one ("tuple concurrently updated").
+    with _locked(dsn) as connection:
         for name, value in session_settings(limits).items():
             connection.execute(
                 psycopg.sql.SQL("alter role current_user in database {} set {} = {}").format(
@@ -95,21 +96,23 @@ def _connected(dsn: str) -> Iterator[psycopg.Connection]:
 
 
 @contextlib.contextmanager
-def _locked(dsn: str) -> Iterator[None]:
-    """Holds the one lock of the database's migrations. It is a transaction's, as a session's would
-    not hold through a pooler."""
+def _locked(dsn: str) -> Iterator[psycopg.Connection]:
+    """Holds the one lock of the database's migrations, for as long as the transaction that it
+    yields: a session's lock would not hold through a pooler."""
     with _connected(dsn) as connection:
-        connection.execute("set local statement_timeout = 0")
-        connection.execute("set local idle_in_transaction_session_timeout = 0")
-        # Asked again and again: one that waits in a statement has a snapshot meanwhile, for which
-        # every `create index concurrently` of the other waits. Without parameters, so by the simple
-        # protocol: the extended one would leave a portal open, and with it a snapshot.
+        # Asked again and again, each time in a transaction of its own: a `create index
+        # concurrently` of the other waits for the end of every transaction that has a snapshot when
+        # it looks. Without parameters, so by the simple protocol: the extended one would leave a
+        # portal open, and with it a snapshot.
         while True:
+            connection.execute("set local statement_timeout = 0")
+            connection.execute("set local idle_in_transaction_session_timeout = 0")
             row = connection.execute("select pg_try_advisory_xact_lock(7261)").fetchone()
             if row is not None and row[0]:
                 break
+            connection.rollback()
             time.sleep(ASK_AGAIN_S)
-        yield
+        yield connection
 
 
 def _run(dsn: str) -> None:
