@@ -1,10 +1,13 @@
 """The benchmarks' own arithmetic, and the statements that they read from PostgreSQL's log."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from rcommerce.bench import report, statements
+from rcommerce.bench import open_load, report, statements
+from rcommerce.bench.load import get
 from rcommerce.bench.registry import BENCHMARKS
 from rcommerce.bench.statements import Statement
 from rcommerce.errors import StartError
@@ -89,3 +92,30 @@ def test_less_is_better_has_an_upper_bar() -> None:
 def test_every_benchmark_says_what_it_measures() -> None:
     assert {"read-cold", "checkout"} <= set(BENCHMARKS)
     assert all(benchmark.about and benchmark.bar for benchmark in BENCHMARKS.values())
+
+
+def test_a_load_sends_nothing_on_a_connection_that_its_server_may_be_closing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+
+    class Shop(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked.append(self.client_address)
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Shop) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        request = open_load.Request("any", get("/"))
+        port = server.server_address[1]
+        monkeypatch.setattr(open_load, "AT_FIRST", 3)
+        monkeypatch.setattr(open_load, "IDLE_S", 0.0)
+        load = open_load.run(port, 50, 0.5, 0.0, lambda: request)
+        server.shutdown()
+    assert load.by_status() == {"204": len(asked)}
+    assert len(set(asked)) == len(asked) > 5

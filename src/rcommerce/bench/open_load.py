@@ -24,6 +24,7 @@ TICK_S = 0.002  # how exact a latency is
 CHUNK = 256 * 1024
 SETTLE_S = 10.0  # at the most, for what is under way at the end
 CODE = re.compile(rb'"code": ?"([a-z_]+)"')  # of a problem
+IDLE_S = 5.0  # a server may hang up on a connection without a request: nginx here after 10 s
 LATE_S = 1.0  # so late for want of a connection, it is not sent
 
 
@@ -89,13 +90,14 @@ class OpenLoad:
 class _Connection:
     """One keep-alive connection, with at most one request under way."""
 
-    __slots__ = ("_buffer", "_then", "code", "due", "kind", "socket")
+    __slots__ = ("_buffer", "_then", "code", "due", "idle_since", "kind", "socket")
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
         self.socket.setblocking(False)
         self._buffer = b""
         self.due = 0.0
+        self.idle_since = time.monotonic()
         self.kind = self.code = ""
         self._then: Callable[[bytes], None] | None = None
 
@@ -153,8 +155,12 @@ class _Connections:
     def free(self) -> _Connection | None:
         """One that has nothing under way; None where that would be one too many, or nobody
         listens."""
-        if self._idle:
-            return self._idle.pop()
+        while self._idle:
+            connection = self._idle.pop()
+            # What is sent while the server hangs up is lost (RFC 9112, 9.5), and no fault of it.
+            if time.monotonic() - connection.idle_since < IDLE_S:
+                return connection
+            self._drop(connection.socket.fileno())
         if len(self._all) >= MOST_CONNECTIONS:
             return None
         with contextlib.suppress(OSError):
@@ -174,6 +180,7 @@ class _Connections:
             if status is None:
                 continue
             if status:
+                connection.idle_since = time.monotonic()
                 self._idle.append(connection)
             else:
                 self._drop(number)
