@@ -18,7 +18,7 @@ from litestar.di import Provide
 from litestar.types import ASGIApp
 
 from rcommerce import logs, tracing
-from rcommerce.cache.pages import Memory
+from rcommerce.cache.responses import ResponseCache
 from rcommerce.cdn.adapters import adapter
 from rcommerce.cdn.purger import Purger
 from rcommerce.commerce.carts.routes import router as carts
@@ -41,9 +41,9 @@ from rcommerce.http import body, idempotency, media, metrics, openapi, operation
 from rcommerce.http.cross_origin import CrossOrigin, cors_config
 from rcommerce.http.drain import Drain, say_ready
 from rcommerce.http.entry import Entry
-from rcommerce.http.page_cache import PageCache
 from rcommerce.http.problems import HANDLERS
 from rcommerce.http.rate_limiting import RateLimiting
+from rcommerce.http.response_cache import CacheMiddleware
 from rcommerce.http.shop import ShopMiddleware, provide_cart_token, provide_shop
 from rcommerce.resilience.shedding import Limiters
 from rcommerce.services import listeners, make_services, runs_jobs
@@ -92,7 +92,9 @@ def api_document(settings: Settings) -> bytes:
 
 def _assembled(settings: Settings) -> tuple[Litestar, ASGIApp]:
     """The framework's application, and what stands before it."""
-    memory = Memory(settings.cache.max_size_mb * 1024 * 1024, settings.cache.product_cache_ttl)
+    memory = ResponseCache(
+        settings.cache.max_size_mb * 1024 * 1024, settings.cache.product_cache_ttl
+    )
     services = make_services(settings, memory=memory if settings.cache.enabled else None)
     rates = RateLimiting(settings, services.limits)
     drain = Drain()
@@ -155,14 +157,14 @@ def _assembled(settings: Settings) -> tuple[Litestar, ASGIApp]:
     _prepare(app)
     cross_origin = CrossOrigin(settings)
     entry = Entry(app, settings, cross_origin, drain, requests, limiters)
-    front = PageCache(entry, services, memory, cross_origin, rates, drain, requests, limiters)
+    front = CacheMiddleware(entry, services, memory, cross_origin, rates, drain, requests, limiters)
     return app, front if settings.cache.enabled else entry
 
 
 @contextlib.asynccontextmanager
 async def _lifespan(
     services: Services,
-    front: PageCache,
+    front: CacheMiddleware,
     drain: Drain,
     limiters: Limiters | None,
     heart: Heart,
@@ -212,7 +214,7 @@ async def _lifespan(
 
 def _figures(
     services: Services,
-    front: PageCache,
+    front: CacheMiddleware,
     purgers: Sequence[Purger],
     limiters: Limiters | None,
 ) -> list[Work]:
@@ -253,14 +255,14 @@ async def _jobs(services: Services, drain: Drain) -> None:
     await worker.run(services, drain.begun)
 
 
-async def _listen(services: Services, front: PageCache) -> None:
+async def _listen(services: Services, front: CacheMiddleware) -> None:
     """Keeps what this process knows of the tenants' homes up to date."""
     while True:
         await asyncio.sleep(LISTEN_EVERY_S)
         # Without the control database it goes on with what it knows.
         with contextlib.suppress(RCommerceError):
             await services.tenants.listen()
-            front.forget_places()
+            front.forget_tenants()
 
 
 async def _count(update: Callable[[], None]) -> None:

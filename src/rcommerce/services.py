@@ -5,8 +5,8 @@ import contextlib
 import os
 import secrets
 
-from rcommerce.cache.pages import Memory, ShardCache
 from rcommerce.cache.redis import Redis
+from rcommerce.cache.responses import ResponseCache, ShardCache
 from rcommerce.cache.shared import Shared
 from rcommerce.commerce.customers.mail import LogMailer, SmtpMailer
 from rcommerce.commerce.customers.sessions import DatabaseSessions, RedisSessions
@@ -29,7 +29,7 @@ from rcommerce.storage.opening import open_objects
 
 
 def make_services(
-    settings: Settings, workers: int | None = None, *, memory: Memory | None = None
+    settings: Settings, workers: int | None = None, *, memory: ResponseCache | None = None
 ) -> Services:
     """What the shop's services work with: the databases, Redis, the gateways, the mail. A process
     that has a `memory` of pages listens to what invalidates them."""

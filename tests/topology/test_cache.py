@@ -178,15 +178,15 @@ def test_no_read_is_older_than_the_bound_and_none_is_to_its_writer(instances: In
     assert ledger.hits > ledger.reads // 4, (ledger.hits, ledger.reads)
 
 
-NO_FENCE = (
-    "cache/fence.py",
+NO_POSITIONS = (
+    "cache/positions.py",
     "        return found\n",
     "        return 0\n",
 )
 
 
-@pytest.mark.parametrize("instances", [(NO_FENCE, True)], indirect=True)
-def test_without_the_fence_the_past_comes_back(instances: Instances) -> None:
+@pytest.mark.parametrize("instances", [(NO_POSITIONS, True)], indirect=True)
+def test_without_the_positions_the_past_comes_back(instances: Instances) -> None:
     """So the test above can fail: a replica that lags fills the caches with what is old."""
     ledger = interleaved(instances, at_least=1_500)
     assert ledger.stale

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from uuid import UUID
 
-from rcommerce.cache.fence import EVERYTHING
+from rcommerce.cache.positions import EVERYTHING
 
 
 def cdn_tags(tenant: UUID, tags: Iterable[str]) -> bytes:

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from rcommerce import clock
-from rcommerce.cache.fence import EVERYTHING
+from rcommerce.cache.positions import EVERYTHING
 from rcommerce.cache.redis import Redis, RedisAway
 from rcommerce.cache.shared import PAGES, Entry, Shared, unpacked
 from rcommerce.cli.session import ConfigFile, Json, TenantName, out, with_shop

@@ -15,8 +15,8 @@ import msgspec
 from psycopg import AsyncCursor
 from psycopg.rows import AsyncRowFactory
 
-from rcommerce.cache.pages import ShardCache
 from rcommerce.cache.redis import Redis
+from rcommerce.cache.responses import ShardCache
 from rcommerce.cache.shared import Entry, Shared
 from rcommerce.cache.sources import Sources
 from rcommerce.commerce.guarded import GuardedGateway
@@ -163,7 +163,7 @@ class Tenants(Protocol):
     async def by_id(self, tenant_id: UUID) -> Tenant:
         """The tenant of this id. Raises NotFound, Forbidden."""
 
-    async def by_host(self, host: str) -> Tenant:
+    async def find_by_host(self, host: str) -> Tenant:
         """The tenant that answers to this host name, else the default one."""
 
     async def listen(self) -> None:
@@ -291,21 +291,25 @@ class Shop:
             is_write
             or shared is None
             or shard_cache is None
-            or not (shard_cache.fence.is_live and self.read_position < shard_cache.fence.horizon)
+            or not (
+                shard_cache.positions.is_live and self.read_position < shard_cache.positions.horizon
+            )
         ):
             async with self.read() if is_write else self._read_fresh() as conn:
                 return await read(conn)
-        fence, assignment = shard_cache.fence, self.assignment
+        positions, assignment = shard_cache.positions, self.assignment
 
         async def make() -> Entry:
-            sources, era = Sources(), fence.era
+            sources, era = Sources(), positions.era
             async with self._read_fresh(sources.read_at) as conn:
                 found = await read(conn)
             return Entry(era, sources.position, [tag], found or b"")
 
         entry = await shared.obtain(
             self._cache_key(shared, namespace, name),
-            lambda entry: fence.holds(entry.era, entry.position, assignment.tenant_id, entry.tags),
+            lambda entry: positions.holds(
+                entry.era, entry.position, assignment.tenant_id, entry.tags
+            ),
             make,
             ttl_s,
             is_personal=True,

@@ -35,14 +35,14 @@ async def identify(services: Services, headers: Mapping[str, str]) -> Shop:
     if tenant_id is not None:
         tenant = await services.tenants.by_id(tenant_id)
     else:
-        tenant = await by_host(services, headers.get("host", ""))
+        tenant = await find_by_host(services, headers.get("host", ""))
     return Shop(services, tenant, caller)
 
 
-async def by_host(services: Services, host: str) -> Tenant:
+async def find_by_host(services: Services, host: str) -> Tenant:
     """The tenant of a Host header, its port aside."""
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-    return await services.tenants.by_host(name.lower())
+    return await services.tenants.find_by_host(name.lower())
 
 
 async def _caller(services: Services, authorization: str | None) -> tuple[UUID | None, Caller]:

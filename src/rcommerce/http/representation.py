@@ -1,26 +1,26 @@
-"""How a page goes out: in the encoding that the client takes, under an entity tag of its own."""
+"""A cached response in the encoding that the client accepts, each with its own entity tag."""
 
 import brotli
 import zstandard
 
-from rcommerce.cache.pages import Page, Variant
+from rcommerce.cache.responses import CachedResponse, Variant
 
 Headers = list[tuple[bytes, bytes]]
-SMALLEST = 512  # bytes; what is smaller is sent as it is
-ENCODINGS = ("br", "zstd", "gzip")  # in the order of our preference
-# Levels at which a page of 20 products takes well under a millisecond, once.
+SMALLEST = 512  # bytes; smaller bodies are not compressed
+ENCODINGS = ("br", "zstd", "gzip")  # in order of preference
+# With these levels, compressing a list of 20 products takes well under a millisecond.
 BROTLI_QUALITY, ZSTD_LEVEL, GZIP_LEVEL = 5, 6, 6
 REMEMBERED = 1000
-WAYS_TO_ASK = 32  # Accept-Encoding headers that a page remembers the answer to
-# A browser asks each time, and mostly gets a 304; a CDN keeps it, and is told when it is stale.
+MOST_VARIANTS = 32  # Accept-Encoding headers per response whose result is kept
+# Browsers revalidate each time and usually get a 304; a CDN is purged when it is stale.
 CACHE_CONTROL = "max-age=0, s-maxage={ttl}, stale-while-revalidate=60, stale-if-error=86400"
 VARY = b"Accept-Encoding, Authorization, X-Tenant-ID, X-Consistency-Token"
-# A 304 has no more than RFC 9110 section 15.4.5 asks for: the client has the rest.
+# Headers that a 304 does not repeat (RFC 9110, section 15.4.5): the client has them.
 _OF_WHOLE = frozenset(
     {
         b"cache-tag",
         b"surrogate-key",
-        b"access-control-allow-origin",  # told to an Origin by who gives the page
+        b"access-control-allow-origin",  # added per request, for its Origin
         b"access-control-expose-headers",
         b"x-content-type-options",
     }
@@ -29,7 +29,7 @@ _negotiated: dict[bytes, str] = {}
 
 
 def negotiated(accept: bytes) -> str:
-    """What an Accept-Encoding takes (RFC 9110 section 12.5.3): the best of ours, or identity."""
+    """The encoding for an Accept-Encoding header (RFC 9110, section 12.5.3), or `identity`."""
     found = _negotiated.get(accept)
     if found is None:
         if len(_negotiated) >= REMEMBERED:
@@ -63,29 +63,28 @@ def _encoded(body: bytes, encoding: str) -> bytes:
     return body
 
 
-def variant(page: Page, accept: bytes) -> Variant:
-    """The page as a client takes it that says `accept`: encoded once, and found again by what was
-    said."""
-    encoding = negotiated(accept) if len(page.body) >= SMALLEST else "identity"
-    found = page.encodings.get(encoding)
+def variant(response: CachedResponse, accept: bytes) -> Variant:
+    """The response for an Accept-Encoding header. Each encoding is made once."""
+    encoding = negotiated(accept) if len(response.body) >= SMALLEST else "identity"
+    found = response.encodings.get(encoding)
     if found is None:
-        found = page.encodings[encoding] = _made(page, encoding)
-    if len(page.variants) < WAYS_TO_ASK:
-        page.variants[accept] = found
+        found = response.encodings[encoding] = _made(response, encoding)
+    if len(response.variants) < MOST_VARIANTS:
+        response.variants[accept] = found
     return found
 
 
-def _made(page: Page, encoding: str) -> Variant:
-    body = _encoded(page.body, encoding)
+def _made(response: CachedResponse, encoding: str) -> Variant:
+    body = _encoded(response.body, encoding)
     is_plain = encoding == "identity"
-    etag = f'"{page.etag}{"" if is_plain else f"-{encoding}"}"'.encode()
+    etag = f'"{response.etag}{"" if is_plain else f"-{encoding}"}"'.encode()
     age = (b"age", b"0")
     whole = [
-        (b"content-type", page.media_type.encode()),
+        (b"content-type", response.media_type.encode()),
         (b"etag", etag),
-        *page.headers,
+        *response.headers,
     ]
     if not is_plain:
         whole.append((b"content-encoding", encoding.encode()))
-    unchanged = [each for each in ((b"etag", etag), *page.headers) if each[0] not in _OF_WHOLE]
+    unchanged = [each for each in ((b"etag", etag), *response.headers) if each[0] not in _OF_WHOLE]
     return Variant(body, etag, (*whole, age), (*unchanged, age))

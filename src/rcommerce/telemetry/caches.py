@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from rcommerce.cache.pages import Memory, ShardCache
+from rcommerce.cache.responses import ResponseCache, ShardCache
 from rcommerce.cdn.purger import Purger
 from rcommerce.commerce.shop import Services
 from rcommerce.telemetry.prometheus import Update, counting
@@ -27,7 +27,7 @@ _OF_PURGES = {"purged": "Tags that the CDN was told", "failed": "Purges that it 
 
 
 def of_caches(
-    memory: Memory,
+    memory: ResponseCache,
     shard_caches: Mapping[str, ShardCache],
     services: Services,
     purgers: Sequence[Purger],
@@ -56,7 +56,7 @@ def of_caches(
         pages.set(memory.entries)
         size.set(memory.size)
         for name, shard_cache in shard_caches.items():
-            live.labels(name).set(shard_cache.fence.is_live)
+            live.labels(name).set(shard_cache.positions.is_live)
         for count in counts:
             count()
 

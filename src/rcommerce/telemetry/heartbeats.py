@@ -14,7 +14,7 @@ import psycopg
 import structlog
 
 from rcommerce import __version__, clock
-from rcommerce.cache.pages import Memory
+from rcommerce.cache.responses import ResponseCache
 from rcommerce.commerce.shop import Services
 from rcommerce.database import Connection, Jsonb
 from rcommerce.errors import RCommerceError
@@ -76,7 +76,10 @@ class Meter:
     """Makes the figures of this process from what it counts anyway."""
 
     def __init__(
-        self, services: Services, requests: Requests | None = None, memory: Memory | None = None
+        self,
+        services: Services,
+        requests: Requests | None = None,
+        memory: ResponseCache | None = None,
     ) -> None:
         self._services = services
         self._requests = requests

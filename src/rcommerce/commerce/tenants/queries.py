@@ -16,7 +16,7 @@ async def by_id(conn: Connection, tenant_id: UUID) -> Tenant | None:
     return await conn.record(Tenant, f"{_COLUMNS} where id = %(id)s", {"id": tenant_id})
 
 
-async def by_host(conn: Connection, host: str) -> Tenant | None:
+async def find_by_host(conn: Connection, host: str) -> Tenant | None:
     """The tenant that answers to this host name, else the default one."""
     sql = f"""
         ({_COLUMNS} where hosts @> array[%(host)s::text] limit 1)

@@ -35,7 +35,7 @@ class Directory:
         """The tenant of this id. Raises NotFound, or Forbidden where it is suspended."""
         return _open(await self._find(tenant_id))
 
-    async def by_host(self, host: str) -> Tenant:
+    async def find_by_host(self, host: str) -> Tenant:
         """The tenant that answers to this host name, else the default one."""
         return _open(await self._find(host))
 
@@ -49,7 +49,7 @@ class Directory:
                 tenant = await (
                     queries.by_id(conn, key)
                     if isinstance(key, UUID)
-                    else queries.by_host(conn, key)
+                    else queries.find_by_host(conn, key)
                 )
         except Unavailable:
             if found is None:
@@ -219,7 +219,7 @@ async def set_status(cluster: Cluster, tenant: Tenant, status: str) -> None:
 async def named(conn: Connection, name: str | None) -> Tenant:
     """The tenant of a slug or id, the default one for None. Raises NotFound."""
     if name is None:
-        tenant = await queries.by_host(conn, "")
+        tenant = await queries.find_by_host(conn, "")
     elif ids.is_uuid(name):
         tenant = await queries.by_id(conn, UUID(name))
     else:

@@ -1,5 +1,5 @@
-"""Makes the pages of the page cache: out of Redis, or by the application; once for all who miss one
-meanwhile."""
+"""Fills the response cache on a miss, from Redis or by the application: once for all requests that
+miss the same response at the same time."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ import msgspec
 from litestar.types import ASGIApp, HTTPReceiveMessage, HTTPScope
 
 from rcommerce import clock
-from rcommerce.cache.pages import Memory, Page, ShardCache
+from rcommerce.cache.responses import CachedResponse, ResponseCache, ShardCache
 from rcommerce.cache.shared import PAGES, Entry
 from rcommerce.cache.sources import Sources
 from rcommerce.cdn.adapters import adapter
@@ -24,17 +24,17 @@ from rcommerce.http.representation import CACHE_CONTROL, Headers
 from rcommerce.resilience.shedding import Limiter, Limiters, Priority
 from rcommerce.telemetry.requests import UNMATCHED
 
-ATTEMPTS = 3  # to read something newer than what was invalidated meanwhile
-# For how long others may join a read, while nobody would hear that it is stale.
+ATTEMPTS = 3  # at a read that is newer than the last invalidation
+# How long requests may join a fill while invalidations are not received.
 JOIN_S = 0.1
-# What an answer for all may depend on, and what its log line needs.
+# Headers that a public response may depend on, and those that its log line needs.
 _PASSED_ON = frozenset({b"host", b"x-tenant-id", b"x-request-id", b"user-agent"})
 PUBLIC = ("/api/v1/products", "/api/v1/collections", "/api/v1/categories")
-now = time.monotonic  # the clock by which pages age
+now = time.monotonic
 
 
 def route(path: str) -> str:
-    """The route of a public read: as the router would say, whom a page out of Redis never met."""
+    """The route of a public read, for metrics: responses from Redis do not pass the router."""
     path = path.rstrip("/")
     if path in PUBLIC:
         return path
@@ -43,7 +43,7 @@ def route(path: str) -> str:
 
 
 class ResolvedTenant:
-    """A shop as the cache knows it. `prefix` begins the keys of its pages."""
+    """A tenant, the cache of its shard, and the prefix of its keys."""
 
     __slots__ = ("prefix", "shard_cache", "tenant")
 
@@ -53,24 +53,24 @@ class ResolvedTenant:
         self.prefix = tenant.id.bytes + tenant.epoch.to_bytes(8, "big")
 
     def name(self, key: bytes) -> str:
-        """A page's name in Redis, for people too: whose, and the address."""
+        """The name of a response in Redis: tenant, epoch and path, readable by people."""
         query, _, path = key[len(self.prefix) :].decode("utf-8", "replace").partition(" ")
         return f"{self.tenant.id}.{self.tenant.epoch}:{path}{'?' if query else ''}{query}"
 
 
-class Flight:
-    """The making of a page, for all who wait for it: one who gives up ends it for nobody. Each has
-    a future of his own, which is half of what a shield costs."""
+class PendingFill:
+    """A fill in progress (as in Go's singleflight): a waiter that is cancelled does not cancel it.
+    Each waiter has its own future, which costs half of what `asyncio.shield` does."""
 
     __slots__ = ("_waiting", "begun", "task")
 
-    def __init__(self, making: Coroutine[Any, Any, Page | Answer | None]) -> None:
+    def __init__(self, making: Coroutine[Any, Any, CachedResponse | Answer | None]) -> None:
         self.begun = now()
         self.task = asyncio.create_task(making)
         self._waiting: list[asyncio.Future[None]] = []
 
-    async def landed(self) -> Page | Answer | None:
-        """What was made; None where there was too much to do."""
+    async def landed(self) -> CachedResponse | Answer | None:
+        """The result; None if it was refused because of overload."""
         if not self.task.done():
             future = asyncio.get_running_loop().create_future()
             self._waiting.append(future)
@@ -78,21 +78,21 @@ class Flight:
         return self.task.result()
 
     def wake(self) -> None:
-        """It has landed, or crashed."""
+        """Wakes all waiters: it has succeeded or failed."""
         for future in self._waiting:
             if not future.done():
                 future.set_result(None)
 
 
 class Fill:
-    """`always` are headers of every page; `moved` is told that a shop was not where it was;
-    `limiters` say how many pages may be made at a time, with what else there is to do."""
+    """`always` are headers of every response; `moved` is called when a tenant turns out to have
+    moved; `limiters` bound the concurrent fills, together with other requests."""
 
     def __init__(
         self,
         app: ASGIApp,
         services: Services,
-        memory: Memory,
+        memory: ResponseCache,
         always: Headers,
         moved: Callable[[], None],
         limiters: Limiters | None,
@@ -103,111 +103,114 @@ class Fill:
         self._always = always
         self._moved = moved
         self._limiters = limiters
-        self._flights: dict[bytes, Flight] = {}
+        self._pending: dict[bytes, PendingFill] = {}
         self._ttl_s = float(services.settings.cache.product_cache_ttl)
         self._control = CACHE_CONTROL.format(ttl=int(self._ttl_s)).encode()
         self._cdn = adapter(services.settings.cdn)
 
-    def flight(self, key: bytes, place: ResolvedTenant, scope: HTTPScope) -> Flight | None:
-        """The making of a page, joined by whoever misses it meanwhile. None: there is too much to
-        do to begin one."""
-        found = self._flights.get(key)
-        if found is not None and (place.shard_cache.fence.is_live or now() < found.begun + JOIN_S):
+    def pending(self, key: bytes, resolved: ResolvedTenant, scope: HTTPScope) -> PendingFill | None:
+        """The fill of a response, started or joined. None: refused because of overload."""
+        found = self._pending.get(key)
+        if found is not None and (
+            resolved.shard_cache.positions.is_live or now() < found.begun + JOIN_S
+        ):
             return found
         limiters, rank = self._limiters, shedding.priority(scope)
-        making: Coroutine[Any, Any, Page | Answer | None]
+        making: Coroutine[Any, Any, CachedResponse | Answer | None]
         if limiters is None or rank is None:
-            making = self._make(key, place, scope)
+            making = self._make(key, resolved, scope)
         else:
             limiter = limiters.of(rank)
             is_in = limiter.enter()
             if not is_in and limiter.turns_away(rank):
                 return None
-            making = self._make_limited(limiter, rank, key, place, scope, is_in=is_in)
-        flight = self._flights[key] = Flight(making)
+            making = self._make_limited(limiter, rank, key, resolved, scope, is_in=is_in)
+        pending = self._pending[key] = PendingFill(making)
 
         def landed(_: object) -> None:
-            flight.wake()
-            if self._flights.get(key) is flight:
-                del self._flights[key]
+            pending.wake()
+            if self._pending.get(key) is pending:
+                del self._pending[key]
 
-        flight.task.add_done_callback(landed)
-        return flight
+        pending.task.add_done_callback(landed)
+        return pending
 
     async def _make_limited(
         self,
         limiter: Limiter,
         rank: Priority,
         key: bytes,
-        place: ResolvedTenant,
+        resolved: ResolvedTenant,
         scope: HTTPScope,
         *,
         is_in: bool,
-    ) -> Page | Answer | None:
-        """None where there is too much to do to make one."""
+    ) -> CachedResponse | Answer | None:
+        """None: refused because of overload."""
         if not is_in and not await limiter.turn(rank):
             return None
         begun, kind, is_typical = now(), "made", False
         try:
-            made = await self._make(key, place, scope)
-            is_typical = isinstance(made, Page) or made.status < 400
-            if isinstance(made, Page) and made.is_shared:
-                kind = "redis"  # which takes less time
+            made = await self._make(key, resolved, scope)
+            is_typical = isinstance(made, CachedResponse) or made.status < 400
+            if isinstance(made, CachedResponse) and made.is_shared:
+                kind = "redis"  # faster than a fill from the database
             return made
         finally:
             limiter.leave(f"{kind} {route(scope['path'])}", now() - begun, is_typical=is_typical)
 
-    async def _make(self, key: bytes, place: ResolvedTenant, scope: HTTPScope) -> Page | Answer:
-        """A page as Redis has it, or rebuilt; an answer where it is none to keep."""
+    async def _make(
+        self, key: bytes, resolved: ResolvedTenant, scope: HTTPScope
+    ) -> CachedResponse | Answer:
+        """From Redis or the application; an `Answer` if it must not be cached."""
         self._memory.misses += 1
-        begun, fence, tenant = now(), place.shard_cache.fence, place.tenant.id
-        is_shared = self._shared is not None and fence.is_live
+        begun, positions, tenant = now(), resolved.shard_cache.positions, resolved.tenant.id
+        is_shared = self._shared is not None and positions.is_live
 
         async def read() -> Entry | Answer:
             nonlocal is_shared
             is_shared = False
-            return await self._read(place, scope)
+            return await self._read(resolved, scope)
 
-        if self._shared is None or not fence.is_live:
+        if self._shared is None or not positions.is_live:
             made = await read()
         else:
             made = await self._shared.obtain(
-                self._shared.key(PAGES, place.name(key)),
-                lambda entry: fence.holds(entry.era, entry.position, tenant, entry.tags),
+                self._shared.key(PAGES, resolved.name(key)),
+                lambda entry: positions.holds(entry.era, entry.position, tenant, entry.tags),
                 read,
                 self._ttl_s,
             )
         self._memory.fill_s += now() - begun
         if isinstance(made, Answer):
             return made
-        page = self._page(key, made, tenant, route(scope["path"]), is_shared=is_shared)
-        place.shard_cache.add(page)
-        return page
+        response = self._response(key, made, tenant, route(scope["path"]), is_shared=is_shared)
+        resolved.shard_cache.add(response)
+        return response
 
-    async def _read(self, place: ResolvedTenant, scope: HTTPScope) -> Entry | Answer:
-        """Runs the application. Where a lagging server has answered with what is known to be out
-        of date, again with a server that is further; while there is none (the primary has died with
-        what nobody else has), the old answer is better than none, and not to keep."""
-        tenant, fence, required = place.tenant.id, place.shard_cache.fence, 0
-        here = (place.shard_cache.name, place.tenant.epoch)
+    async def _read(self, resolved: ResolvedTenant, scope: HTTPScope) -> Entry | Answer:
+        """Runs the application. If a lagging replica has answered with data that is known to be
+        stale, runs it again on a server that is further ahead. If there is none (the primary has
+        failed with the latest writes), the stale response is returned and not cached."""
+        tenant, positions, required = resolved.tenant.id, resolved.shard_cache.positions, 0
+        here = (resolved.shard_cache.name, resolved.tenant.epoch)
         old: Answer | None = None
         for _ in range(ATTEMPTS):
-            sources, era = Sources(required), fence.era
+            sources, era = Sources(required), positions.era
             answer = await self._run(scope, sources)
             if answer.status == 503 and old is not None:
                 return old
             if sources.assignment != here:
-                self._moved()  # just now: positions are of another log
+                self._moved()  # positions of different shards cannot be compared
                 return answer
-            last = fence.last(tenant, sources.tags)
-            if not sources.position or sources.position > last or not fence.is_live:
+            last = positions.last(tenant, sources.tags)
+            if not sources.position or sources.position > last or not positions.is_live:
                 break
             required = last + 1
             old = answer if answer.status == 200 else None
         if answer.status != 200 or not sources.tags:
             return answer
         etag = answer.headers.get(b"etag", b"").decode().strip('"')
-        # PostgreSQL writes spaces: taken out once here, not by each who builds, keeps or sends it.
+        # PostgreSQL's JSON has spaces after commas and colons.
         body = msgspec.json.format(answer.body, indent=-1)
         return Entry(
             era,
@@ -232,14 +235,14 @@ class Fill:
         answer.code = problems.noted(inner)
         return answer
 
-    def _page(
+    def _response(
         self, key: bytes, entry: Entry, tenant: UUID, its_route: str, *, is_shared: bool
-    ) -> Page:
+    ) -> CachedResponse:
         made_at = now() - max(0.0, clock.now() - entry.made_at)
         headers = [(b"cache-control", self._control), *self._always]
-        if (cdn := self._cdn) is not None:  # for others they would be a weight, without a use
+        if (cdn := self._cdn) is not None:
             headers.append((cdn.tags_header, entry.cdn_tags.replace(b" ", cdn.between)))
-        return Page(
+        return CachedResponse(
             key=key,
             body=entry.body,
             etag=entry.etag,

@@ -4,23 +4,23 @@ from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 MOST_TAGS = 50_000
-EVERYTHING = "*"  # the tag of all that a tenant has
+EVERYTHING = "*"  # the tag of everything of a tenant
 
 
-class Fence:
-    """`is_live` while invalidations are heard. Every commit before `horizon` has been heard of."""
+class TagPositions:
+    """`is_live` while invalidations are received; all of those before `horizon` have been."""
 
     def __init__(self) -> None:
         self.is_live = False
         self.era = ""
         self.horizon = 0
-        self._floor = 0  # of the tags that are not remembered
-        # In the order of their positions, as those only grow.
-        # By the shop's number: a UUID computes its hash again each time.
+        self._floor = 0  # for tags that were evicted from `_last`
+        # In order of position, since positions only grow. The key has the tenant's number, since a
+        # UUID computes its hash anew each time.
         self._last: dict[tuple[int, str], int] = {}
 
     def last(self, tenant: UUID, tags: Iterable[str]) -> int:
-        """The last position at which something with one of these tags was invalidated."""
+        """The last position at which one of these tags was invalidated."""
         last, shop, found = self._last, tenant.int, self._floor
         for tag in (EVERYTHING, *tags):
             at = last.get((shop, tag), 0)
@@ -29,11 +29,11 @@ class Fence:
         return found
 
     def holds(self, era: str, position: int, tenant: UUID, tags: Iterable[str]) -> bool:
-        """Whether what was read at a position of an era is known to be true still."""
+        """Whether what was read at a position of an era is known to be current."""
         return self.is_live and era == self.era and position > self.last(tenant, tags)
 
     def note(self, position: int, tenant: UUID, tags: Iterable[str]) -> None:
-        """These tags were invalidated at `position`."""
+        """Records that these tags were invalidated at `position`."""
         last, shop = self._last, tenant.int
         for tag in tags:
             last.pop((shop, tag), None)
@@ -43,7 +43,7 @@ class Fence:
             self._floor = max(self._floor, last.pop(oldest))
 
     def load(self, era: str, horizon: int, tags: Sequence[tuple[UUID, str, int]]) -> None:
-        """All that counts, the latest first."""
+        """Replaces everything by `tags`, the latest first."""
         self.era, self.horizon = era, horizon
         self._last = {(tenant.int, tag): position for tenant, tag, position in reversed(tags)}
         self._floor = tags[-1][2] if len(tags) >= MOST_TAGS else 0
