@@ -1,4 +1,4 @@
-"""Builds the ASGI application from the settings, and what runs beside it in each worker."""
+"""Builds the ASGI application from the settings, and the background tasks of each worker."""
 
 import asyncio
 import contextlib
@@ -64,34 +64,34 @@ log = structlog.get_logger()
 
 
 def worker() -> ASGIApp:
-    """What each worker process serves; the settings come from the file and the environment."""
+    """What each worker process runs; the settings come from the file and the environment."""
     _end_with_parent()
     loaded = load()
     loaded.require_built()
     logs.configure(loaded.settings.logging)
     tracing.configure(loaded.settings.telemetry)
     app = build(loaded.settings)
-    # What lives as long as the process is not looked through again: tens of milliseconds each time,
-    # and most likely when many requests wait at once.
+    # Long-lived objects are excluded from garbage collection: traversing them takes tens of
+    # milliseconds, most likely while many requests wait.
     gc.collect()
     gc.freeze()
     return app
 
 
 def build(settings: Settings) -> ASGIApp:
-    """The application. Its database must be there and migrated."""
+    """The application. Its database must exist and be migrated."""
     _, front = _assembled(settings)
     return front
 
 
 def api_document(settings: Settings) -> bytes:
-    """The OpenAPI document as JSON; no database is asked."""
+    """The OpenAPI document as JSON; needs no database."""
     app, _ = _assembled(settings)
     return openapi.document(app)
 
 
 def _assembled(settings: Settings) -> tuple[Litestar, ASGIApp]:
-    """The framework's application, and what stands before it."""
+    """The framework's application, and the ASGI layers around it."""
     memory = ResponseCache(
         settings.cache.max_size_mb * 1024 * 1024, settings.cache.product_cache_ttl
     )
@@ -218,7 +218,7 @@ def _figures(
     purgers: Sequence[Purger],
     limiters: Limiters | None,
 ) -> list[Work]:
-    """What keeps the figures for Prometheus up to date."""
+    """The functions that update the Prometheus metrics."""
     prometheus.forget_the_dead()
     requests = front.requests
     updates = [
@@ -235,19 +235,19 @@ def _figures(
 
 
 async def _restarting(work: Work) -> None:
-    """Does what never ends. Where it ends by a fault of ours, the log has it, and it starts again:
-    nobody waits for it who would notice."""
+    """Runs a background task for ever: if it ends because of a bug, logs that and starts it
+    again."""
     while True:
         try:
             await work()
         except Exception:
-            log.exception("background_interrupted")  # the edge of the process
+            log.exception("background_interrupted")  # a process boundary
         await asyncio.sleep(RESTART_S)
 
 
 async def _jobs(services: Services, drain: Drain) -> None:
-    """Runs jobs beside the requests, until the process is about to end. The first answers come
-    first: no server of a fleet needs the library behind."""
+    """Runs jobs in the server until the process shuts down. The library is imported after the first
+    requests, and only where it is needed."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(drain.begun.wait(), JOBS_AFTER_S)
     from rcommerce import worker
@@ -256,27 +256,27 @@ async def _jobs(services: Services, drain: Drain) -> None:
 
 
 async def _listen(services: Services, front: CacheMiddleware) -> None:
-    """Keeps what this process knows of the tenants' homes up to date."""
+    """Refreshes what this process knows about tenants and their shards."""
     while True:
         await asyncio.sleep(LISTEN_EVERY_S)
-        # Without the control database it goes on with what it knows.
+        # Without the control database, the known state stays in use.
         with contextlib.suppress(RCommerceError):
             await services.tenants.listen()
             front.forget_tenants()
 
 
 async def _count(update: Callable[[], None]) -> None:
-    """Keeps the figures for Prometheus up to date."""
+    """Updates the Prometheus metrics."""
     while True:
         update()
         await asyncio.sleep(COUNT_EVERY_S)
 
 
 async def _sweep(services: Services) -> None:
-    """Ends what ran out, every few seconds, for as long as the process lives."""
+    """Runs the sweep every few seconds: it expires carts, reservations and orders."""
     while True:
         await asyncio.sleep(services.settings.checkout.sweep_interval_secs)
-        # Each shard by itself: one that is down keeps no other waiting.
+        # Shard by shard, so that a failed shard delays no other.
         await asyncio.gather(*(_sweep_shard(services, shard) for shard in services.cluster))
 
 
@@ -295,13 +295,13 @@ async def _sweep_shard(services: Services, shard: Shard) -> None:
     except (RCommerceError, TimeoutError) as error:
         log.warning("sweep_failed", shard=shard.name, error=str(error))
     except Exception:
-        # The edge of the process: whatever it was, the next round tries again.
+        # A process boundary: whatever failed is tried again in the next round.
         log.exception("sweep_failed", shard=shard.name)
 
 
 def _prepare(app: Litestar) -> None:
-    """Tells each route what it needs for every request: the names of its parameters, as others
-    are refused, those that are enumerated words, and the decoder of its body."""
+    """Prepares for each route what its requests need: its parameter names (others are rejected),
+    its enumerated parameters, and the decoder of its body."""
     for route in app.routes:
         for handler in getattr(route, "route_handlers", ()):
             names = handler.parsed_fn_signature.parameters
@@ -313,7 +313,8 @@ def _prepare(app: Litestar) -> None:
 
 
 def _end_with_parent() -> None:
-    """Asks Linux to end this worker when its parent dies, also by kill -9: no orphan serves on."""
+    """Asks Linux to end this worker when its parent dies, also by kill -9, so that no orphan keeps
+    serving."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)

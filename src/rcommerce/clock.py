@@ -1,8 +1,8 @@
-"""The time of day that all processes of a fleet agree on: the control database's.
+"""The time of day that all processes of a fleet share: the control database's.
 
-Machines' clocks differ, by milliseconds or by hours. What one process signs or stamps and another
-one judges (access tokens, upload tickets, the age of what Redis holds) goes by this clock. What a
-process keeps to itself goes by `time.monotonic`.
+Machines' clocks differ, by milliseconds or by hours. Whatever one process signs or stamps and
+another one checks (access tokens, upload tickets, the age of Redis entries) uses this clock. Within
+a process, use `time.monotonic`.
 """
 
 import time
@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 
 import structlog
 
-AGREES_S = 0.25  # so little is no difference: a probe takes some time itself
-FAR_S = 2.0  # so much is said in the log
+AGREES_S = 0.25  # seconds; smaller differences are ignored, since a probe takes time itself
+FAR_S = 2.0  # seconds; larger differences are logged
 log = structlog.get_logger()
 
 
 class _Difference:
-    """The database's clock less that of this machine, in seconds."""
+    """The database's clock minus this machine's, in seconds."""
 
     __slots__ = ("seconds",)
 
@@ -38,12 +38,12 @@ def today() -> datetime:
 
 
 def differs_by_s() -> float:
-    """How far this machine's clock is behind the database's; 0 where they agree."""
+    """How far this machine's clock is behind the database's, in seconds."""
     return _difference.seconds
 
 
 def agree(theirs: float, took_s: float) -> None:
-    """The database has said what time it is, in an answer that took so long."""
+    """Records the database's time, from a probe that took so long."""
     found = theirs + took_s / 2 - time.time()
     if abs(found - _difference.seconds) <= AGREES_S + took_s:
         return

@@ -1,4 +1,4 @@
-"""Pictures for documents, as SVG and PNG, all in one style."""
+"""Figures for documents, as SVG and PNG, in one style."""
 
 import contextlib
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def drawn(name: str, folder: Path, rows: int = 1) -> Iterator[tuple[list[Path], 
 
 
 def logarithmic(axes: "Axes") -> None:
-    """A scale of milliseconds by their magnitude, with plain numbers."""
+    """A logarithmic scale of milliseconds, with plain numbers."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axes.set_yscale("log")

@@ -15,7 +15,7 @@ def configure(settings: Logging) -> None:
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     is_text = settings.format == "Text" or (settings.format is None and sys.stderr.isatty())
     renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
-    # Without the values of local variables: among them are passwords and tokens.
+    # Without the values of local variables, which contain passwords and tokens.
     trace: structlog.typing.Processor = structlog.processors.ExceptionRenderer(
         structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     )
@@ -35,7 +35,7 @@ def configure(settings: Logging) -> None:
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),  # a line in one piece
         cache_logger_on_first_use=True,
     )
-    # What libraries say, in the same form.
+    # Libraries' log messages, in the same format.
     theirs = logging.StreamHandler(sys.stderr)
     theirs.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -51,7 +51,7 @@ def configure(settings: Logging) -> None:
 
 
 def audit(**about: object) -> None:
-    """A line for the books: who did what to a shop, whatever `logging.level` is."""
+    """Writes an audit log line: who did what to a shop, whatever `logging.level` is."""
     _books(sys.stderr).info("audit", **about)
 
 

@@ -1,8 +1,8 @@
 """Money: exact decimals with the digits that ISO 4217 gives each currency.
 
 An amount is a `Decimal` whose exponent is the currency's: 9.90 EUR, 990 JPY, 9.900 KWD. The
-database holds the same (`numeric`, and a constraint on the scale), so an amount's text is its
-JSON. Where a rate or a share has to be rounded, it is half to even, once, at the end.
+database has the same (`numeric`, with a constraint on the scale), so an amount's text is its JSON.
+Computed amounts are rounded half to even, once, at the end.
 """
 
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -10,7 +10,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from rcommerce.errors import Invalid
 
 # ISO 4217, list one: the active codes whose minor unit is not two digits.
-# `currency_digits` in the migrations says the same; a test compares them.
+# `currency_digits` in the migrations has the same; a test compares them.
 NO_DIGITS = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split()
 THREE_DIGITS = "BHD IQD JOD KWD LYD OMR TND".split()
 FOUR_DIGITS = "CLF UYW".split()
@@ -48,8 +48,8 @@ def digits(currency: str) -> int:
 def amount(value: Decimal, currency: str, field: str) -> Decimal:
     """`value` with exactly the currency's digits.
 
-    Raises Invalid where it is negative, not finite, too large, or finer than the currency:
-    an amount that a client states is never rounded.
+    Raises Invalid if it is negative, not finite, too large, or finer than the currency: amounts in
+    requests are never rounded.
     """
     if not value.is_finite() or not 0 <= value < LARGEST:
         raise Invalid.field(field, f"must be an amount of at least 0 and below {LARGEST:f}")
@@ -61,5 +61,5 @@ def amount(value: Decimal, currency: str, field: str) -> Decimal:
 
 
 def rounded(value: Decimal, currency: str) -> Decimal:
-    """`value` rounded half to even to the currency's digits: for what the shop works out itself."""
+    """`value` rounded half to even to the currency's digits: for computed amounts."""
     return value.quantize(Decimal(1).scaleb(-digits(currency)), ROUND_HALF_EVEN)

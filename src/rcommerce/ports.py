@@ -1,8 +1,8 @@
-"""Ports of the loopback address.
+"""Free ports of the loopback address.
 
-They lie below those that the kernel gives to connections that go out (32768 and up on Linux): one
-of these could be taken between its choice and the start of its server. Processes beside each other
-choose from different stretches, one after the other, for the same reason.
+They are below the range that the kernel uses for outgoing connections (32768 and up on Linux),
+which could take one between its choice and the start of its server. For the same reason, concurrent
+processes choose from different ranges, one after another.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ from itertools import count
 from rcommerce.errors import StartError
 
 FIRST, STRETCHES, STRETCH = 20_000, 16, 750
-_turns: dict[int, Iterator[int]] = {}  # by process: a fork goes its own way
+_turns: dict[int, Iterator[int]] = {}  # per process: a fork uses another range
 
 
 def free_port(wanted: int = 0) -> int:
-    """A TCP port on the loopback address that nobody listens on now: the wanted one, if it is
-    free. Raises StartError where there is none."""
+    """A TCP port on the loopback address without a listener: the wanted one if it is free. Raises
+    StartError if there is none."""
     with contextlib.suppress(OSError):
         return _bound(wanted) if wanted else _next()
     return _next()

@@ -1,5 +1,5 @@
-"""Rate limits by the `limits` library: sliding windows, shared through Redis; counted by each
-process for itself where there is none, or while it is unavailable."""
+"""Rate limits by the `limits` library: sliding windows, shared through Redis; without Redis, or
+while it is unavailable, each process counts for itself."""
 
 import time
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ Networks = list[IPv4Network | IPv6Network]
 
 
 class Policy(NamedTuple):
-    """So many requests in a time, of somebody."""
+    """A maximum number of requests in a time, for a kind of caller."""
 
     name: str
     item: RateLimitItem
@@ -36,7 +36,7 @@ class Verdict(NamedTuple):
 
 
 def limit_headers(verdicts: Iterable[Verdict]) -> dict[str, str]:
-    """The headers that say so (draft-ietf-httpapi-ratelimit-headers-10)."""
+    """The headers with this (draft-ietf-httpapi-ratelimit-headers-10)."""
     policies, left = [], []
     for policy, _, remaining, reset_s in verdicts:
         item = policy.item
@@ -46,7 +46,7 @@ def limit_headers(verdicts: Iterable[Verdict]) -> dict[str, str]:
 
 
 class Limits:
-    """Counts. Costs two round trips a policy."""
+    """Counts requests. Costs two round trips per policy."""
 
     def __init__(self, settings: Settings, redis: Redis | None) -> None:
         self.refused = 0
@@ -69,7 +69,7 @@ class Limits:
         }
 
     async def spend(self, name: str, who: str) -> None:
-        """One more try of something that has a limit of its own. Raises TooMany."""
+        """Counts an attempt that has a limit of its own. Raises TooMany."""
         verdict = await self.hit(Policy(name, self._named[name], who))
         if not verdict.is_allowed:
             raise self.refusal([verdict])
@@ -86,7 +86,7 @@ class Limits:
             return await self._count(self._local, policy)
 
     def refusal(self, verdicts: list[Verdict]) -> TooMany:
-        """What a client is told that is over a limit."""
+        """The error for a client over a limit."""
         self.refused += 1
         worst = max((each for each in verdicts if not each.is_allowed), key=lambda v: v.reset_s)
         item = worst.policy.item
@@ -104,7 +104,7 @@ class Limits:
         return Verdict(policy, is_allowed, stats.remaining, reset_s)
 
     def _sharing(self, commands: Commands) -> SlidingWindowCounterRateLimiter:
-        """The limiter on this very client: after a failover it is another one."""
+        """The limiter on this client: after a failover it is another one."""
         assert self._redis is not None  # noqa: S101 - only asked with one
         if commands is not self._commands:
             storage = RedisStorage(

@@ -1,5 +1,4 @@
-"""Makes from the settings what the shop's services work with: for the server and for commands,
-which need no HTTP."""
+"""Creates the services from the settings, for the server and for commands, which need no HTTP."""
 
 import contextlib
 import os
@@ -31,8 +30,8 @@ from rcommerce.storage.opening import open_objects
 def make_services(
     settings: Settings, workers: int | None = None, *, memory: ResponseCache | None = None
 ) -> Services:
-    """What the shop's services work with: the databases, Redis, the gateways, the mail. A process
-    that has a `memory` of pages listens to what invalidates them."""
+    """The services: databases, Redis, gateways, mail. A process with a response cache, `memory`,
+    listens to invalidations."""
     dsn = embedded(settings).conninfo if settings.database.db_type == "Embedded" else None
     cluster = make_cluster(
         settings.database, workers or worker_count(settings), dsn, listens=memory is not None
@@ -68,24 +67,24 @@ def make_services(
 
 
 def worker_count(settings: Settings) -> int:
-    """How many worker processes: as set, else one a core that this process may use."""
+    """The number of worker processes: as set, otherwise one per available core."""
     return settings.server.workers or settings.server.worker_threads or len(os.sched_getaffinity(0))
 
 
 def runs_jobs(settings: Settings) -> bool:
-    """Whether the server's own processes run the jobs: as set, else with the embedded database."""
+    """Whether the server's processes run jobs: as set, otherwise with the embedded database."""
     if settings.jobs.in_server is None:
         return settings.database.db_type == "Embedded"
     return settings.jobs.in_server
 
 
 def embedded(settings: Settings) -> EmbeddedPostgres:
-    """The embedded server of these settings; nothing is started yet."""
+    """The embedded server of these settings, not started."""
     return EmbeddedPostgres(settings.data_dir / "postgres")
 
 
 def uses_test_gateway(settings: Settings) -> bool:
-    """Whether the test gateway may be paid with: in development unless said otherwise."""
+    """Whether the test gateway is available: in development unless set otherwise."""
     mode = settings.payment.test_mode
     is_on = settings.database.db_type == "Embedded" if mode is None else mode
     if settings.payment.default_gateway == "test" and not is_on:
@@ -94,9 +93,10 @@ def uses_test_gateway(settings: Settings) -> bool:
 
 
 def jwt_secret(settings: Settings) -> str:
-    """What tokens are signed with: as set, or with the embedded database made and kept beside it.
+    """The secret that signs tokens: as set, or with the embedded database generated and stored
+    beside it.
 
-    Raises SettingsError for a server of one's own without a secret: instances must share it.
+    Raises SettingsError for another server without a secret: instances must share it.
     """
     if settings.security.jwt.secret is not None:
         return settings.security.jwt.secret
@@ -119,8 +119,8 @@ def jwt_secret(settings: Settings) -> str:
 
 
 def listeners(settings: Settings) -> dict[str, str]:
-    """The connection string of each shard's primary itself, by its name. A shard behind a pooler
-    whose `direct_hosts` are not named is left out: no notification would come through."""
+    """Connection strings of each shard's primary without a pooler, by name. A shard behind a pooler
+    without `direct_hosts` is left out: it would receive no notifications."""
     if settings.database.db_type == "Embedded":
         return {MAIN: embedded(settings).conninfo}
     nodes: dict[str, Node] = {each.name: each for each in settings.database.shards}

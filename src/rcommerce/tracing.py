@@ -1,8 +1,8 @@
-"""OpenTelemetry traces: from a request to its statements, its calls to Redis, to the store, to
-gateways and to other servers, and to the jobs that it leaves behind; W3C Trace Context in and out.
+"""OpenTelemetry traces: from a request to its statements, its calls to Redis, the media store,
+gateways and other servers, and the jobs that it enqueues; W3C Trace Context in and out.
 
-Off, unless `telemetry.otlp_endpoint` is set: a span costs a look at a variable then, and nothing
-of the library is imported (but by redis-py, where there is Redis).
+Off unless `telemetry.otlp_endpoint` is set: a span then costs a look at a variable, and the library
+is not imported (except by redis-py, with Redis).
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _provider: "TracerProvider | None" = None
 
 
 def configure(settings: Telemetry) -> None:
-    """Begins to trace, where the settings say where to. In each process by itself."""
+    """Starts tracing if the settings name a collector. Once in each process."""
     global _tracer, _provider
     if settings.otlp_endpoint is None:
         return
@@ -52,8 +52,8 @@ def configure(settings: Telemetry) -> None:
 
 
 def close() -> None:
-    """Sends what is left, for at most `SHUTDOWN_S`: the library would try for ten seconds to
-    reach an unavailable collector."""
+    """Sends what is left, for at most `SHUTDOWN_S`: the library would try an unavailable collector
+    for ten seconds."""
     if _provider is not None:
         closing = threading.Thread(target=_provider.shutdown, daemon=True)
         closing.start()
@@ -63,7 +63,7 @@ def close() -> None:
 def span(
     name: str, kind: Kind = "INTERNAL", attributes: Mapping[str, Any] | None = None
 ) -> AbstractContextManager[Any]:
-    """A span inside the one that is under way; where none is, or it was not sampled, nothing."""
+    """A span inside the present one; nothing if there is none, or it was not sampled."""
     if _tracer is None:
         return NOTHING
     from opentelemetry import trace
@@ -76,8 +76,8 @@ def span(
 def root(
     name: str, kind: Kind, carrier: Carrier, attributes: Mapping[str, Any] | None = None
 ) -> AbstractContextManager[Any]:
-    """The span with which a process takes something up; `carrier` says of what trace it is part.
-    Lines of the log have its trace from now on, where it is sampled. Yields it, or None."""
+    """The span of a request or job; `carrier` has the trace that it belongs to. Log lines have its
+    trace id from now on, if it is sampled. Yields it, or None."""
     if _tracer is None:
         return NOTHING
     return _root(_tracer, name, kind, carrier, attributes)
@@ -104,7 +104,7 @@ def _root(
 
 
 def inject(carrier: MutableMapping[str, str]) -> None:
-    """Adds what tells another process of what trace this is (W3C Trace Context)."""
+    """Adds the trace's id for another process (W3C Trace Context)."""
     if _tracer is None:
         return
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -113,5 +113,5 @@ def inject(carrier: MutableMapping[str, str]) -> None:
 
 
 def is_on() -> bool:
-    """Whether traces are kept."""
+    """Whether tracing is on."""
     return _tracer is not None

@@ -1,4 +1,4 @@
-"""Runs the jobs of all shards, in a process of its own or beside a server on a laptop."""
+"""Runs the jobs of all shards, in a process of its own or inside a server on a laptop."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,10 +18,10 @@ from rcommerce.jobs.worker import Task, Work
 from rcommerce.services import listeners
 from rcommerce.settings.load import MAIN
 
-SUSPENDED_S = 300.0  # between two looks whether a shop is open again
+SUSPENDED_S = 300.0  # seconds between two looks whether a shop is active again
 Job = Callable[..., Awaitable[None]]
 JOBS: Mapping[str, Job] = {**MEDIA, **WEBHOOKS}
-# What nobody asks for: on the control database's queue alone.
+# Periodic jobs, on the control database's queue only.
 PERIODIC: Mapping[str, tuple[str, Callable[[Services], Awaitable[None]]]] = {
     **MEDIA_PERIODIC,
     **WEBHOOKS_PERIODIC,
@@ -29,8 +29,8 @@ PERIODIC: Mapping[str, tuple[str, Callable[[Services], Awaitable[None]]]] = {
 
 
 async def run(services: Services, stopping: asyncio.Event) -> None:
-    """Works on every shard until `stopping` is set, and what runs has come to an end: that may take
-    half of the time that the process has for it."""
+    """Works on every shard until `stopping` is set and running jobs have ended, which may take half
+    of the shutdown time."""
     settings = services.settings
     tasks = {name: _bound(services, name, job) for name, job in JOBS.items()}
     work = Work(
@@ -51,7 +51,7 @@ async def run(services: Services, stopping: asyncio.Event) -> None:
 
 
 def _bound(services: Services, name: str, job: Job) -> Task:
-    """The job in its tenant's shop. Where the tenant has moved, its writes follow; where its shop
+    """Runs the job in its tenant's shop. If the tenant has moved, its writes follow; while its shop
     is suspended, it waits."""
 
     async def task(tenant_id: str, **args: Any) -> None:

@@ -1,1 +1,2 @@
-"""Benchmarks: what the shop does here, as a ratio to a ceiling that is measured in the same run."""
+"""Benchmarks: the shop's throughput or latency, as a ratio to a ceiling measured in the same
+run."""

@@ -1,7 +1,8 @@
 """checkout: a guest's cart, an item, a paid order.
 
-The ceiling is pgbench, on as many connections, sending the very statements that the server sends
-for it: recorded from PostgreSQL's log at the beginning of the run, prepared as the server prepares.
+The ceiling is pgbench, with as many connections, sending the same statements as the server:
+recorded from PostgreSQL's log at the beginning of the run, and prepared as the server prepares
+them.
 """
 
 import asyncio
@@ -30,10 +31,10 @@ CONNECTIONS = 16
 SECONDS = 6
 ROUNDS = 5
 PRODUCTS = 2_000
-VARIANTS = 500  # that both sides sell
-WARM_UP_S = 3  # of each round of pgbench: its connections prepare their statements then
+VARIANTS = 500  # units, enough for both sides
+WARM_UP_S = 3  # seconds of each round of pgbench in which its connections prepare their statements
 MARK = "bench-mark"
-RECORDINGS = 5  # of which two are alike
+RECORDINGS = 5  # recordings, two of which must be alike
 _PROGRESS = re.compile(r"^progress: [\d.]+ s, ([\d.]+) tps", re.MULTILINE)
 
 
@@ -128,13 +129,13 @@ async def buy(port: int, goods: list[tuple[str, str]], seconds: float) -> Load:
 
 
 async def _record(bench: Bench, port: int, goods: list[tuple[str, str]]) -> str:
-    """The statements of a checkout as a script, from two recordings of it that agree: what the
-    server does beside requests (a sign of life, the time) may come into any of them."""
+    """The statements of a checkout as a script, from two recordings that agree: statements outside
+    of requests (heartbeats, the time) may appear in any of them."""
     shopper = Shopper(await Connection.open(port))
     log = bench.folder / "postgres" / "postgres.log"
     with statements.logging(bench):
-        await asyncio.sleep(0.5)  # the server's connections have to hear of it
-        await shopper.buy(*goods[0])  # what a process remembers for a while, it remembers now
+        await asyncio.sleep(0.5)  # the server's connections have to notice
+        await shopper.buy(*goods[0])  # whatever the process caches is cached now
         for _ in range(RECORDINGS):
             bench.query(f"select '{MARK}'")
             await shopper.buy(*goods[0])
@@ -148,7 +149,7 @@ async def _record(bench: Bench, port: int, goods: list[tuple[str, str]]) -> str:
 
 def _without_publication(recording: list[Statement]) -> list[Statement]:
     """Without the transactions that publish invalidations: they run beside the requests, at any
-    moment. The server pays for them and pgbench does not."""
+    time. The server pays for them, pgbench does not."""
     kept: list[Statement] = []
     transaction: list[Statement] = []
     for each in recording:

@@ -1,4 +1,4 @@
-"""connections: 15,000 clients that keep a connection and say nothing, while others ask."""
+"""connections: 15,000 idle clients with open connections, while others send requests."""
 
 import errno
 import select
@@ -26,7 +26,7 @@ OPEN_TIMEOUT_S = 120.0
 
 
 class Idle:
-    """So many keep-alive connections, each of which has had an answer. Use it as a context
+    """So many keep-alive connections, each of which has had a response. Use it as a context
     manager."""
 
     def __init__(self, port: int, count: int, request: bytes) -> None:
@@ -63,7 +63,7 @@ class Idle:
             each.close()
 
     def alive(self) -> int:
-        """How many are open still: asked by reading what there is not."""
+        """How many are still open."""
         found = 0
         for each in self._open.values():
             try:
@@ -76,7 +76,7 @@ class Idle:
 
 
 def run(bench: Bench) -> Result:
-    """Without and with them, in turn: raises StartError where there are not enough open files."""
+    """Without and with them, in turn: raises StartError if too few files may be open."""
     if not room_for(IDLE):
         raise StartError(f"connections needs {IDLE + 500:,} open files: ulimit -n")
     ids = [str(row[0]) for row in bench.query("select id from product limit 200")]

@@ -1,9 +1,8 @@
 """horizontal and single-instance: what more instances, and more processors, add.
 
-Two processors are not twenty: what is measured here is what a request costs, in time of a
-processor, with 1, 3, 10 and 20 instances that share a database; and from that follows, by the
-Universal Scalability Law, what they would answer on machines of their own. The rows say which is
-which.
+With two processors, the CPU cost of a request is measured with 1, 3, 10 and 20 instances that share
+a database; from that follows, by the Universal Scalability Law, what they would answer on machines
+of their own. The rows state which is which.
 """
 
 import asyncio
@@ -33,7 +32,7 @@ SEED_SINGLE = {
     8: (12_000, 8, 40_000),
 }
 COST_BAR = 1.15  # a request's cost at 20 instances, against at 1
-ROUND_S, LEAST_S = 6.0, 1.0  # of load in a round: together, and of each instance at the least
+ROUND_S, LEAST_S = 6.0, 1.0  # requests a second in a round: in total, and of each instance at least
 IDLE_S = 5.0
 ROUNDS = 2
 SHARES = (0.02, 0.1, 0.25, 0.4, 0.55, 0.7)  # of the peak, at which latencies are taken
@@ -43,7 +42,7 @@ LISTED = "select count(*) from pg_stat_activity where application_name like 'rco
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Instances that share a database, and what they take of a processor while idle."""
+    """Instances that share a database, and their CPU use while idle."""
 
     bench: Bench
     servers: Sequence[Server]
@@ -55,8 +54,8 @@ class Side:
         return [pid for each in self.servers for pid in each.workers()]
 
     def load(self, number: int, seconds: float) -> tuple[float, float, float]:
-        """A load on one of them, after a write that all hear of: how many requests, how many
-        seconds of a processor beyond what all take while idle, how long it took."""
+        """Loads one of them, after a write that all receive: number of requests, CPU seconds beyond
+        those of idle instances, duration."""
         meter, begun = Meter(self.workers()), time.monotonic()
         self.bench.query(
             "update product set updated_at = now() where id = ("
@@ -70,9 +69,8 @@ class Side:
 
 
 def horizontal(bench: Bench) -> Result:
-    """A load on 1, 3, 10 and 20 instances, while as many writes are heard by all of them; and in
-    turn with each of these on one that has a database of its own, as the machine is not equally
-    fast all the time."""
+    """Loads 1, 3, 10 and 20 instances, while all receive as many writes; in turn with one that has
+    a database of its own, since the machine's speed varies."""
     rows: list[dict[str, Any]] = []
     ratios: dict[int, float] = {}
     rate = last_us = alone_us = 0.0
@@ -129,7 +127,7 @@ def horizontal(bench: Bench) -> Result:
 
 
 def _warm(port: int, requests: Sequence[bytes]) -> None:
-    """Every page is in memory afterwards."""
+    """Brings every page into memory."""
 
     async def ask_all() -> None:
         connection = await Connection.open(port)
@@ -141,7 +139,7 @@ def _warm(port: int, requests: Sequence[bytes]) -> None:
 
 
 def _side(bench: Bench, count: int, stack: ExitStack) -> Side:
-    """So many instances, with every page in memory. Ends them with the stack."""
+    """So many instances, with every page in memory. The stack ends them."""
     servers = [bench.server(UNLIMITED, name=f"{count}-{n}") for n in range(count)]
     requests = [get(f"/api/v1/products/{row[0]}") for row in bench.query("select id from product")]
     for each in servers:
@@ -153,8 +151,8 @@ def _side(bench: Bench, count: int, stack: ExitStack) -> Side:
 
 
 def _in_turn(side: Side, alone: Side) -> tuple[float, float, float]:
-    """Seconds of a processor a request of these, and of the one, over all rounds; requests a second
-    of these."""
+    """CPU seconds per request of these, and of the one, over all rounds; requests a second of
+    these."""
     seconds = max(ROUND_S / len(side.servers), LEAST_S)
     sums = [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
     for number in range(ROUNDS * len(side.servers)):
@@ -182,8 +180,8 @@ def _heard(servers: Sequence[Server]) -> int:
 
 
 def single_instance(bench: Bench) -> Result:
-    """One and two processors measured, four and eight modelled: what it answers at most, by a
-    closed loop, and its p99 at 70 % of that, by an open one."""
+    """One and two processors measured, four and eight extrapolated: the peak in a closed loop, and
+    the p99 at 70 % of it in an open one."""
     ids = [str(row[0]) for row in bench.query("select id from product")]
     requests = [get(f"/api/v1/products/{each}") for each in ids]
     turn = iter(range(10**9))
@@ -205,7 +203,8 @@ def single_instance(bench: Bench) -> Result:
             measured[cpus] = (peak, latency.at(latency.histogram(load.accepted_s), 99), cost_s)
             if cpus == 1:
                 points = _latencies(bench, server.port, pick, peak, 1000 * cost_s)
-    # With two, the load is on one of the processors as well: the cost of a request tells more.
+    # With two processors, the load uses one of them as well: the cost of a request is more
+    # accurate.
     law = scaling.fitted(1 / measured[1][2], {2: measured[2][2] / measured[1][2]})
     rows = []
     for cpus, (seed_rate, seed_ms, seed_users) in SEED_SINGLE.items():
@@ -253,9 +252,9 @@ def single_instance(bench: Bench) -> Result:
 def _latencies(
     bench: Bench, port: int, pick: Callable[[], Request], peak: float, work_ms: float
 ) -> list[dict[str, float]]:
-    """The p99 at rising shares of the peak, by an open loop, and by the model of `rcommerce
-    simulate`: what one has that hardly waits, and the queue. The load sends what is due once a
-    tick, so that what comes together waits for each other as well."""
+    """The p99 at rising shares of the peak, in an open loop, and by the model of `rcommerce
+    simulate`: the latency without load, and the queue. The load sends once per tick, so requests of
+    one tick wait for each other as well."""
     points: list[dict[str, float]] = []
     for share in SHARES:
         rate = share * peak

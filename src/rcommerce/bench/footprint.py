@@ -1,4 +1,4 @@
-"""startup and memory: what a worker costs before anybody has asked it anything."""
+"""startup and memory: the cost of an idle worker."""
 
 import time
 
@@ -14,7 +14,7 @@ SETTLE_S = 2.0
 
 
 def startup(bench: Bench) -> Result:
-    """From the command to its first 200, on one processor; PostgreSQL runs already."""
+    """From the command to its first 200, on one processor; PostgreSQL is running."""
     times = []
     for number in range(1, ROUNDS + 1):
         bench.tell(f"round {number} of {ROUNDS}")

@@ -1,7 +1,8 @@
 # ruff: noqa: S608 - statements are made of the schema's own words
-"""catalogue-growth and tenant-growth: what a request takes as a shop grows, or their number.
+"""catalogue-growth and tenant-growth: the time of a request as a shop, or the number of shops,
+grows.
 
-Rows are multiplied inside PostgreSQL: a million products by way of the API would take a day.
+Rows are multiplied inside PostgreSQL: creating a million products through the API would take a day.
 """
 
 import asyncio
@@ -17,11 +18,11 @@ from rcommerce.bench.setup import UNLIMITED, Bench
 PRODUCTS = 1_000  # made by the demo; the rest are their copies
 CATALOGUES = (1_000, 100_000, 1_000_000)
 TENANTS = (10, 1_000, 10_000)
-OF_TENANT = 20  # products of each, of the demo's
-FLAT = 1.5  # times the time of the smallest, at the most
+OF_TENANT = 20  # products of each, copied from the demo
+FLAT = 1.5  # upper bound: times the smallest one's time
 SECONDS, WARM_S = 4.0, 2.0
 UNCACHED = {**UNLIMITED, "RCOMMERCE_CACHE__ENABLED": "false"}
-# The rows of the demo, of which there are copies: by the table.
+# The demo's rows that are copied, by table.
 _BY_PRODUCT = "{} t join bench_demo d on (d.tenant_id, d.id) = (t.tenant_id, t.product_id)"
 DEMO = {
     "product": "product t join bench_demo d on (d.tenant_id, d.id) = (t.tenant_id, t.id)",
@@ -32,7 +33,7 @@ DEMO = {
     "variant": _BY_PRODUCT.format("variant"),
     "collection_product": _BY_PRODUCT.format("collection_product"),
 }
-# What a copy has of its own, by the column; the rest is the original's.
+# The columns in which a copy differs, by name.
 COPY = {
     "id": "md5({0}::text || n)::uuid",
     "product_id": "md5({0}::text || n)::uuid",
@@ -118,8 +119,8 @@ def tenants(bench: Bench) -> Result:
 
 
 def _visit(port: int, tenants: list[str], product: str) -> None:
-    """Afterwards PostgreSQL has every tenant's rows in its memory. The server has forgotten most
-    of the tenants by then (after 5 s), and looks them up again: that is measured, too."""
+    """Brings every tenant's rows into PostgreSQL's memory. The server forgets most tenants within 5
+    s, and looks them up again: that is measured, too."""
 
     async def ask_all() -> None:
         connection = await Connection.open(port)
@@ -135,7 +136,7 @@ def _list() -> bytes:
 
 
 def _median_ms(port: int, request: Callable[[], bytes]) -> float:
-    """Of one client after the other: no queue."""
+    """With one request at a time: no queue."""
     asyncio.run(reads(port, 1, WARM_S, request))
     load = asyncio.run(reads(port, 1, SECONDS, request))
     return latency.at(latency.histogram(load.latencies_s), 50)
@@ -195,7 +196,7 @@ def _copy(query: Query, times: str, changed: Mapping[str, str]) -> None:
         indexes = query(SECONDARY.format(table))
         columns = [str(row[0]) for row in query(COLUMNS.format(table))]
         values = ", ".join(changed.get(each, "{0}").format(f"t.{each}") for each in columns)
-        for name, _ in indexes:  # to rebuild them takes less
+        for name, _ in indexes:  # rebuilding them is faster
             query(f"drop index {name}")
         query(
             f"{SESSION} insert into {table} ({', '.join(columns)})"

@@ -1,8 +1,8 @@
-"""read-hot, list-hot, not-modified: answers from memory.
+"""read-hot, list-hot, not-modified: responses from memory.
 
-The ceiling is the same HTTP server on the same processor that answers a constant of the same size,
-by a program of three lines. What is compared is the time of a processor that each takes for a
-request, not what passes by the clock: whoever else is on the machine takes from neither.
+The ceiling is the same HTTP server on the same processor with a three-line program that returns a
+constant of the same size. CPU time per request is compared, not wall-clock time, so that other load
+on the machine does not matter.
 """
 
 import os
@@ -27,7 +27,7 @@ from rcommerce.ports import free_port
 CONNECTIONS = 32
 SECONDS = 3.0
 ROUNDS = 7
-SLICE_S, SLICES = 1.0, 21  # of the two sides that are compared by their processor's time
+SLICE_S, SLICES = 1.0, 21  # compared by CPU time
 PRODUCTS = 200
 STATUS, SIZE = "RCOMMERCE_BENCH_STATUS", "RCOMMERCE_BENCH_SIZE"
 BARS = {"read-hot": 0.8, "list-hot": 0.7, "not-modified": 0.8}
@@ -75,7 +75,7 @@ def _run(bench: Bench, name: str, path: str, *, conditional: bool = False) -> Re
 def efficiency(
     workers: Callable[[], list[int]], port: int, requests: Sequence[bytes], status: int
 ) -> float:
-    """Requests that a server's workers answer in a second of their processor."""
+    """Requests per CPU second of a server's workers."""
     meter = Meter(workers())
     done = load(port, requests, status, SLICE_S) * SLICE_S
     return done / meter.used_s()
@@ -97,8 +97,8 @@ def in_turn(
 
 
 def asked(port: int, request: bytes, status: str = "rcommerce; hit") -> tuple[int, str]:
-    """The size and the entity tag of an answer, once it comes from memory, or with another
-    Cache-Status. Raises LoadError."""
+    """Size and entity tag of a response, once it comes from memory, or has another Cache-Status.
+    Raises LoadError."""
     for _ in range(20):
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.sendall(request)
@@ -117,8 +117,8 @@ def load(
     seconds: float,
     connections: int = CONNECTIONS,
 ) -> float:
-    """Requests a second of a closed loop, these in turn, over plain sockets: asyncio would take
-    longer than the server. Raises LoadError for any other status."""
+    """Requests a second of a closed loop over plain sockets: asyncio would take longer than the
+    server. Raises LoadError for any other status."""
     poll, turn = select.epoll(), cycle(requests)
     sockets: dict[int, socket.socket] = {}
     for _ in range(connections):

@@ -1,4 +1,4 @@
-"""import: products a second that an import writes into a shop that is empty, while it answers."""
+"""import: products a second imported into an empty shop while it serves reads."""
 
 import csv
 import json
@@ -27,8 +27,8 @@ KINDS = ("Shirt", "Jacket", "Lamp", "Vase", "Chair", "Mug", "Knife", "Backpack",
 
 
 def run(bench: Bench) -> Result:
-    """One variant and one image each, once into an empty shop, and once more without a change.
-    The command and PostgreSQL have every processor; a client reads from the shop meanwhile."""
+    """One variant and one image each, once into an empty shop, and once more without changes. The
+    command and PostgreSQL use every processor; a client reads from the shop meanwhile."""
     file = bench.folder / "products.csv"
     _write(file)
     with bench.server(every=True) as server:
@@ -84,7 +84,7 @@ def _write(file: Path) -> None:
 
 
 def _import(environment: dict[str, str], file: Path, folder: Path) -> tuple[float, float, int]:
-    """(seconds, MB of resident memory at the most, products that were created)."""
+    """(seconds, peak resident memory in MB, products created)."""
     said = folder / "import.json"
     command = [sys.executable, "-m", "rcommerce", "import", "products", str(file), "--json"]
     begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""Latencies of an open-loop load, in an HdrHistogram (Gil Tene): from when each request was due."""
+"""Latencies of an open-loop load, in an HdrHistogram (Gil Tene), from when each request was due."""
 
 from __future__ import annotations
 

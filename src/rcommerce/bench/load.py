@@ -1,5 +1,5 @@
-"""A closed-loop HTTP load: so many connections, each sending its next request when it has the
-answer. A client of a few lines, as a library's would take more time than the server's answer."""
+"""A closed-loop HTTP load: connections that each send the next request after the response.
+Hand-written, since a library would take longer than the server's response."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ MOST_BODY = 64 * 1024 * 1024
 
 
 class LoadError(RCommerceError):
-    """The server answered otherwise than the load expects."""
+    """The response is not what the load expects."""
 
 
 @dataclass(slots=True)

@@ -1,5 +1,5 @@
 """mixed: a shop's day. 70 % product detail, 15 % lists and search, 10 % carts, 5 % checkouts, over
-100,000 products by Zipf's law; at arrival rates that rise until the server is late."""
+100,000 products (Zipf distribution); at rising arrival rates until the server falls behind."""
 
 import os
 from typing import Any

@@ -1,9 +1,9 @@
-"""An open-loop HTTP load: requests leave when they are due, whether others have been answered or
-not, as those of many buyers do. Latencies count from when a request was due (no coordinated
-omission, after Gil Tene).
+"""An open-loop HTTP load: requests are sent when they are due, whether or not others were answered,
+as those of many buyers are. Latencies count from when a request was due (no coordinated omission,
+after Gil Tene).
 
-It shares the processors with what it measures, so it looks at its sockets once a tick rather than
-when something comes: an event loop woken for each answer took four times as much of a processor.
+It shares processors with what it measures, so it polls its sockets once per tick: an event loop
+that wakes for each response took four times as much CPU.
 """
 
 import contextlib
@@ -20,17 +20,17 @@ from typing import NamedTuple
 
 MOST_CONNECTIONS = 2000
 AT_FIRST = 100
-TICK_S = 0.002  # how exact a latency is
+TICK_S = 0.002  # resolution of latencies
 CHUNK = 256 * 1024
-SETTLE_S = 10.0  # at the most, for what is under way at the end
-CODE = re.compile(rb'"code": ?"([a-z_]+)"')  # of a problem
+SETTLE_S = 10.0  # seconds to wait for responses at the end
+CODE = re.compile(rb'"code": ?"([a-z_]+)"')  # the code of a problem
 IDLE_S = 5.0  # a server may hang up on a connection without a request: nginx here after 10 s
-LATE_S = 1.0  # so late for want of a connection, it is not sent
+LATE_S = 1.0  # seconds late without a free connection: not sent
 
 
 class Sample(NamedTuple):
-    """A request: when it was due (monotonic seconds), how long its answer took, its status (0 where
-    the connection broke), its kind, and the code of the problem that it was told."""
+    """A request: when it was due (monotonic seconds), how long the response took, its status (0 if
+    the connection broke), its kind, and the code of its problem."""
 
     due: float
     took_s: float
@@ -45,8 +45,8 @@ class Sample(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What is sent next: its kind, its bytes, and what is done with the body of its answer, where
-    that was accepted."""
+    """A request to send: its kind, its bytes, and a function for the body of a successful
+    response."""
 
     kind: str
     raw: bytes
@@ -55,8 +55,8 @@ class Request(NamedTuple):
 
 @dataclass(slots=True)
 class OpenLoad:
-    """What came back within these seconds, how many requests could not be sent in time, and how
-    much of a processor the load itself took."""
+    """The responses of so many seconds, how many requests could not be sent in time, and the CPU
+    use of the load itself."""
 
     seconds: float = 0.0
     samples: list[Sample] = field(default_factory=list)
@@ -65,7 +65,7 @@ class OpenLoad:
 
     @property
     def accepted_s(self) -> list[float]:
-        """The latencies of what was accepted."""
+        """The latencies of successful requests."""
         return [each.took_s for each in self.samples if each.is_accepted]
 
     def accepted_of(self, kind: str) -> list[float]:
@@ -88,7 +88,7 @@ class OpenLoad:
 
 
 class _Connection:
-    """One keep-alive connection, with at most one request under way."""
+    """A keep-alive connection, with at most one request in progress."""
 
     __slots__ = ("_buffer", "_then", "code", "due", "idle_since", "kind", "socket")
 
@@ -107,14 +107,14 @@ class _Connection:
         self.socket.send(request.raw)
 
     def status(self) -> int | None:
-        """Of the answer, once all of it is here; 0 where the server has hung up."""
+        """The status of the response once it is complete; 0 if the server has hung up."""
         try:
             data = self.socket.recv(CHUNK)
         except BlockingIOError:
             return None
         except OSError:
             data = b""
-        if not data:  # an answer that was cut off is another fault than none
+        if not data:  # distinguishes a truncated response from none
             self.code = f"cut off after {len(self._buffer)} bytes" if self._buffer else "hung up"
             return 0
         self._buffer += data
@@ -136,7 +136,7 @@ class _Connection:
 
 
 class _Connections:
-    """Those of a load: opened as they are needed, read without waiting."""
+    """The connections of a load: opened on demand, read without blocking."""
 
     def __init__(self, port: int, count_from: float, load: OpenLoad) -> None:
         self._port = port
@@ -153,8 +153,7 @@ class _Connections:
         return connection
 
     def free(self) -> _Connection | None:
-        """One that has nothing under way; None where that would be one too many, or nobody
-        listens."""
+        """An idle one; None if that would be one too many, or nobody listens."""
         while self._idle:
             connection = self._idle.pop()
             # What is sent while the server hangs up is lost (RFC 9112, 9.5), and no fault of it.
@@ -169,7 +168,7 @@ class _Connections:
 
     @property
     def are_busy(self) -> bool:
-        """Whether an answer is waited for."""
+        """Whether a response is pending."""
         return len(self._idle) < len(self._all)
 
     def read(self) -> None:
@@ -201,7 +200,7 @@ class _Connections:
             )
 
     def close(self) -> None:
-        """Hangs up: what has not been answered by now will not be."""
+        """Closes everything: pending requests count as failed."""
         idle = set(map(id, self._idle))
         for connection in self._all.values():
             if id(connection) not in idle:
@@ -228,7 +227,7 @@ def run(
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """A search for garbage among all that the load remembers takes as long as a slow answer."""
+    """Garbage collection of everything that the load remembers takes as long as a slow response."""
     gc.collect()
     gc.disable()
     try:
@@ -256,7 +255,7 @@ def _run(
             if connection is not None:
                 connection.send(pick(), due)
             elif moment - due < LATE_S:
-                break  # it is late, and says so once it is sent
+                break  # it is late, which its latency will show
             else:
                 load.unsent += 1
             due += random.expovariate(per_second)

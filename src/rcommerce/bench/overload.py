@@ -1,8 +1,8 @@
 """overload: three times as many requests as the server can answer.
 
-What it accepts has to stay quick, and has to be nearly as much as it answers at its best: the rest
-is refused at once, search before the catalogue, and that before carts. And a thousand at once, at
-an idle server, are no overload: all are answered, if that takes no longer than one waits.
+What it accepts must stay fast, and must be nearly as much as its peak; the rest is refused at once:
+search before the catalogue, and that before carts. A burst of a thousand requests to an idle server
+is no overload: all are answered if that takes no longer than the limit.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from rcommerce.bench.setup import Bench
 from rcommerce.resilience.shedding import BUYING_S, LOOKING_S
 
 BAR = 0.9  # of the peak
-SLOWER_BAR = 2.0  # the 99th percentile, against that at 80 % of the peak
+SLOWER_BAR = 2.0  # p99, against that at 80 % of the peak
 PRODUCTS = 2_000
 CONNECTIONS = 16
 ROUNDS = 3
@@ -41,7 +41,7 @@ def run(bench: Bench) -> Result:
     products = [str(row[0]) for row in bench.query("select id from product")]
     peaks, goodputs, ratios, slower, rounds = [], [], [], [], []
     uncached = {"RCOMMERCE_CACHE__ENABLED": "false"}
-    # At its best a server without a limit is asked by as many clients as keep it busy: no more.
+    # The peak: without a limit, with as many clients as keep the server busy.
     free = {"RCOMMERCE_SERVER__LIMITS__ADAPTIVE_CONCURRENCY": "false"}
     with bench.server(uncached) as server, bench.server({**uncached, **free}) as unlimited:
         carts = [_cart(server.url) for _ in range(50)]
@@ -123,8 +123,8 @@ def run(bench: Bench) -> Result:
 
 
 async def _burst(port: int, make: Callable[[], bytes]) -> dict[str, Any]:
-    """So many requests in one moment, over connections that are open: how many were refused, and
-    how long the others took."""
+    """So many requests at once, over open connections: how many were refused, and how long the
+    others took."""
     gate = asyncio.Event()
 
     async def one() -> tuple[int, float]:

@@ -1,4 +1,4 @@
-"""Pictures of what was measured, as SVG and PNG: they belong in the README."""
+"""Plots of results, as SVG and PNG, for the README."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +14,7 @@ NINES = {0: "0 %", 1: "90 %", 2: "99 %", 3: "99.9 %"}
 
 
 def save(result: Result, folder: Path) -> list[Path]:
-    """Draws a result; the files that were written: none, where there is nothing to draw. Raises
-    OSError."""
+    """Plots a result; the files written: none if there is nothing to plot. Raises OSError."""
     draw = DRAWN.get(result.name)
     if draw is None:
         return []

@@ -1,4 +1,4 @@
-"""What a benchmark says: one figure, the ceiling that it is held against, and the bar."""
+"""The result of a benchmark: a figure, its ceiling, and its bar."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -33,10 +33,10 @@ def against(
     ceilings: Sequence[float],
     details: dict[str, Any],
 ) -> Result:
-    """A result from rounds of two sides that were run in turn.
+    """A result from rounds in which two sides ran in turn.
 
-    The ratio is the median of the rounds' own ratios: what the machine did meanwhile, it did to
-    both sides of a round.
+    The ratio is the median of the rounds' ratios: whatever else the machine did affected both sides
+    of a round.
     """
     ratio = median(value / ceiling for value, ceiling in zip(values, ceilings, strict=True))
     return Result(

@@ -1,12 +1,12 @@
-"""The Universal Scalability Law (Gunther): what a second, third or twentieth of something adds."""
+"""The Universal Scalability Law (Gunther): the throughput that each further unit adds."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Law:
-    """`one` is the throughput of one; `contention` the share of the work that cannot be done beside
-    the others'; `coherence` what each costs each other."""
+    """`one` is the throughput of one; `contention` the share of serial work; `coherence` the cost
+    of each pair."""
 
     one: float
     contention: float
@@ -19,8 +19,8 @@ class Law:
 
 
 def fitted(one: float, relative_costs: dict[int, float]) -> Law:
-    """By what a request costs with so many, against with one (least squares): where each has a
-    processor of its own, so many times one's throughput divided by that is theirs."""
+    """Fitted to the cost of a request with so many, relative to one (least squares). With a
+    processor each, n times one's throughput divided by that is the throughput of n."""
     # cost(n) - 1 = contention (n - 1) + coherence n (n - 1): linear in both.
     points = [(n - 1, n * (n - 1), cost - 1) for n, cost in relative_costs.items() if n > 1]
     aa = sum(a * a for a, _, _ in points)
@@ -34,5 +34,5 @@ def fitted(one: float, relative_costs: dict[int, float]) -> Law:
         coherence = (by * aa - ay * ab) / determinant
         if contention >= 0 and coherence >= 0:
             return Law(one, contention, coherence)
-    # One of them would be negative: all of it is the other's.
+    # One of them would be negative: the other explains it all.
     return Law(one, max(0.0, ay / aa) if aa else 0.0, 0.0)

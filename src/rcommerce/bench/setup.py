@@ -1,7 +1,7 @@
-"""Where benchmarks run: a shop of their own in a temporary folder, each side on its processor.
+"""The environment of benchmarks: a shop in a temporary folder, each side on its processor.
 
-PostgreSQL and the load are on one processor, the side that is measured (a worker of the server, or
-the client that is its ceiling) on another: both sides of a ratio have the same.
+PostgreSQL and the load are on one processor, the measured side (a worker of the server, or the
+client that is its ceiling) on another: the same for both sides of a ratio.
 """
 
 import contextlib
@@ -35,8 +35,8 @@ UNLIMITED = {
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A shop to measure. `tell` reports progress; `settings` are of its database, where that is not
-    embedded."""
+    """A shop to measure. `tell` reports progress; `settings` are those of its database if that is
+    not embedded."""
 
     folder: Path
     dsn: str
@@ -54,7 +54,7 @@ class Bench:
         name: str = "",
     ) -> Server:
         """The server with one worker, on the measured processor; with `every` on the others, too.
-        As an instance of a fleet it runs no jobs."""
+        Like an instance of a fleet, it runs no jobs."""
         cpus = self.measured_cpus | self.other_cpus if every else self.measured_cpus
         given = {**INSTANCE, **self.settings, **(settings or {})}
         return Server(self.folder / name, settings=given, cpus=cpus, workers=workers)
@@ -68,7 +68,7 @@ class Bench:
 
 @contextlib.contextmanager
 def shop(products: int, tell: Callable[[str], None]) -> Iterator[Bench]:
-    """A shop with so many demo products; its folder is gone afterwards. Raises StartError."""
+    """A shop with so many demo products; its folder is removed afterwards. Raises StartError."""
     folder = Path(tempfile.mkdtemp(prefix="rcommerce-bench-"))
     try:
         with pinned() as measured:
@@ -91,7 +91,7 @@ def unpinned_shop(products: int, tell: Callable[[str], None]) -> Iterator[Bench]
 def external_shop(
     products: int, tell: Callable[[str], None], postgres: Mapping[str, str]
 ) -> Iterator[Bench]:
-    """The same on a PostgreSQL that is not embedded, with these settings of its own. Raises
+    """The same on a PostgreSQL that is not embedded, with settings of its own. Raises
     StartError."""
     folder = Path(tempfile.mkdtemp(prefix="rcommerce-bench-"))
     try:
@@ -116,8 +116,7 @@ def external_shop(
 
 @contextlib.contextmanager
 def pinned() -> Iterator[set[int]]:
-    """Keeps this process, and all that it starts, off the processor on which is measured: yields
-    that."""
+    """Keeps this process, and all that it starts, off the measured processor: yields that."""
     before = os.sched_getaffinity(0)
     measured = {min(before)}
     os.sched_setaffinity(0, before - measured or before)

@@ -1,4 +1,4 @@
-"""read-redis, redis-away, stampede: the level that instances share."""
+"""read-redis, redis-away, stampede: the cache that instances share."""
 
 import asyncio
 import select
@@ -26,7 +26,7 @@ from rcommerce.lab.server import Server
 from rcommerce.lab.valkey import Valkey
 
 BARS = {"read-redis": 0.5, "redis-away": 0.9, "stampede": 1.0}
-COLD_CONNECTIONS = 16  # as read-cold has: more would be refused where a machine is slow
+COLD_CONNECTIONS = 16  # as in read-cold: more would be refused on a slow machine
 NO_MEMORY = {"RCOMMERCE_CACHE__MAX_SIZE_MB": "0"}
 MISSES = 1_000
 BURSTS = 25
@@ -34,7 +34,7 @@ HIT = "rcommerce; hit; detail=redis"
 
 
 def read_redis(bench: Bench) -> Result:
-    """Products out of Redis, process memory off, against a bare loop of the same client."""
+    """Products from Redis, without process memory, against a bare loop with the same client."""
     products = [str(row[0]) for row in bench.query("select id from product order by id")]
     requests = [get(f"/api/v1/products/{product}") for product in products]
     with ExitStack() as stack:
@@ -111,8 +111,8 @@ async def _gets(port: int, keys: list[str], seconds: float) -> float:
 
 
 def stampede(tell: Callable[[str], None]) -> Result:
-    """A thousand clients of two instances miss one product at once: how many queries, and how long
-    the slowest of a hundred waits."""
+    """A thousand clients of two instances miss one product at once: how many queries, and the
+    latency of the slowest percent."""
     with _fleet(tell) as (servers, primary):
         products = [str(row[0]) for row in primary.query("select id from product order by id")]
         requests = [get(f"/api/v1/products/{product}") for product in products]

@@ -1,4 +1,4 @@
-"""The load of a shop's day: most look at products, by their popularity; some search; few buy."""
+"""The load of a shop's day: most look at products, by popularity; some search; few buy."""
 
 import random
 import uuid
@@ -15,15 +15,15 @@ from rcommerce.lab.ledger import ADDRESS
 DETAIL, LISTS, CARTS = 0.70, 0.85, 0.95  # of all requests up to each; the rest are checkouts
 SEARCHES = ("shirt", "chair", "lamp", "mug", "walnut", "linen", "knife", "bowl")
 ZIPF = 1.0  # the exponent of popularity
-QUEUES = 500  # carts that wait for their next step, at the most
+QUEUES = 500  # most carts that wait for their next step
 
 
 class Shoppers:
     """`pick` gives the next request. Products are picked by Zipf's law: of 100,000 the first is
-    looked at 100,000 times as often as the last."""
+    viewed 100,000 times as often as the last."""
 
     def __init__(self, goods: Sequence[tuple[str, str]]) -> None:
-        """`goods` are products with a variant each, the most popular first."""
+        """`goods` are products with a variant each, most popular first."""
         self._goods = list(goods)
         self._weights = list(accumulate(1 / n**ZIPF for n in range(1, len(goods) + 1)))
         self._requests = [get(f"/api/v1/products/{product}") for product, _ in goods]

@@ -1,5 +1,5 @@
-"""Two servers of R Commerce against each other, in turn: what a topology, or another release, costs
-or gains. The load is that of read-cold and of checkout."""
+"""Two servers of R Commerce in turn: the cost of a topology, or of another release. The load is
+that of read-cold and of checkout."""
 
 import asyncio
 import contextlib
@@ -34,8 +34,8 @@ QUIET = {
 
 
 def replica_reads(tell: Tell) -> Result:
-    """Reads from a replica, against reads from the primary: the bookkeeping's cost, as both are on
-    one processor here; on machines of their own each replica adds its own."""
+    """Reads from a replica, against reads from the primary: the cost of the bookkeeping, since both
+    are on one processor here; on machines of their own each replica adds its own."""
     with _servers(tell, _with_replica) as (side, plain, dsn):
         return _against("replica", "requests/s", _read_load(dsn), side, plain, tell)
 
@@ -137,7 +137,7 @@ Build = Callable[[Postgres, Path, contextlib.ExitStack], dict[str, str]]
 
 @contextlib.contextmanager
 def _servers(tell: Tell, build: Build) -> Iterator[tuple[Server, Server, str]]:
-    """(with what `build` adds, without, the database's connection string)."""
+    """(the side with `build`, the side without, the database's connection string)."""
     with contextlib.ExitStack() as stack:
         measured = stack.enter_context(pinned())
         folder = Path(stack.enter_context(_folder()))

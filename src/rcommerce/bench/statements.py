@@ -1,8 +1,8 @@
-"""The very statements that the server sends, as scripts for pgbench.
+"""The statements that the server sends, as scripts for pgbench.
 
-PostgreSQL's own log says what came over the wire: nothing in the server is changed for it, and what
-the code sends tomorrow is what is measured tomorrow. Two recordings of the same work are compared:
-a value that differs between them was made afresh (an id, a token), and becomes a variable.
+They are read from PostgreSQL's log: nothing in the server is changed for it, and whatever the code
+sends tomorrow is measured tomorrow. Two recordings of the same work are compared: a value that
+differs between them was generated (an id, a token), and becomes a variable.
 """
 
 import re
@@ -20,7 +20,8 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PARAMETER = re.compile(r"\$(\d+) = (NULL|'(?:[^']|'')*')")
 _ENTRY = re.compile(r"\d{4}-\d\d-\d\d [\d:.]+ \S+ \[\d+\] (\w+):  ")
 _MESSAGE = re.compile(r"(?:execute [^:]*|statement): (.*)", re.DOTALL)
-# What a message of several statements is made of: literals, which may hold anything, and the rest.
+# The parts of a message with several statements: literals, which may contain anything, and the
+# rest.
 _LITERAL = r"(?:\bE'(?:[^'\\]|''|\\.)*'|'(?:[^']|'')*')"
 _PIECE = re.compile(rf"(?:{_LITERAL}|[^';])+", re.DOTALL)
 _EXECUTE = re.compile(r"execute \w+(?:\((.*)\))?", re.DOTALL)
@@ -31,8 +32,8 @@ _HEX_UUID = re.compile(r"'([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement with its parameters as SQL literals: NULL, a number or a quoted text.
-    `goes_on` says that the next one came in the same message."""
+    """A statement with its parameters as SQL literals: NULL, a number or a quoted text. `goes_on`:
+    the next one was in the same message."""
 
     sql: str
     parameters: tuple[str, ...]
@@ -52,7 +53,7 @@ def logging(bench: Bench) -> Iterator[None]:
 
 
 def recorded(log: Path, mark: str) -> list[list[Statement]]:
-    """What was logged between each statement that holds `mark` and the next such one."""
+    """What was logged between consecutive statements that contain `mark`."""
     parts: list[list[Statement]] = []
     for kind, text in entries(log):
         if kind == "DETAIL":
@@ -76,7 +77,7 @@ def _of_message(text: str) -> list[Statement]:
 
 
 def _written_out(statement: Statement, prepared: str) -> Statement:
-    """An EXECUTE as the statement that it names; `prepared` is the log's word on what that is."""
+    """An EXECUTE as the statement that it names; `prepared` is the log's text of that."""
     match = _EXECUTE.fullmatch(statement.sql)
     if match is None:
         return statement
@@ -86,7 +87,7 @@ def _written_out(statement: Statement, prepared: str) -> Statement:
 
 
 def alike(recordings: Sequence[list[Statement]]) -> tuple[list[Statement], list[Statement]]:
-    """The shortest two that sent the same statements. Raises StartError where no two did."""
+    """The shortest two recordings of the same statements. Raises StartError if no two agree."""
     by_length = sorted(recordings, key=len)
     for number, one in enumerate(by_length):
         for other in by_length[number + 1 :]:
@@ -115,10 +116,10 @@ def script(
     second: Sequence[Statement],
     choices: Mapping[str, Sequence[str]],
 ) -> str:
-    """A pgbench script that does what both recordings did, with fresh values each time.
+    """A pgbench script that does what both recordings did, with new values each time.
 
-    `choices` maps an id of the recording to those that stand for it in turn, all chosen by the
-    same number. The recordings are of the same statements (`alike`).
+    `choices` maps an id of the recording to those that replace it in turn, all chosen by the same
+    number. The recordings are of the same statements (`alike`).
     """
     fresh: dict[str, str] = {}
     for one, other in zip(first, second, strict=True):
@@ -142,7 +143,7 @@ def script(
 
 
 def _note_fresh(value: str, other: str, fresh: dict[str, str]) -> None:
-    """Gives a value that was made afresh an expression that makes another one."""
+    """Replaces a generated value by an expression that generates another one."""
     text = value.strip("'")
     uuids = _UUID.findall(text)
     others = _UUID.findall(other)

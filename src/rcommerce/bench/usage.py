@@ -1,4 +1,4 @@
-"""How much of a processor processes take."""
+"""CPU time and memory of processes."""
 
 import os
 import time
@@ -9,7 +9,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_s(pids: Iterable[int]) -> float:
-    """What these have used since they began, in seconds of a processor."""
+    """The CPU seconds that these processes have used."""
     return sum(_used_s(pid) for pid in pids)
 
 
@@ -28,7 +28,7 @@ def resident_mb(pid: int) -> float:
 
 
 class Meter:
-    """Of some processes, from now on."""
+    """The CPU use of some processes, from now on."""
 
     def __init__(self, pids: Iterable[int]) -> None:
         self._pids = list(pids)

@@ -1,2 +1,2 @@
-"""Answers that are kept, and how they are known to be true: what was read at a position of the
-write-ahead log loses against a newer invalidation of one of its tags."""
+"""Caches, and how their entries are validated: what was read at a position of the write-ahead log
+is stale once one of its tags was invalidated at a later one."""

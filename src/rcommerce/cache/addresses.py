@@ -1,4 +1,4 @@
-"""Where `cache.redis_url` says that Redis is."""
+"""The addresses in `cache.redis_url`."""
 
 from urllib.parse import unquote, urlsplit
 
@@ -8,7 +8,7 @@ PORT = 6379
 
 
 class Address:
-    """What a URL says: where, and who asks."""
+    """The address and credentials of a URL."""
 
     __slots__ = ("database", "host", "is_tls", "password", "port", "socket", "username")
 

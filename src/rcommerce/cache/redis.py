@@ -1,8 +1,8 @@
-"""Redis or Valkey, one server or a Cluster: asked within a deadline, and left alone while it is
-away.
+"""Redis or Valkey, one server or a cluster, with a deadline per request and a circuit breaker per
+server.
 
-A server that is dead, hangs or refuses costs a request nothing but a look at its breaker; a task
-in the background finds out when it is back.
+While a server is down, hangs or refuses, a request costs one look at its breaker; a background task
+detects when it is back.
 """
 
 import asyncio
@@ -21,33 +21,35 @@ from rcommerce.errors import RCommerceError
 from rcommerce.resilience.breaker import Breaker
 from rcommerce.settings.schema import Cache
 
-PROBE_EVERY_S = 0.25  # of a server that is unavailable, or has just failed
-LOOK_EVERY = 4  # probes' time between two looks at one that is up: nobody may be asking for it
-AT_ONCE = 2  # messages under way that ask for values
+PROBE_EVERY_S = 0.25  # seconds between probes of a server that is down or has just failed
+# Probe intervals between two probes of a healthy server: there may be no requests that would notice
+LOOK_EVERY = 4
+AT_ONCE = 2  # MGET messages in flight
 T = TypeVar("T")
-# For how long this request has waited for Redis, in seconds: all that it asks for has
-# `redis_timeout_ms` together. None outside of requests, where each call has that by itself.
+# How long this request has waited for Redis, in seconds: all its calls together have
+# `redis_timeout_ms`. None outside of requests, where each call has that by itself.
 _waited_s: ContextVar[float | None] = ContextVar("rcommerce_redis_waited", default=None)
 Commands = Any  # of redis-py, as in `redis_client`
 log = structlog.get_logger()
 
 
 class RedisAway(RCommerceError):
-    """No answer, or none in time. The caller goes on without, or says that it cannot."""
+    """Redis has not answered in time. The caller continues without it, or reports that it
+    cannot."""
 
 
 def begin_request(waited_s: float = 0.0) -> None:
-    """What the task asks of Redis from now on is for one request, and shares its time."""
+    """Starts the Redis time budget of a request: its calls share `redis_timeout_ms`."""
     _waited_s.set(waited_s)
 
 
 def is_request() -> bool:
-    """Whether that has been said."""
+    """Whether a request's budget has been started."""
     return _waited_s.get() is not None
 
 
 class Redis:
-    """The connections of one process. Of several servers without a Cluster the first that takes
+    """The connections of one process. Of several servers without a cluster, the first that accepts
     writes is used. Raises SettingsError."""
 
     def __init__(self, settings: Cache) -> None:
@@ -70,25 +72,25 @@ class Redis:
 
     @property
     def breakers(self) -> dict[str, Breaker]:
-        """Of each server that was asked, by its address."""
+        """The breakers of the servers used so far, by address."""
         return self._breakers
 
     async def ask(self, key: str, call: Callable[[Commands], Awaitable[T]]) -> T:
-        """What `call` gets from the server that has `key`, within the time that is left to this
-        request. Raises RedisAway."""
+        """Runs `call` on the server that has `key`, within the time left to this request. Raises
+        RedisAway."""
         breaker = self._require_up(key)
         waited_s, begun = _waited_s.get(), time.monotonic()
         is_sent = False
         try:
             async with asyncio.timeout(self._left_s(waited_s)):
                 async with self._turn:
-                    if breaker.is_open:  # it opened while this request waited for its turn
+                    if breaker.is_open:  # it opened while this request waited
                         raise RedisAway(breaker.cause)
                     is_sent = True
                     with tracing.span("redis", "CLIENT", {"db.system.name": "redis"}):
                         found = await call(self._commands())
         except self._library.FAILURES as error:
-            if not is_sent:  # the others who are before it have to say how it is
+            if not is_sent:  # requests before this one will report the state
                 raise RedisAway("its connections are all in use") from error
             self._failed(breaker, error)
             raise RedisAway(breaker.cause or str(error)) from error
@@ -99,22 +101,22 @@ class Redis:
         return found
 
     def _left_s(self, waited_s: float | None) -> float:
-        """The time that is left. Raises RedisAway where none is."""
+        """The time left. Raises RedisAway if there is none."""
         left_s = self._timeout_s - (waited_s or 0.0)
         if left_s <= 0:
             raise RedisAway("this request has waited for it long enough")
         return left_s
 
     async def call(self, method: str, key: str, *arguments: Any, **options: Any) -> Any:
-        """What a command of redis-py gets that has its key first. Raises RedisAway."""
+        """The result of a redis-py command whose first argument is the key. Raises RedisAway."""
         return await self.ask(
             key, lambda commands: getattr(commands, method)(key, *arguments, **options)
         )
 
     async def get(self, key: str) -> bytes | None:
-        """The value of a key. While a request is under way, those who come meanwhile wait and then
-        ask together: a message for many costs little more than one for each. Raises RedisAway."""
-        if self.is_cluster:  # whose keys are on many servers
+        """The value of a key. Reads that arrive while a message is in flight are combined into the
+        next one (MGET), which costs little more than one read. Raises RedisAway."""
+        if self.is_cluster:  # keys are on many servers
             found: bytes | None = await self.call("get", key)
             return found
         self._require_up(key)
@@ -137,8 +139,8 @@ class Redis:
                 _waited_s.set(waited_s + time.monotonic() - begun)
 
     async def _get_wanted(self) -> None:
-        """Asks for what is wanted until nothing is. A message has the time that is left to who has
-        waited longest for it."""
+        """Sends messages until no key is wanted. Each has the time left to the read that has waited
+        longest."""
         try:
             while self._wanted:
                 wanted, self._wanted = self._wanted, {}
@@ -155,14 +157,14 @@ class Redis:
                 finally:
                     for waiting in wanted.values():
                         for future in _not_done(waiting):
-                            future.cancel()  # where this task was cancelled itself
+                            future.cancel()  # this task itself was cancelled
         finally:
             self._under_way -= 1
 
     async def run(self) -> None:
-        """Looks after the servers, for as long as the process lives: a process that has nothing to
-        ask knows of a server's end as well, and of its return."""
-        with contextlib.suppress(RedisAway):  # the first request need not wait to be connected
+        """Probes the servers for as long as the process lives, so that an idle process knows their
+        state too."""
+        with contextlib.suppress(RedisAway):  # connects before the first request
             await self.call("get", f"{self.prefix}probe")
         for turn in itertools.count(1):
             await asyncio.sleep(PROBE_EVERY_S)
@@ -171,24 +173,23 @@ class Redis:
                     await self._probe(name, breaker)
 
     async def close(self) -> None:
-        """Gives every connection back."""
+        """Closes all connections."""
         if self._client is not None:
             with contextlib.suppress(*self._library.FAILURES):
                 await self._client.aclose()
 
     async def each(self, pattern: str) -> list[str]:
-        """The keys that match a pattern, of all servers: for a person who looks. Raises
-        RedisAway."""
+        """The keys that match a pattern, on all servers: for diagnosis. Raises RedisAway."""
         try:
             commands = self._commands()
             return [key.decode() async for key in commands.scan_iter(match=pattern, count=1000)]
         except self._library.FAILURES as error:
             raise RedisAway(self._library.cause(error, self._timeout_s)) from error
 
-    # Who answers --------------------------------------------------------------------------------
+    # Servers and breakers -------------------------------------------------------------------------
 
     def _require_up(self, key: str) -> Breaker:
-        """The breaker of the server that has a key. Raises RedisAway where it is open."""
+        """The breaker of the server that has a key. Raises RedisAway if it is open."""
         breaker = self._breaker(self._name(key))
         if breaker.is_open:
             raise RedisAway(breaker.cause)
@@ -240,7 +241,7 @@ class Redis:
     async def _probe_single(self, breaker: Breaker) -> None:
         async with asyncio.timeout(self._timeout_s):
             try:
-                # Not PING: a server that is full, or has become a replica, answers that as well.
+                # Not PING: a server that is full or has become a replica answers that, too.
                 await self._commands().set(f"{self.prefix}probe", b"", px=1000)
             except self._library.FAILURES:
                 if breaker.is_open and len(self._addresses) > 1:
@@ -249,7 +250,7 @@ class Redis:
                 raise
 
     async def _probe_node(self, name: str, breaker: Breaker) -> None:
-        """Asks a node; if it is unavailable, first which node has its slots now."""
+        """Probes a node; if it is down, first asks which node has its slots now."""
         commands = self._commands()
         async with asyncio.timeout(self._timeout_s * (5 if breaker.is_open else 1)):
             if breaker.is_open:
@@ -268,5 +269,5 @@ class Redis:
 def _not_done(
     waiting: list[asyncio.Future[bytes | None]],
 ) -> list[asyncio.Future[bytes | None]]:
-    """Those who are still there."""
+    """The breakers of the nodes that still exist."""
     return [each for each in waiting if not each.done()]

@@ -1,6 +1,5 @@
-"""The clients of redis-py. Imported where a shop uses Redis, and nowhere else: the library takes
-0.2 s, and imports OpenTelemetry wherever it finds it installed.
-"""
+"""The clients of redis-py, imported only if a shop uses Redis: the library takes 0.2 s, and imports
+OpenTelemetry if that is installed."""
 
 import ssl
 from typing import Any
@@ -16,9 +15,9 @@ from redis.exceptions import ReadOnlyError, RedisClusterException, RedisError, R
 from rcommerce.cache.addresses import Address
 from rcommerce.settings.schema import Cache
 
-# That no node of a Cluster can be reached is no RedisError.
+# Not a RedisError: no node of a cluster can be reached.
 FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
-Commands = Any  # its async clients have no common type for what their commands return
+Commands = Any  # its async clients have no common type for what commands return
 
 
 def single(settings: Cache, address: Address) -> Commands:
@@ -39,7 +38,7 @@ def single(settings: Cache, address: Address) -> Commands:
 
 
 def cluster(settings: Cache, addresses: list[Address]) -> Commands:
-    """Connections to the servers of a Cluster, of which these are some."""
+    """Connections to a cluster, found by these of its nodes."""
     first = addresses[0]
     options = _options(settings, first)
     if first.is_tls:
@@ -53,18 +52,18 @@ def cluster(settings: Cache, addresses: list[Address]) -> Commands:
 
 
 def primary_of(commands: Commands, key: str) -> str | None:
-    """The address of the server of a Cluster that has a key, as far as is known."""
+    """The address of the cluster node that has a key, as far as known."""
     nodes = commands.nodes_manager.slots_cache.get(key_slot(key.encode()))
     return str(nodes[0].name) if nodes else None
 
 
 def takes_no_writes(error: BaseException) -> bool:
-    """Whether a server said that it is a replica: it still answers what only reads."""
+    """Whether a server said that it is a replica: those still answer reads."""
     return isinstance(error, ReadOnlyError)
 
 
 def cause(error: BaseException, timeout_s: float) -> str:
-    """Why there is no answer, for a person."""
+    """The cause of a failure, for people."""
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout_s * 1000:.0f} ms"
     if isinstance(error, ResponseError):
@@ -78,7 +77,7 @@ def _options(settings: Cache, address: Address) -> dict[str, Any]:
         "password": address.password,
         "socket_timeout": None,  # `Redis.ask` has the deadline; a second one costs a task each time
         "socket_connect_timeout": settings.redis_timeout_ms / 1000,
-        "retry": Retry(NoBackoff(), 0),  # a retry is the caller's to decide
+        "retry": Retry(NoBackoff(), 0),  # the caller decides about retries
         "protocol": 2,
         "client_name": "rcommerce",
     }

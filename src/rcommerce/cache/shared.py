@@ -1,12 +1,11 @@
-"""What all processes of an installation share, in Redis: the level between their memories and the
-database.
+"""The cache in Redis that all processes share, between their memory and the database.
 
-An entry says of what it was made (tags) and where in the write-ahead log that was read. Whoever
-takes it out checks it against what he has heard, as he does with his own pages: so nothing has to
-be deleted here to be right, and an entry that a slow process puts in late does no harm.
+An entry has its tags and the log position at which it was read. Whoever reads it checks it against
+the invalidations received, as for responses in memory. So nothing has to be deleted here for
+correctness, and a late write by a slow process does no harm.
 
-One who finds nothing takes a lease before he reads; the others wait for what he puts in. Of all who
-miss a key at once, in all processes, one asks the database.
+On a miss, a process takes a lease before it reads; others wait for its result. Of all concurrent
+misses of a key, in all processes, one reaches the database.
 """
 
 import asyncio
@@ -20,22 +19,23 @@ import msgspec
 from rcommerce import clock, ids
 from rcommerce.cache.redis import Redis, RedisAway, begin_request, is_request
 
-FORMAT = 2  # of entries, and of the answers in them: another release with another one has its own
-PAGES = "product"  # the namespace of answers about the catalogue
-LONGEST_S = 3600  # the seed's: nothing stays longer
-LEASE_MS = 3000  # for how long the others wait for one who may have died
-WAIT_S = (0.001, 0.004)  # between two looks at what another one is making
+# of the entries and the responses in them; a release that changes either has another one
+FORMAT = 2
+PAGES = "product"  # the namespace of catalogue responses
+LONGEST_S = 3600  # seconds; no entry stays longer
+LEASE_MS = 3000  # how long others wait for the holder of a lease, which may have died
+WAIT_S = (0.001, 0.004)  # between two looks at whether a lease's holder has finished
 LONGEST_KEY = 400
-ERA, HEAD = 8, 28  # bytes of an entry that name its era, and that with its position
-# KEYS: the entry, its lease. ARGV: who asks, ms, the head of an entry that he cannot use.
+ERA, HEAD = 8, 28  # bytes of an entry: its era, and its era with its position
+# KEYS: the entry, its lease. ARGV: caller, ms, the head of an entry that it cannot use.
 TAKE = """
 local found = redis.call('GET', KEYS[1])
 if found and (ARGV[3] == '' or string.sub(found, 1, #ARGV[3]) ~= ARGV[3]) then return found end
 if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
 return 0
 """
-# KEYS: as above. ARGV: who, the entry, s, length of the era in it, length of era and position.
-# An entry of the same era that was read later stays.
+# KEYS: the entry, its lease. ARGV: caller, entry, seconds, length of the era, length of era and
+# position. An entry of the same era that was read later is kept.
 PUT = """
 local found = redis.call('GET', KEYS[1])
 local era, head = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -46,7 +46,7 @@ end
 if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
 return 1
 """
-# KEYS: the lease. ARGV: who.
+# KEYS: the lease. ARGV: caller.
 DROP = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
@@ -54,8 +54,8 @@ return 0
 
 
 class Entry(msgspec.Struct, array_like=True):
-    """Something made from a shard. `position` is of the log of its `era`; `made_at` is in seconds
-    since 1970; `cdn_tags` are its tags as a CDN is told them."""
+    """A cached value. `position` is in the log of its `era`; `made_at` is in seconds since 1970;
+    `cdn_tags` are its tags in the form for CDNs."""
 
     era: str
     position: int
@@ -72,13 +72,13 @@ _DECODER = msgspec.msgpack.Decoder(Entry)
 
 
 def packed(entry: Entry) -> bytes:
-    """An entry as it lies in Redis: its head as text of a fixed length, so that two can be compared
-    there; then MessagePack."""
+    """An entry as stored in Redis: a head of fixed length, so that positions can be compared there,
+    then MessagePack."""
     return _head(entry) + _ENCODER.encode(entry)
 
 
 def unpacked(raw: bytes) -> Entry | None:
-    """The entry; None for what is none of ours."""
+    """The entry; None if the bytes are not one of ours."""
     try:
         return _DECODER.decode(raw[HEAD:])
     except msgspec.DecodeError:
@@ -90,16 +90,16 @@ def _head(entry: Entry) -> bytes:
 
 
 class Shared:
-    """The entries. Where Redis is unavailable, everybody makes his own."""
+    """The entries. Without Redis, each process reads for itself."""
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self.hits = self.misses = self.untrue = self.waits = self.away = 0
-        self.hit_s = 0.0  # what the hits have taken together
+        self.hit_s = 0.0  # the sum over all hits
         self._tasks: set[asyncio.Task[None]] = set()
 
     def key(self, namespace: str, name: str) -> str:
-        """The key of an entry. What is in braces decides which server of a Cluster has it."""
+        """The key of an entry. The part in braces decides which server of a cluster has it."""
         if len(name) > LONGEST_KEY:
             name = name[:LONGEST_KEY] + "…" + ids.token_hash(name).hex()
         return f"{self.redis.prefix}{namespace}:{FORMAT}:{{{name}}}"
@@ -113,9 +113,9 @@ class Shared:
         *,
         is_personal: bool = False,
     ) -> Entry | Any:
-        """The entry of a key that `is_true`; where there is none, what `make` makes, which is kept
-        where it is an Entry. What is somebody's own is given once it is kept: whoever has it and
-        then writes must not find it put in afterwards."""
+        """The entry of a key if `is_true` accepts it, otherwise the result of `make`, which is
+        stored if it is an Entry. A personal entry is returned only after it was stored: its owner,
+        who may write next, must not find it stored afterwards."""
         begun = time.perf_counter()
         if not is_request():
             begin_request()
@@ -145,7 +145,7 @@ class Shared:
         return await self._make(key, me, make, ttl_s, is_personal=is_personal)
 
     async def forget(self, key: str) -> None:
-        """Removes an entry, if Redis is there: what is stale is known to be in any case."""
+        """Removes an entry if Redis is available. Not needed for correctness."""
         try:
             await self.redis.call("delete", key)
         except RedisAway:
@@ -184,9 +184,9 @@ class Shared:
     async def _leave(
         self, key: str, me: bytes, entry: Entry | None, ttl_s: float, *, is_waited_for: bool
     ) -> None:
-        """Puts in what was made, and lets the others go on."""
+        """Stores a new entry and releases the lease."""
         if not is_waited_for:
-            begin_request()  # its time is no longer the request's
+            begin_request()  # no longer within the request's time
         try:
             if entry is None:
                 await self.redis.ask(key, lambda commands: commands.eval(DROP, 1, _lease(key), me))

@@ -1,4 +1,4 @@
-"""What an answer was made from."""
+"""What a response was made from."""
 
 from collections.abc import Iterable
 
@@ -6,25 +6,25 @@ NOWHERE = 0
 
 
 class Sources:
-    """Filled in by whoever makes the answer: the tags of what it shows, and how far the server was
-    that it was read from. `required` is how far that server has to be at the least."""
+    """Collects the tags of a response while it is made, and the log position at which it was read.
+    `required` is the lowest position that the server must have replayed."""
 
     __slots__ = ("assignment", "position", "required", "tags")
 
     def __init__(self, required: int = 0) -> None:
         self.required = required
         self.position = NOWHERE
-        self.assignment = ("", 0)  # the shard, and the epoch of the shop's stay there
+        self.assignment = ("", 0)  # the shard, and the tenant's epoch there
         self.tags: set[str] = set()
 
     def read_at(self, position: int) -> None:
-        """Something was read at `position`; of several the earliest counts."""
+        """Records a read at `position`; the lowest of several counts."""
         self.position = min(self.position, position) if self.position else position
 
     def show(self, tags: Iterable[str]) -> None:
-        """The answer shows what these tags stand for."""
+        """Records that the response depends on these tags."""
         self.tags.update(tags)
 
     def show_only(self, tags: Iterable[str]) -> None:
-        """These instead of what was said before."""
+        """Replaces the tags."""
         self.tags = set(tags)

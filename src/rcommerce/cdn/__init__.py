@@ -1,1 +1,1 @@
-"""Telling a content delivery network what is stale: by the tags of its answers."""
+"""Purges a content delivery network by tag."""

@@ -1,4 +1,4 @@
-"""CDNs that are purged by tag. Each is a small HTTP call; another one is another class."""
+"""Adapters for CDNs that are purged by tag: a small HTTP call each. Add a class for another one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -13,19 +13,19 @@ TIMEOUT_S = 5.0
 
 
 class CdnError(RCommerceError):
-    """The CDN did not take the purge; it is told again."""
+    """The CDN did not accept the purge; it is tried again."""
 
 
 class Adapter(Protocol):
-    """A CDN. `most_tags` is how many it takes at once; of an answer it reads them in the header
-    `tags_header`, with `between` between them."""
+    """A CDN. `most_tags` is the maximum per purge; it reads a response's tags from the header
+    `tags_header`, separated by `between`."""
 
     most_tags: int
     tags_header: bytes
     between: bytes
 
     async def purge(self, tags: Sequence[str]) -> None:
-        """Forgets every answer with one of the tags. Raises CdnError."""
+        """Purges every response with one of the tags. Raises CdnError."""
 
 
 class Cloudflare:
@@ -59,7 +59,7 @@ class Fastly:
 
 
 class Varnish:
-    """Purge by `xkey`, as docs/varnish.vcl has it: of every cache in front of the shop."""
+    """Purge by `xkey`, as in docs/varnish.vcl: each Varnish in front of the shop."""
 
     most_tags = 100
     tags_header, between = b"surrogate-key", b" "
@@ -73,7 +73,7 @@ class Varnish:
 
 
 def adapter(settings: Cdn) -> Adapter | None:
-    """The one of the settings."""
+    """The adapter for the settings; None without a CDN."""
     found: dict[str, type[Cloudflare] | type[Fastly] | type[Varnish]] = {
         "Cloudflare": Cloudflare,
         "Fastly": Fastly,
@@ -85,7 +85,7 @@ def adapter(settings: Cdn) -> Adapter | None:
 async def _send(
     method: str, url: str, headers: Mapping[str, str], body: object = None
 ) -> Mapping[str, object]:
-    """The JSON that comes back; empty where it is none. Raises CdnError."""
+    """The JSON of the response; empty if it is none. Raises CdnError."""
     try:
         async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
             answer = await client.request(method, url, headers=headers, json=body)

@@ -1,8 +1,7 @@
 """Purges a CDN of what a shard's writes have invalidated.
 
-What is to be purged stands in `cache_tag`, committed with the write's publication; how far the CDN
-has been told stands in `cdn_purge`. So a crash at any moment loses nothing: the next process goes
-on from there, and to purge twice does no harm.
+The tags to purge are in `cache_tag`, committed when the write was published; the CDN's progress is
+in `cdn_purge`. A crash loses nothing: the next process continues, and purging twice does no harm.
 """
 
 import asyncio
@@ -18,13 +17,14 @@ from rcommerce.cdn.tags import cdn_tag
 from rcommerce.database.shard import Shard
 from rcommerce.errors import RCommerceError
 
-# A CDN asks any process again, so each has to have heard before: docs/caching.md promises 250 ms.
+# A CDN refills from any process, so every process must have received the invalidation first:
+# docs/caching.md promises 250 ms.
 AFTER_MS = 350
 LOOK_EVERY_S = 5.0
 LEASE_S = 30
 BATCH = 1000
 BACKOFF_S = (1.0, 60.0)
-# One process at a time. A position past the end of the log is of a server that was restored.
+# One process at a time. A position beyond the log's end is of a server that was restored.
 _CLAIM: LiteralString = """
 update cdn_purge set leased_until = now() + make_interval(secs => %(lease)s)
  where leased_until < now()
@@ -64,7 +64,7 @@ class Purger:
                 async with asyncio.timeout(LOOK_EVERY_S * random.uniform(0.5, 1.5)):  # noqa: S311
                     await self._changed.wait()
             self._changed.clear()
-            # Who comes first does it for all.
+            # One process purges for all.
             await asyncio.sleep(AFTER_MS / 1000 + random.uniform(0.01, 0.15))  # noqa: S311
             try:
                 while await self._purge():
@@ -73,7 +73,7 @@ class Purger:
                 log.warning("cdn_purge_failed", shard=self._shard.name, error=str(error).strip())
 
     async def _purge(self) -> bool:
-        """Purges a batch; whether there may be more."""
+        """Purges a batch; returns whether there may be more."""
         after_s = AFTER_MS / 1000
         cursor, _ = await self._shard.once(None, _CLAIM, {"lease": LEASE_S, "after_s": after_s})
         row = await cursor.fetchone()
@@ -82,7 +82,7 @@ class Purger:
         position = int(row[0])
         async with self._shard.read() as conn:
             due = await conn.all(_DUE, {"position": position, "limit": BATCH, "after_s": after_s})
-        # A customer's answers are in no CDN.
+        # Customers' responses are not in a CDN.
         tags = [
             cdn_tag(tenant, tag).decode()
             for tenant, tag, _ in due

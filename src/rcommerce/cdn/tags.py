@@ -1,4 +1,4 @@
-"""The tags of an answer as a CDN is told them."""
+"""A response's tags in the form for a CDN."""
 
 from collections.abc import Iterable
 from hashlib import blake2b
@@ -8,11 +8,11 @@ from rcommerce.cache.positions import EVERYTHING
 
 
 def cdn_tags(tenant: UUID, tags: Iterable[str]) -> bytes:
-    """Short, as a page of 100 products has as many, and each of one tenant, as several may stand
-    behind one CDN. One of them stands for all that the tenant has."""
+    """Short, since a page of 100 products has as many; and unique per tenant, since one CDN may
+    serve several. One of them stands for everything of the tenant."""
     return b" ".join(sorted(cdn_tag(tenant, tag) for tag in (*tags, EVERYTHING)))
 
 
 def cdn_tag(tenant: UUID, tag: str) -> bytes:
-    """One of them: 64 bits of a hash, in hexadecimal."""
+    """One tag: 64 bits of a hash, in hexadecimal."""
     return blake2b(tenant.bytes + tag.encode(), digest_size=8).hexdigest().encode()

@@ -1,4 +1,4 @@
-"""rcommerce bench: what it can do here, as ratios to ceilings measured in the same run."""
+"""rcommerce bench: benchmarks, as ratios to ceilings measured in the same run."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,7 +68,7 @@ def run(
         except (StartError, LoadError) as error:
             if is_one:
                 raise
-            not_run[each] = str(error)  # the others are worth their time all the same
+            not_run[each] = str(error)  # the other results are still useful
             err.print(f"[yellow]not run[/yellow]  [bold]{each}[/bold]: {error}")
             continue
         results.append(result)

@@ -1,4 +1,4 @@
-"""rcommerce cache: what is kept where, and how to have it forgotten."""
+"""rcommerce cache: show and purge the caches."""
 
 import json
 import re
@@ -43,7 +43,7 @@ def stats(
 ) -> None:
     """Show hits, misses, size and evictions of each cache level.
 
-    Memory's are of the workers of one running instance; Redis' are of all.
+    Those of memory are of the workers of one running instance, those of Redis of all instances.
 
     Examples:
 
@@ -128,8 +128,7 @@ def purge(
 ) -> None:
     """Invalidate everything with a tag: in every process, in Redis, and at the CDN.
 
-    Needed only after a change that PostgreSQL's triggers cannot see, such as of a template of
-    yours; every write does the same by itself.
+    Needed only after a change outside of PostgreSQL; every write to it invalidates by itself.
 
     Examples:
 
@@ -157,7 +156,7 @@ def purge(
 def _required(shop: Shop) -> Redis:
     if shop.services.redis is None:
         raise SettingsError(
-            "cache.cache_type is Memory: each process keeps its own pages, and nobody else sees"
+            "cache.cache_type is Memory: each process has its own cache, which no other sees"
             " them; their figures are in “rcommerce cache stats”"
         )
     return shop.services.redis
@@ -208,7 +207,7 @@ async def _of_redis(redis: Redis) -> dict[str, Any] | str:
 
 
 def _metrics(url: str) -> dict[str, float] | str:
-    """The figures of the cache at /metrics of a running instance."""
+    """The cache metrics of a running instance."""
     try:
         with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:  # noqa: S310
             lines = answer.read().decode().splitlines()

@@ -27,9 +27,8 @@ app = typer.Typer(help="Migrate the databases.", no_args_is_help=True)
 def upgrade(config: ConfigFile = None, as_json: Json = False) -> None:
     """Migrate every database to this release's schema.
 
-    The control database and each shard by itself, under a lock of its own: safe to run twice, or
-    twice at once. One that fails keeps no other back, and the next run goes on where this one
-    ended. Exit code 1 where one has failed.
+    Each database is migrated under its own lock: it is safe to run this twice, or concurrently. If
+    one fails, the others are migrated, and the next run continues. Exit code 1: one has failed.
 
     Example: rcommerce db upgrade --config /etc/rcommerce.toml
     """
@@ -55,8 +54,8 @@ def upgrade(config: ConfigFile = None, as_json: Json = False) -> None:
 
 
 def _finish(given: Settings, reports: list[migrate.Report]) -> None:
-    """What belongs to a new revision and is no step of it: timeouts of the role, homes of tenants.
-    The tenants' homes need every database."""
+    """What follows a migration: the role's timeouts, and the tenants' shards, which need every
+    database."""
     if given.database.db_type == "Postgres":
         for report in reports:
             if not report.error:

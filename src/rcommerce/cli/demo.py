@@ -1,4 +1,4 @@
-"""rcommerce demo: a catalogue to look at."""
+"""rcommerce demo: generate demo products."""
 
 import asyncio
 import json
@@ -73,7 +73,7 @@ async def _load(shop: Shop, products: int, progress: Callable[[int], None]) -> i
 
 
 class SignIn(msgspec.Struct):
-    """With what the demo shop can be run: a staff account, and an API key with every scope."""
+    """Access to the demo shop: a staff account, and an API key with every scope."""
 
     email: str
     password: str
@@ -81,14 +81,14 @@ class SignIn(msgspec.Struct):
 
 
 class Demo(msgspec.Struct):
-    """`products`: how many were made now."""
+    """`products`: how many were created now."""
 
     products: int
     sign_in: SignIn | None = None
 
 
 def ensure(settings: Settings) -> Demo:
-    """The first look's products where the default shop has none at all; on a laptop, a sign-in."""
+    """The first products, if the default shop has none; on a laptop, also a login."""
     path = settings.data_dir / "demo.json"
     saved = _read(path)
 
@@ -126,7 +126,7 @@ def _write(path: Path, sign_in: SignIn) -> None:
 
 
 async def _new_sign_in(shop: Shop) -> SignIn:
-    """Secrets of its own for each installation; a demo account that exists gets them."""
+    """New secrets per installation; an existing demo account gets them."""
     made = SignIn(STAFF, secrets.token_urlsafe(12), await _new_key(shop))
     async with shop.write() as tx:
         existing = await accounts.credentials(tx, shop.tenant.id, STAFF)

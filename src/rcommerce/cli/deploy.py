@@ -1,4 +1,4 @@
-"""rcommerce deploy: the files of balancers, poolers, clusters and monitors, out of one fleet."""
+"""rcommerce deploy: render the files of load balancers, poolers, clusters and monitoring."""
 
 import json
 from dataclasses import asdict
@@ -33,8 +33,8 @@ def render(
 ) -> None:
     """Render the files of targets, each in its own folder.
 
-    Two runs write the same bytes. No file has a secret: they name where it lies. A fleet that
-    contradicts itself is refused, with the sum that shows it.
+    Rendering is deterministic. No file contains a secret: each names where the secret is. An
+    inconsistent fleet is rejected, with the calculation.
 
     Examples:
 
@@ -75,7 +75,7 @@ def check(
 ) -> None:
     """Check rendered files with the tools that will read them.
 
-    Exit code 1 where one finds a fault. A tool that is not installed is named, and how to get it.
+    Tools that are not installed are named, and how to install them. Exit code 1: a fault was found.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""rcommerce doctor: is everything that the settings name there, and does it fit together."""
+"""rcommerce doctor: check the whole installation."""
 
 import asyncio
 import json
@@ -21,7 +21,8 @@ SIGNS: dict[State, str] = {
     "yellow": "[yellow]![/yellow]",
     "red": "[red]✗[/red]",
 }
-ORDER: tuple[State, ...] = ("green", "yellow", "red")  # what matters most stands by the prompt
+# the most important findings are last, next to the prompt
+ORDER: tuple[State, ...] = ("green", "yellow", "red")
 
 
 def doctor(
@@ -40,14 +41,14 @@ def doctor(
 ) -> None:
     """Check everything that the shop depends on, now or for more instances.
 
-    Each server of the settings is asked, for real: databases, replicas and poolers for their
-    release, mode and revision, Redis for its slots, the store of uploads by writing, reading and
-    removing an object, the mail server and the CDN by all but sending; each with its round trip.
-    The instances that run are compared with each other and with this command: release, settings,
-    clocks. What so many instances may hold is compared with what PostgreSQL and PgBouncer have.
+    Connects to every server in the settings: databases, replicas and poolers (version, mode,
+    migrations), Redis (version, slots), the media store (writes, reads and deletes an object), the
+    mail server and the CDN; each with its round-trip time. Running instances are compared with each
+    other and with this command: release, settings, clocks. The connections of that many instances
+    are compared with what PostgreSQL and PgBouncer allow.
 
-    Green is well. Yellow works, and would be better otherwise. Red does not work, or will not with
-    so many instances: exit code 1.
+    Green: healthy. Yellow: works, but should be improved. Red: does not work, or will not with that
+    many instances; exit code 1.
 
     Examples:
 

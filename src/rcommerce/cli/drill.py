@@ -1,4 +1,4 @@
-"""rcommerce drill: breaks a fleet of this machine under load, and holds it to what is promised."""
+"""rcommerce drill: break a fleet on this machine under load, and check its guarantees."""
 
 from typing import Annotated
 

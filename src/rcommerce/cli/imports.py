@@ -1,4 +1,4 @@
-"""rcommerce import: a shop's data from elsewhere."""
+"""rcommerce import: import a shop's data."""
 
 import csv
 import json
@@ -46,9 +46,9 @@ def products(
 ) -> None:
     """Import products. Running it again changes only what has changed in the file.
 
-    Columns have today's names or those of before 2024. UTF-8, UTF-16 and Windows-1252 are read,
-    separated by commas, semicolons or tabs, and decimal commas. A row that is wrong is left out and
-    reported with its line; the others are imported. Exit code 3: rows were left out.
+    Reads Shopify's product export, with today's column names or those of before 2024, in UTF-8,
+    UTF-16 or Windows-1252, separated by commas, semicolons or tabs. A wrong row is rejected and
+    reported with its line; the others are imported. Exit code 3: rows were rejected.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""rcommerce jobs: what waits to be done, and what was given up."""
+"""rcommerce jobs: background jobs, waiting and failed."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -106,7 +106,7 @@ def _of_failed(
     shard: str,
     config: Path | None,
 ) -> int:
-    """Does it with one failed job of a shard, or with all of every shard. Raises NotFound."""
+    """Applies to one failed job of a shard, or to all of every shard. Raises NotFound."""
 
     async def work(services: Services) -> int:
         if job is None:
@@ -128,7 +128,7 @@ def run(
     name: Annotated[str, typer.Argument(help="media.sweep or webhooks.sweep.")],
     config: ConfigFile = None,
 ) -> None:
-    """Run a periodic job now.
+    """Run a periodic job now, without waiting for its time.
 
     Example: rcommerce jobs run media.sweep
     """

@@ -1,4 +1,4 @@
-"""rcommerce lab: a whole fleet on this machine, as real processes, to look at, load and break."""
+"""rcommerce lab: a whole fleet on this machine, as real processes."""
 
 import contextlib
 import json
@@ -45,7 +45,7 @@ def up(
     replicas, four shards, PgBouncer; a Valkey Cluster of three masters and three replicas;
     SeaweedFS as S3; Prometheus. shop: one instance, a worker, one PostgreSQL.
 
-    Everything listens on 127.0.0.1, and writes below --dir alone; at the end both are gone.
+    Everything listens on 127.0.0.1 and writes below --dir, which is removed at the end.
 
     Examples:
 
@@ -78,7 +78,7 @@ def up(
 
 
 def _up_detached(folder: Path, profile: Profile, products: int, *, is_quiet: bool) -> None:
-    """Starts the same in a process of its own, and waits until it is up. Raises StartError."""
+    """Starts a lab in a process of its own, and waits until it is up. Raises StartError."""
     command = [
         sys.executable, "-m", "rcommerce", "lab", "up", "--profile", profile,
         "--products", str(products), "--dir", str(folder),
@@ -134,8 +134,7 @@ def watch(
     folder: Folder = FOLDER,
     as_json: Json = False,
 ) -> None:
-    """Watch the instances, databases and queues, once a second, until Ctrl-C: what the page /ops
-    shows.
+    """Watch instances, databases and queues until Ctrl-C, like the page /ops.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""The main process of a server: it starts the workers, replaces them, and sees them off."""
+"""The main process of a server: starts, replaces and stops the workers."""
 
 import contextlib
 import os
@@ -20,11 +20,10 @@ log = structlog.get_logger()
 
 
 class Instance(MPServer):
-    """SIGTERM: /health says 503 at once, and for `drain_delay_s` everything is still answered while
-    balancers take notice; then the workers finish what they have and end. A second one ends them
-    at once. SIGHUP: new workers with the settings as they are then, one after the other, each
-    before the one that it replaces goes. In `folder` workers say that they are ready.
-    """
+    """SIGTERM: /health returns 503 at once, and for `drain_delay_s` everything is still answered
+    while load balancers notice; then the workers finish their requests and end. A second one ends
+    them at once. SIGHUP: starts new workers with the present settings, one by one, each before the
+    one that it replaces ends. Workers report in `folder` that they are ready."""
 
     def __init__(self, target: str, *, folder: Path, drain_delay_s: float, **more: Any) -> None:
         super().__init__(target, **more)
@@ -34,13 +33,13 @@ class Instance(MPServer):
         self._drain_delay_s = drain_delay_s
         self._is_draining = False
         self._pid = os.getpid()
-        # For a worker that is told before it listens: it is young, and has nothing to see off.
+        # For a worker that gets the signal before it listens: it has nothing to finish.
         signal.signal(BEGIN, signal.SIG_IGN)
 
     def signal_handler_interrupt(self, number: int = signal.SIGTERM, *rest: Any) -> None:
         if os.getpid() != self._pid:
-            # In a worker that has no handlers of its own yet. A terminal's Ctrl-C reaches it, too:
-            # the main process, which hears it as well, ends it.
+            # In a worker without handlers of its own yet. A terminal's Ctrl-C reaches it, too: the
+            # main process, which gets it as well, ends it.
             if number == signal.SIGTERM:
                 os._exit(0)
             return
@@ -68,7 +67,7 @@ class Instance(MPServer):
         try:
             load()
         except SettingsError as error:
-            log.error("settings_not_reloaded", error=str(error))  # noqa: TRY400 - it says all
+            log.error("settings_not_reloaded", error=str(error))  # noqa: TRY400 - it says enough
             return
         log.info("settings_reloaded")
         super().signal_handler_reload()  # type: ignore[no-untyped-call]
@@ -93,7 +92,7 @@ class Instance(MPServer):
         return worker
 
     def _await(self, pid: int) -> None:
-        """Until a worker is ready, or will never be; the server's own delay comes after it."""
+        """Waits until a worker is ready, or never will be; the server's own delay follows."""
         deadline = time.monotonic() + READY_TIMEOUT_S
         while not is_ready(self._folder, pid) and not self.interrupt_signal:
             if time.monotonic() > deadline or not Path("/proc", str(pid)).exists():

@@ -1,4 +1,4 @@
-"""rcommerce media: the files of uploads."""
+"""rcommerce media: copy and clean up the files of uploads."""
 
 import asyncio
 import json
@@ -50,8 +50,8 @@ def sync(
 ) -> None:
     """Copy all files to another store.
 
-    Files that are there already are not sent again: after an interruption it goes on where it was.
-    To change the store of a running shop: sync, change storage_type and restart, sync once more.
+    Existing files are not copied again, so it resumes after an interruption. To change the store of
+    a running shop: sync, change storage_type and restart, then sync again.
 
     Examples:
 

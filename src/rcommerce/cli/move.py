@@ -1,4 +1,4 @@
-"""rcommerce tenant move: to another shard, while the shop sells."""
+"""rcommerce tenant move: move a tenant to another shard while it sells."""
 
 import json
 from dataclasses import asdict
@@ -37,9 +37,9 @@ def move(
 ) -> None:
     """Move a tenant to another shard while it sells.
 
-    PostgreSQL copies its rows and keeps up with what is written meanwhile; then writes wait for a
-    moment, everything is compared, and from then on the shop is on the other shard. Interrupted
-    at any point, the shop sells on where it is: run the same command again to go on, or --abort.
+    PostgreSQL's logical replication copies its rows and follows its writes; then writes pause for a
+    moment, every table is compared, and the tenant is switched. If interrupted at any point, the
+    tenant keeps selling where it is: run the same command again to resume, or --abort.
 
     Examples:
 
@@ -65,7 +65,7 @@ def move(
 def plan_move(
     given: Settings, tenant: str, to: str, max_pause_s: float = 2.5, drop_after_s: float = 20.0
 ) -> moves.Move:
-    """What a move needs, from the settings. Raises SettingsError, StartError, NotFound."""
+    """What a move needs from the settings. Raises SettingsError, StartError, NotFound."""
     if given.database.db_type == "Embedded":
         raise SettingsError(
             "tenants are moved between PostgreSQL servers of your own: there is one embedded"
@@ -90,7 +90,7 @@ def plan_move(
 
 
 def run_move(what: moves.Move, *, quiet: bool) -> moves.Progress:
-    """Moves, with a line on the terminal that says how it goes."""
+    """Moves, with a progress line on the terminal."""
     bar = Progress(
         TextColumn("[bold]{task.description:>9}[/bold]"),
         BarColumn(),

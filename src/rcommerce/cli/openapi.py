@@ -1,4 +1,4 @@
-"""rcommerce openapi: the API's document, to generate clients from."""
+"""rcommerce openapi: print the OpenAPI document."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +25,7 @@ def openapi(
 
       npx openapi-typescript openapi.json --output shop.d.ts
     """
-    from rcommerce.app import api_document  # the HTTP framework, for this command alone
+    from rcommerce.app import api_document  # the HTTP framework, for this command only
 
     text = msgspec.json.format(api_document(load(config).settings), indent=1)
     if out is None:

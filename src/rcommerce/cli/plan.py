@@ -1,4 +1,4 @@
-"""rcommerce plan: how big a fleet has to be."""
+"""rcommerce plan: calculate the size of a fleet."""
 
 import json
 from dataclasses import asdict
@@ -37,8 +37,8 @@ def plan_fleet(
 ) -> None:
     """Plan the size of a fleet, with the calculation.
 
-    Costs are those measured on the machine of the documentation, or on yours with --costs; the
-    range beside the number of instances is what other processors have shown.
+    Costs were measured on the machine in docs/performance.md, or on yours with --costs. The range
+    beside the number of instances covers slower and faster processors.
 
     Examples:
 

@@ -22,8 +22,8 @@ from rcommerce.services import jwt_secret, uses_test_gateway, worker_count
 from rcommerce.settings import DatabaseSettings, Settings
 
 BACKLOG = 4096
-# Of a worker at a time, idle ones among them: what comes beyond is not even accepted. How many
-# requests are worked on is for the limiters; open files end it sooner (`ulimit -n`).
+# Connections per worker, idle ones included: more are not accepted. Concurrent requests are bounded
+# by the limiters; open files may be the lower limit (`ulimit -n`).
 CONNECTIONS = 100_000
 METRICS = "rcommerce-metrics-"
 
@@ -68,17 +68,17 @@ def serve(
 
 
 def _run(settings: Settings) -> None:
-    # Once for all workers, who are forked; no other command needs the HTTP framework.
+    # Imported once for all workers, which are forked; no other command needs the HTTP framework.
     from rcommerce import app  # noqa: F401
     from rcommerce.telemetry.prometheus import FOLDER
 
     if settings.cache.cache_type == "Redis":
         from rcommerce.cache import redis_client  # noqa: F401
-    for left in Path(tempfile.gettempdir()).glob(f"{METRICS}*"):  # by servers that were killed
+    for left in Path(tempfile.gettempdir()).glob(f"{METRICS}*"):  # left by servers that were killed
         if not Path("/proc", left.name.removeprefix(METRICS).partition("-")[0]).exists():
             shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f"{METRICS}{os.getpid()}-") as folder:
-        os.environ[FOLDER] = folder  # where the workers put their figures together
+        os.environ[FOLDER] = folder  # where the workers combine their metrics
         _serve(settings, Path(folder))
 
 
@@ -109,7 +109,7 @@ def _serve(settings: Settings, folder: Path) -> None:
         respawn_interval=1,
         workers_kill_timeout=settings.server.graceful_shutdown_timeout_secs or None,
         log_level=LogLevels.warning,
-        log_dictconfig={"loggers": {"_granian": {"propagate": True}}},  # in the form of ours
+        log_dictconfig={"loggers": {"_granian": {"propagate": True}}},  # in the format of our log
         websockets=False,
     )
     instance.serve()
@@ -147,7 +147,7 @@ def _tls(settings: Settings) -> dict[str, Any]:
 
 
 def _require_free_port(settings: Settings) -> None:
-    """Raises StartError where something else listens there: the workers would fail less clearly."""
+    """Raises StartError if the port is in use: the workers would fail less clearly."""
     host, port = settings.server.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -173,7 +173,7 @@ def _servers(where: DatabaseSettings) -> str:
 
 
 def _announce(settings: Settings, took_s: float, demo_shop: demo.Demo | None) -> None:
-    """Says where everything is: in colour to a terminal, plainly to a log."""
+    """Prints the addresses: in colour to a terminal, plainly to a log."""
     host = settings.server.host
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - only compared
     base = f"{'https' if settings.tls.enabled else 'http'}://{shown}:{settings.port}"

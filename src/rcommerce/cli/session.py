@@ -1,4 +1,4 @@
-"""What most commands begin with: the settings, a database that runs and is migrated, a tenant."""
+"""What most commands begin with: the settings, a running and migrated database, a tenant."""
 
 import asyncio
 import contextlib
@@ -48,8 +48,8 @@ def settings(config: Path | None) -> Loaded:
 
 
 def databases(settings: Settings) -> dict[str, str]:
-    """The connection string of each database by the name of its shard, for what must not pass a
-    pooler. The embedded server has to run."""
+    """Connection strings of each database by its shard's name, without a pooler. The embedded
+    server has to run."""
     if settings.database.db_type == "Embedded":
         return {MAIN: embedded(settings).conninfo}
     return direct(settings.database)
@@ -57,7 +57,7 @@ def databases(settings: Settings) -> dict[str, str]:
 
 @contextlib.contextmanager
 def running_database(settings: Settings, *, migrated: bool = True) -> Iterator[None]:
-    """Databases that answer: the embedded one is started or joined, and migrated by itself.
+    """Reachable databases: the embedded one is started or joined, and migrated.
 
     A shard that cannot be reached is only a warning: only its tenants are unavailable. Raises
     StartError.
@@ -94,14 +94,14 @@ def _require_migrated(settings: Settings) -> None:
 
 
 async def settle(settings: Settings) -> int:
-    """Gives every tenant that has no place yet one; returns how many."""
+    """Assigns a shard to every tenant that has none; returns how many there were."""
     async with open_services(settings) as services:
         return await tenants.settle(services.cluster)
 
 
 @asynccontextmanager
 async def open_services(settings: Settings) -> AsyncIterator[Services]:
-    """What a command works with, for as long as it works."""
+    """The services of a command."""
     services = make_services(settings, workers=1)
     await services.cluster.open()
     try:
@@ -113,7 +113,7 @@ async def open_services(settings: Settings) -> AsyncIterator[Services]:
 
 @asynccontextmanager
 async def open_shop(settings: Settings, tenant: str | None) -> AsyncIterator[Shop]:
-    """The shop of a tenant, as the command line's."""
+    """The shop of a tenant, with the command line as the caller."""
     async with open_services(settings) as services:
         async with services.cluster.control.read() as conn:
             found = await tenants.named(conn, tenant)

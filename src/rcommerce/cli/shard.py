@@ -1,4 +1,4 @@
-"""rcommerce shard: the databases that tenants live on."""
+"""rcommerce shard: the databases of tenants."""
 
 import json
 from dataclasses import asdict
@@ -53,9 +53,9 @@ def rebalance(
 ) -> None:
     """Move every tenant to its shard: `id % number of shards`.
 
-    After shards were added to the settings of every instance. One move after the other, each as
-    “rcommerce tenant move” does it; interrupted, the same command goes on. Exit code 1 where a
-    move has failed: the others are made.
+    Run this after shards were added to the settings of every instance. It moves one tenant after
+    another, like “rcommerce tenant move”; if interrupted, run it again. Exit code 1: a move has
+    failed; the others are done.
 
     Examples:
 

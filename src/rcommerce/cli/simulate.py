@@ -1,4 +1,4 @@
-"""rcommerce simulate: what a fleet would have done under a load that it has not had yet."""
+"""rcommerce simulate: simulate a fleet under a load."""
 
 import json
 import math
@@ -70,10 +70,10 @@ def autoscale(
 ) -> None:
     """Simulate autoscaling of these settings under a load trace.
 
-    Kubernetes' HorizontalPodAutoscaler decides as its own does, or AWS' target tracking; instances
-    take time to come, and more for each request until their memory has filled. It has held where at
-    the most one request in a thousand was refused, and one second in a hundred slow. Exit code 1
-    where it has not.
+    Follows the rules of Kubernetes' HorizontalPodAutoscaler, or of AWS target tracking. Instances
+    take time to start, and more CPU per request until their caches are filled. The fleet holds if
+    at most one request in a thousand is refused and one second in a hundred is slow. Exit code 1:
+    it does not.
 
     Examples:
 
@@ -118,7 +118,7 @@ def _trace(name: str, rps: float, edge_hits: float) -> traces.Trace:
 
 
 def measured_costs(path: Path | None) -> Costs:
-    """Those measured here, or those of a result of `bench run mixed`. Raises SettingsError."""
+    """The built-in costs, or those of a result of `bench run mixed`. Raises SettingsError."""
     if path is None:
         return Costs()
     try:
@@ -168,7 +168,7 @@ def _print(outcome: Outcome, p99_ms: float) -> None:
 
 
 def _few(rows: Sequence[Any]) -> list[Any]:
-    """Where something changes: the rows that differ most from the one shown before."""
+    """The rows where something changes: those that differ most from the row before."""
     if len(rows) <= SHOWN_ROWS:
         return list(rows)
     shown = [rows[0]]

@@ -1,4 +1,4 @@
-"""The whole fleet in a terminal, as it changes: what the page /ops shows."""
+"""The fleet in a terminal, as on the page /ops."""
 
 import datetime
 import time
@@ -14,7 +14,7 @@ from rcommerce.errors import StartError
 from rcommerce.http.ops import STREAM
 from rcommerce.telemetry.overview import Event, Instance, ShardView, View
 
-TIMEOUT_S = 5.0  # a look comes each second
+TIMEOUT_S = 5.0  # seconds between two views
 RETRY_S = 0.5
 EVENTS = 12
 MOODS = {"good": "green", "bad": "red", "neutral": ""}
@@ -22,8 +22,8 @@ STATES = {"up": "green", "draining": "yellow", "silent": "red", "down": "red", "
 
 
 def views(urls: Sequence[str], key: str | None) -> Iterator[View | str]:
-    """One look a second by one of these instances; by the next one where it ends. In between a
-    line that says why there is none. Raises StartError where the key is not enough."""
+    """One view a second from one of these instances; from the next one when it ends. In between a
+    message why there is none. Raises StartError if the key does not suffice."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     number = 0
     with httpx.Client(headers=headers, timeout=TIMEOUT_S) as client:

@@ -15,7 +15,7 @@ from rcommerce.errors import SettingsError
 from rcommerce.services import listeners
 from rcommerce.settings import Settings
 
-IMPATIENT = 1  # the exit code of a worker that was told twice to stop
+IMPATIENT = 1  # the exit code of a worker that got the signal twice
 log = structlog.get_logger()
 
 
@@ -27,9 +27,9 @@ def worker(
 ) -> None:
     """Run background jobs: image renditions, webhooks, sweeps.
 
-    With the embedded database the server does this itself. SIGTERM: what runs may finish for
-    half of server.graceful_shutdown_timeout_secs, the rest is given back. A second one ends it at
-    once; others take up its jobs then.
+    With the embedded database the server runs them itself. On SIGTERM, running jobs may finish for
+    half of server.graceful_shutdown_timeout_secs; the others return to the queue. A second SIGTERM
+    ends it at once, and other workers take its jobs over.
 
     Examples:
 

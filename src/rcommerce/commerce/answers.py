@@ -1,4 +1,4 @@
-"""Answers of the routes: JSON that is bytes already, and what belongs beside it."""
+"""Route results: JSON bytes and their headers."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from rcommerce.commerce import versions
 
 
 def json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> ASGIResponse:
-    """The bytes as they are."""
+    """A response with these bytes."""
     return ASGIResponse(
         body=body, status_code=status, media_type="application/json", headers=headers or {}
     )
@@ -18,7 +18,7 @@ def json(body: bytes, status: int = 200, headers: dict[str, str] | None = None) 
 def versioned(
     version: str, body: bytes, *, status: int = 200, if_none_match: str | None = None
 ) -> ASGIResponse:
-    """With an ETag; 304 where the client has these very bytes (RFC 9110 section 13.1.2)."""
+    """A response with an ETag; 304 if the client has these bytes (RFC 9110, section 13.1.2)."""
     tag = versions.etag(version, body)
     if if_none_match is not None and tag in if_none_match:
         return ASGIResponse(status_code=304, headers={"ETag": tag}, body=b"")
@@ -26,7 +26,7 @@ def versioned(
 
 
 def documented(view: Any, status: int = 200, description: str = "") -> dict[int, ResponseSpec]:
-    """What OpenAPI says of an answer that PostgreSQL has built."""
+    """The OpenAPI schema of a response that PostgreSQL built."""
     return {
         status: ResponseSpec(
             data_container=view,

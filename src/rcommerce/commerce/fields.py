@@ -1,4 +1,4 @@
-"""Types of fields that several capabilities take in."""
+"""Types of fields that several capabilities share."""
 
 from decimal import Decimal
 from functools import cache
@@ -41,13 +41,13 @@ Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 Position = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
-# What clients send along, and the shop works out for itself: taken in any form, never read.
+# Sent by clients and computed by the server: accepted in any form, never read.
 Ignored = Any
 
 
 class Input(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A request's body, or a part of one: an unknown field is an error. E-mail addresses lose the
-    spaces around them, which keyboards of phones add."""
+    """A request's body or a part of one: an unknown field is an error. Spaces around e-mail
+    addresses, which phone keyboards add, are removed."""
 
     def __post_init__(self) -> None:
         for name in _emails(type(self)):
@@ -65,7 +65,7 @@ def _emails(kind: type[Input]) -> tuple[str, ...]:
 
 
 def _members(kind: Any) -> tuple[Any, ...]:
-    """A type, and those that it is a union of."""
+    """A type and, for a union, its members."""
     return (kind, *get_args(kind)) if get_origin(kind) in (Union, UnionType) else (kind,)
 
 
@@ -96,14 +96,14 @@ class OrderLine(Input, kw_only=True):
     product_id: UUID
     variant_id: UUID | None = None
     quantity: Quantity
-    # Clients send these along; what is charged is always worked out here.
+    # Clients send these along; the server computes what is charged.
     price: Ignored = None
     total: Ignored = None
 
 
 class ListMeta(msgspec.Struct, kw_only=True):
-    """Where a page stands in its list. Counting stops a thousand rows on: `total_relation` is then
-    at_least."""
+    """A page's place in its list. The count stops at a thousand rows beyond the page:
+    `total_relation` is then at_least."""
 
     total: int | None
     total_relation: Literal["exact", "at_least"]

@@ -1,4 +1,4 @@
-"""A payment gateway as the shop calls it: with a deadline and a circuit breaker."""
+"""A payment gateway with a deadline and a circuit breaker."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,16 +17,15 @@ from rcommerce.commerce.strategies import (
 from rcommerce.resilience.breaker import Breaker
 
 T = TypeVar("T")
-REST_S = 5.0  # of a gateway that has failed, until one call tries again
+REST_S = 5.0  # seconds a failed gateway is not called, until one trial call
 
 
 class GatewayResting(GatewayError):
-    """It was not asked at all: it has failed just now. Nothing was charged."""
+    """The gateway was not called, since it has just failed. Nothing was charged."""
 
 
 class GuardedGateway:
-    """A PaymentGateway around another. Each call raises GatewayError also where no answer comes in
-    `timeout_s`."""
+    """A PaymentGateway around another one. Each call also raises GatewayError after `timeout_s`."""
 
     def __init__(self, gateway: PaymentGateway, timeout_s: float) -> None:
         self._gateway = gateway
@@ -35,17 +34,17 @@ class GuardedGateway:
 
     @property
     def id(self) -> str:
-        """What it is called in settings and requests."""
+        """Its id in settings and requests."""
         return self._gateway.id
 
     @property
     def name(self) -> str:
-        """What buyers read."""
+        """Its name for buyers."""
         return self._gateway.name
 
     @property
     def methods(self) -> Sequence[str]:
-        """The types of payment method that it takes."""
+        """The payment method types that it accepts."""
         return self._gateway.methods
 
     @property
@@ -54,17 +53,17 @@ class GuardedGateway:
         return self.breaker.is_resting(REST_S)
 
     async def charge(self, charge: Charge) -> Outcome:
-        """Takes the money, or says why not."""
+        """Charges, or says why not."""
         return await self._ask(lambda: self._gateway.charge(charge))
 
     async def find(self, tenant_id: UUID, payment_id: UUID) -> Outcome | None:
-        """What became of a charge; None where the gateway never heard of it."""
+        """The result of a charge; None if the gateway does not know it."""
         return await self._ask(lambda: self._gateway.find(tenant_id, payment_id))
 
     async def refund(
         self, tenant_id: UUID, payment_id: UUID, refund_id: UUID, amount: Decimal
     ) -> Outcome:
-        """Gives back; `refund_id` is the idempotency key."""
+        """Refunds; `refund_id` is the idempotency key."""
         return await self._ask(
             lambda: self._gateway.refund(tenant_id, payment_id, refund_id, amount)
         )

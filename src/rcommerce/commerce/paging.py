@@ -1,4 +1,4 @@
-"""Lists: by cursor (keyset) or, where a caller asks for it, by page number. One statement each."""
+"""Lists: by cursor (keyset) or by page number. One statement each."""
 
 import base64
 import binascii
@@ -9,23 +9,23 @@ import msgspec
 
 from rcommerce.errors import Invalid
 
-REACHED = 10_000  # rows that pages reach; a cursor reaches every row
-# A count says "at least" once it is so far beyond the page: to count a million rows, or ten
-# thousand, would cost more than the page.
+REACHED = 10_000  # rows that pages reach; a cursor reaches all of them
+# The count stops so far beyond the page: counting a million rows, or even ten thousand, would cost
+# more than the page.
 COUNTED = 1_000
-RANKED = 1_000  # rows that are compared, where no index has the order
+RANKED = 1_000  # most rows that are sorted if no index has the order
 LEAST_REACH = 64
 
 
 class Key(msgspec.Struct, frozen=True):
-    """What a list is sorted by: an SQL expression and its type."""
+    """A sort order: an SQL expression and its type."""
 
     sql: str
     type: str
 
 
 class Window(msgspec.Struct, frozen=True):
-    """Which rows of a list: after a cursor, or of a page."""
+    """The rows of a request: after a cursor, or of a page."""
 
     per_page: int
     page: int | None
@@ -33,17 +33,17 @@ class Window(msgspec.Struct, frozen=True):
 
     @property
     def end(self) -> int:
-        """Where the page ends in its list."""
+        """The offset of the page's end."""
         return (self.page or 0) * self.per_page
 
     @property
     def reach(self) -> int:
-        """At least as many rows as there are up to the page and the one after them: one of few
-        numbers, as each is another statement."""
+        """Where the count stops: at least the rows up to the end of the next page. One of few
+        numbers, since each makes another statement."""
         return max(LEAST_REACH, 1 << max(self.end, self.per_page).bit_length())
 
     def params(self) -> dict[str, Any]:
-        """The parameters that `list_sql` speaks of."""
+        """The parameters of `list_sql`."""
         return {
             "page": self.page,
             "offset": (self.page - 1) * self.per_page if self.page else 0,
@@ -52,7 +52,7 @@ class Window(msgspec.Struct, frozen=True):
 
 
 def window(page: int | None, per_page: int, cursor: str | None, keys: Sequence[Key]) -> Window:
-    """The rows that a request asks for. Raises Invalid."""
+    """The page that a request asks for. Raises Invalid."""
     if cursor is not None:
         if page is not None:
             raise Invalid.field("cursor", "cannot be combined with page")
@@ -91,21 +91,21 @@ def list_sql(
 ) -> str:
     """The statement of a list: PostgreSQL builds {name: [row, …], meta}.
 
-    `table` is aliased `t` in `where`, `row` and `keys`. The keys must be unique together. Where the
-    first of them is no column, no index has the order: then some of the rows are ranked, and the
-    rest left out. `ranked` are the conditions by which they are found, instead of `where`: so many
-    by each of them. `given` are more common table expressions, for `where` and `keys`.
+    `table` has the alias `t` in `where`, `row` and `keys`. The keys must be unique together. If the
+    first of them is no column, no index has the order: then at most so many rows are sorted, and
+    the others left out. `ranked` are the conditions that find them, instead of `where`: so many
+    rows by each. `given` are further common table expressions, for `where` and `keys`.
 
-    Limits are written out. PostgreSQL takes one that it does not know yet for a tenth of the table,
-    and so plans a list of a large one again each time, which takes as long as to run it.
+    Limits are literals: PostgreSQL assumes that a parameter is a tenth of the table, and therefore
+    plans a large list anew each time, which takes as long as running it.
     """
     per_page = window.per_page
     direction = "desc" if descending else "asc"
     columns = ", ".join(f"{key.sql} as key_{number}" for number, key in enumerate(keys))
     order = ", ".join(f"key_{number} {direction}" for number in range(len(keys)))
     after = ""
-    # A page counts its list, along the index of its order where it is not found by words; who
-    # follows a cursor has seen it.
+    # A page counts its list, along the index of its order unless it is a search; a client that
+    # follows a cursor knows the total already.
     along = "" if given else "order by " + ", ".join(f"{key.sql} {direction}" for key in keys)
     counted = COUNTED * (1 + window.end // COUNTED)
     counting = f"select from {table} t where {where} {along} limit {counted}"

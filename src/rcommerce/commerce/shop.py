@@ -1,4 +1,4 @@
-"""The shop as one request sees it: whose it is, who asks, and what serves them."""
+"""The shop as one request sees it: its tenant, the caller, and the services."""
 
 import asyncio
 import random
@@ -48,16 +48,16 @@ RESOURCES = (
 SCOPES = frozenset(f"{resource}:{verb}" for resource in RESOURCES for verb in ("read", "write"))
 
 
-# A router's `opt` for what is everybody's: read from any replica. What belongs to one buyer is read
-# from the primary unless a token tells what the client has seen: a cart that was just made must not
-# be missing for a client that knows nothing of tokens.
+# A router's `opt` for public data: it may be read from any replica. A buyer's own data is read from
+# the primary unless a token states what the client has seen: a new cart must not be missing for a
+# client that does not use tokens.
 FROM_REPLICAS = "from_replicas"
 RELOCATIONS = 3  # how often a write follows a tenant that has moved
-FENCE_WAIT_S = 4.0  # a move stops the writes for less
+FENCE_WAIT_S = 4.0  # seconds; a move pauses writes for less
 
 
 class Tenant(msgspec.Struct, frozen=True):
-    """One shop of the installation, and where the directory says that it lives."""
+    """A tenant, and the shard that the directory names for it."""
 
     id: UUID
     slug: str
@@ -70,8 +70,8 @@ class Tenant(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """By what a customer is known: an access token, or a session's cookie. It holds while the
-    customer's `token_version` is this one. `expires_at` is in seconds since 1970."""
+    """How a customer is authenticated: by an access token, or by a session's cookie. It is valid
+    while the customer's `token_version` is this one. `expires_at` is in seconds since 1970."""
 
     token_version: int
     token_id: UUID | None = None
@@ -81,8 +81,8 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. Nobody, a customer, one of the staff, an API key with its scopes, or a process of
-    the shop itself."""
+    """The caller: nobody, a customer, staff, an API key with its scopes, or a process of the shop
+    itself."""
 
     customer_id: UUID | None = None
     is_staff: bool = False
@@ -93,7 +93,7 @@ class Caller:
 
     @property
     def name(self) -> str:
-        """For the books: who did it."""
+        """The caller's name in the audit log."""
         if self.process:
             return self.process
         if self.key:
@@ -104,15 +104,15 @@ class Caller:
 
     @property
     def runs_shop(self) -> bool:
-        """Whether it is one of the staff, or a key: what they do is kept in the books."""
+        """Whether it is staff or an API key, whose actions are written to the audit log."""
         return self.is_staff or self.key is not None
 
     def may(self, scope: str) -> bool:
-        """Whether the caller runs the shop in this respect, rather than buys in it."""
+        """Whether the caller has this scope, as staff or by key."""
         return self.is_staff or scope in self.scopes
 
     def require(self, scope: str) -> None:
-        """Raises Unauthenticated without a caller, Forbidden for one who lacks `scope`."""
+        """Raises Unauthenticated without a caller, Forbidden without the scope."""
         if self.may(scope):
             return
         if self.customer_id is None and self.key is None:
@@ -120,7 +120,7 @@ class Caller:
         raise Forbidden(f"the scope {scope} is required", code="missing_scope")
 
     def require_customer(self) -> UUID:
-        """The customer's id. Raises Unauthenticated where no customer is logged in."""
+        """The customer's id. Raises Unauthenticated if no customer is logged in."""
         if self.customer_id is None:
             raise Unauthenticated("a customer login is required")
         return self.customer_id
@@ -142,41 +142,41 @@ class StoredSession(msgspec.Struct, kw_only=True):
 
 
 class Sessions(Protocol):
-    """Where they are kept. Each method raises Unavailable where that is unavailable."""
+    """A store of sessions. Each method raises Unavailable while it is unavailable."""
 
     async def add(self, shop: "Shop", token_hash: str, session: StoredSession) -> None:
-        """Keeps a new one."""
+        """Stores a new one."""
 
     async def find(self, shop: "Shop", token_hash: str) -> StoredSession | None:
-        """The session of a cookie, used now; None where it is over."""
+        """The session of a cookie, marked as used now; None if it has expired."""
 
     async def all(self, shop: "Shop", customer: UUID) -> Sequence[tuple[str, StoredSession]]:
-        """Those of a customer, with their hashes."""
+        """A customer's sessions, with their hashes."""
 
     async def end(self, shop: "Shop", customer: UUID, token_hashes: Sequence[str]) -> None:
-        """Forgets some of a customer's."""
+        """Deletes some of a customer's sessions."""
 
 
 class Tenants(Protocol):
-    """What knows every tenant of the installation."""
+    """The tenants of the installation."""
 
     async def by_id(self, tenant_id: UUID) -> Tenant:
         """The tenant of this id. Raises NotFound, Forbidden."""
 
     async def find_by_host(self, host: str) -> Tenant:
-        """The tenant that answers to this host name, else the default one."""
+        """The tenant with this host name, otherwise the default one."""
 
     async def listen(self) -> None:
-        """Forgets what has changed since the last time. Raises Unavailable."""
+        """Forgets tenants that have changed since the last call. Raises Unavailable."""
 
     async def relocated(self, tenant_id: UUID, to: ShardAssignment | None) -> Tenant:
-        """The tenant as it is now, after it was not found where it was; `to` is where its old
-        shard says that it went."""
+        """The tenant's present shard, after it was not found where it was expected; `to` is its new
+        shard as stated by the old one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What `app.py` builds once for a process."""
+    """What `app.py` builds once per process."""
 
     cluster: Cluster
     tenants: Tenants
@@ -192,11 +192,11 @@ class Services:
     shard_caches: Mapping[str, ShardCache] = field(default_factory=dict)
     redis: Redis | None = None
     shared: Shared | None = None
-    order_events: Counter[str] = field(default_factory=Counter)  # as committed
+    order_events: Counter[str] = field(default_factory=Counter)  # committed ones
 
     @property
     def breakers(self) -> list[Breaker]:
-        """Of every dependency that the settings name; webhooks' hosts are `outgoing`'s."""
+        """Of every dependency in the settings; those of webhooks' hosts are in `outgoing`."""
         return [
             *(server.breaker for shard in self.cluster for server in shard.servers),
             *(self.redis.breakers.values() if self.redis else ()),
@@ -207,20 +207,20 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """What is known of who sent a request: its address, and what it calls itself."""
+    """The client of a request: its address and user agent."""
 
     address: str = ""
     user_agent: str = ""
 
 
 class Shop:
-    """Handed to every service call. `connection` is set where the whole request is one transaction
-    (an idempotent POST); reads and writes then share it.
+    """Passed to every service call. `connection` is set if the whole request is one transaction (an
+    idempotent POST); reads and writes then share it.
 
-    `freshness` and `read_position` say what a read may be given; `position` is where this
-    request's last write ended, None while it has written nothing. `order_events` are those that the
-    transaction under way writes: they count once it is committed. `sources` is there where the
-    answer is to be kept, and is told what it was made from.
+    `freshness` and `read_position` state what a read may return; `position` is the end of this
+    request's last write, None if it has written nothing. `order_events` are those of the
+    transaction in progress: they count once it is committed. `sources` is set if the response may
+    be cached, and records what it was made from.
     """
 
     __slots__ = (
@@ -233,7 +233,7 @@ class Shop:
         self.services = services
         self.caller = caller
         self.client = Client()
-        # The cookie that the client has; and the one that it is to have: "" for none any more.
+        # The cookie that the client has; and the one that it is to get: "" removes it.
         self.session_token: str | None = None
         self.new_session_token: str | None = None
         self.connection: Connection | None = None
@@ -248,21 +248,21 @@ class Shop:
 
     @property
     def media_url(self) -> str:
-        """What the addresses of uploads begin with."""
+        """The beginning of the URLs of uploads."""
         return self.services.settings.media.base_url
 
     def live(self, tenant: Tenant) -> None:
-        """Notes which shard the tenant is on."""
+        """Stores the tenant's shard."""
         self.tenant = tenant
         shard = tenant.shard or self.services.cluster.place(tenant.id)
         self.assignment = ShardAssignment(tenant.id, shard, tenant.epoch)
 
     async def relocate(self, to: ShardAssignment | None = None) -> None:
-        """Looks again which shard the tenant is on."""
+        """Looks up the tenant's shard again."""
         self.live(await self.services.tenants.relocated(self.tenant.id, to))
 
     def read(self) -> AbstractAsyncContextManager[Connection]:
-        """A connection for statements that each stand alone."""
+        """A connection for statements without a transaction."""
         if self.connection is not None:
             return _Shared(self.connection)
         seen = None if self.sources is None else self.sources.read_at
@@ -276,11 +276,12 @@ class Shop:
         ttl_s: float,
         read: Callable[[Connection], Awaitable[bytes | None]],
     ) -> bytes | None:
-        """What `read` reads, or what another process has read since `tag` was last invalidated.
+        """The result of `read`, or what another process has read since `tag` was last invalidated.
 
-        `name` says whose it is, beside the tenant; it must name all that the answer depends on.
-        What comes from Redis shows all that the request's consistency token stands for; without one
-        it is as old as docs/caching.md allows. A request that writes reads from the primary.
+        `name` identifies the value within the tenant, and must contain everything that it depends
+        on. A value from Redis is at least as recent as the request's consistency token; without
+        one, it is as recent as docs/caching.md promises. A request that writes reads from the
+        primary.
         """
         shared, shard_cache = (
             self.services.shared,
@@ -317,14 +318,15 @@ class Shop:
         return bytes(entry.body) or None
 
     async def forget(self, namespace: str, *names: str) -> None:
-        """Removes what was kept, after a write: the others need not wait to hear of it."""
+        """Removes a cached value after a write, so that others need not wait for its
+        invalidation."""
         if self.services.shared is not None:
             for name in names:
                 key = self._cache_key(self.services.shared, namespace, name)
                 await self.services.shared.forget(key)
 
     def _read_fresh(self, seen: Callable[[int], None] | None = None) -> Reading:
-        """From the primary, as long as there is one."""
+        """From the primary while there is one."""
         return self.services.cluster.read(
             self.assignment, Freshness.FRESH, self.read_position, seen
         )
@@ -340,12 +342,12 @@ class Shop:
 
     @asynccontextmanager
     async def hold(self, lock: Statement) -> AsyncIterator[tuple[Connection, Any]]:
-        """A transaction that begins by holding a row: its connection, and the first row of `lock`,
-        None where there is none to hold.
+        """A transaction that begins by locking a row: its connection, and the first row of `lock`,
+        None if there is none.
 
-        The lock goes out with the begin, so it costs no round trip; and what is read afterwards is
-        as it is while the row is held. A statement that waits for a lock itself reads all other
-        rows as they were before it waited (PostgreSQL's manual, 13.2.1).
+        The lock is sent with the begin, so it costs no round trip, and what is read afterwards is
+        current while the row is locked. A statement that waits for a lock itself sees all other
+        rows as they were before it waited (PostgreSQL manual, 13.2.1).
         """
         async with self._transaction(lock) as held:
             yield held
@@ -358,7 +360,7 @@ class Shop:
             row = None if first is None else await self.connection.one_or_none(*first)
             yield self.connection, row
             return
-        self.order_events.clear()  # of a transaction that came to nothing
+        self.order_events.clear()  # of a transaction that was rolled back
         async with AsyncExitStack() as stack:
             writing, connection = await self._begin(stack, first)
             yield connection, writing.row
@@ -367,9 +369,9 @@ class Shop:
         self.order_events.clear()
 
     async def commit_apart(self, work: Callable[[Connection], Awaitable[None]]) -> None:
-        """What has to outlast a refusal, such as a revocation: a transaction of its own, whatever
-        wraps the request. Where the whole request is one, it holds rows that `work` may need: then
-        this comes once it has ended, however it ends."""
+        """Commits what must survive a refused request, such as a revocation: in a transaction of
+        its own, whatever wraps the request. If the whole request is one transaction, which may have
+        locked rows that `work` needs, it runs after that has ended, however it ends."""
         if self.connection is not None:
             self.outlasting.append(work)
             return
@@ -378,7 +380,7 @@ class Shop:
 
     @asynccontextmanager
     async def as_one(self) -> AsyncIterator[Connection]:
-        """The whole request as one transaction: what it reads and writes inside is part of it."""
+        """Runs the whole request as one transaction: its reads and writes are part of it."""
         try:
             async with self.write() as tx:
                 self.connection = tx
@@ -391,9 +393,9 @@ class Shop:
 
     @asynccontextmanager
     async def write_once(self, *, is_durable: bool = True) -> AsyncIterator[Connection]:
-        """A connection for a single short statement, which is a transaction of its own: begun and
-        committed in the message that carries it. Where a crash may undo it without harm, it need
-        not be `is_durable`, and waits for no disk."""
+        """A connection for a single short statement, which is its own transaction: begun and
+        committed in one message. If a crash may undo it without harm, it need not be `is_durable`,
+        and does not wait for the disk."""
         yield self.connection or _Once(self, is_durable=is_durable)
 
     async def run_once(
@@ -404,7 +406,7 @@ class Shop:
         *,
         is_durable: bool,
     ) -> AsyncCursor[Any]:
-        """Such a statement, where the tenant lives."""
+        """Runs such a statement on the tenant's shard."""
 
         async def attempt() -> tuple[AsyncCursor[Any], int]:
             shard = self.services.cluster.shard(self.assignment.shard)
@@ -416,7 +418,7 @@ class Shop:
 
     def _wrote(self, position: int) -> None:
         self.position = position
-        # What this request reads from now on must show what it has written.
+        # Later reads of this request must show what it has written.
         self.freshness, self.read_position = Freshness.LATEST, 0
 
     async def _begin(
@@ -429,7 +431,8 @@ class Shop:
         return await self._at_home(attempt)
 
     async def _at_home(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Begins where the tenant lives: follows it, and waits while it is about to move."""
+        """Begins on the tenant's shard: follows a tenant that has moved, and waits while it is
+        about to."""
         relocations = 0
         until = time.monotonic() + FENCE_WAIT_S
         while True:
@@ -451,7 +454,7 @@ class _Once(Connection):
 
     __slots__ = ("_is_durable", "_is_used", "_shop")
 
-    # No connection is held before the statement is known.
+    # No connection is taken before the statement is known.
     def __init__(self, shop: Shop, *, is_durable: bool) -> None:
         self._shop = shop
         self._is_durable = is_durable
@@ -467,7 +470,7 @@ class _Once(Connection):
 
 
 class _Shared:
-    """The request's own transaction, where a read is part of it."""
+    """The request's own transaction, if a read is part of it."""
 
     __slots__ = ("_connection",)
 

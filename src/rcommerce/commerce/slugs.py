@@ -1,4 +1,4 @@
-"""Slugs: the readable part of an address, one of a kind within its table and tenant."""
+"""Slugs: the readable part of a URL, unique within its table and tenant."""
 
 import re
 import secrets
@@ -14,7 +14,7 @@ from rcommerce.errors import Conflict, Invalid
 
 LONGEST = 255
 MOST = 100  # rows of one title that are numbered
-ROOM = 9  # for a hyphen and what follows it
+ROOM = 9  # characters for a hyphen and its suffix
 ATTEMPTS = 5  # to find a number that nobody else takes at the same moment
 Table = Literal["product", "collection", "category"]
 _QUOTES = re.compile(r"['’‘ʼ`´]")
@@ -22,9 +22,9 @@ _QUOTES = re.compile(r"['’‘ʼ`´]")
 
 def slug_of(title: str, otherwise: str) -> str:
     """The slug of a title: its letters and digits in lower case, joined by hyphens. Latin letters
-    lose their accents (“Điện thoại” is dien-thoai, “Straße” strasse); other scripts stay as they
-    are, since a transliteration would read wrongly. A title without letters and digits becomes
-    `otherwise` with a random end, and one that could be taken for an id gets it in front."""
+    lose their accents (“Điện thoại” is dien-thoai, “Straße” strasse); other scripts are kept, since
+    a transliteration would read wrongly. A title without letters and digits becomes `otherwise`
+    with a random suffix, and one that could be taken for an id gets it as a prefix."""
     plain = "".join(map(_plain, unicodedata.normalize("NFC", _QUOTES.sub("", title))))
     slug = re.sub(r"[\W_]+", "-", plain.lower()).strip("-")[:LONGEST].rstrip("-")
     if not slug or ids.is_uuid(slug):
@@ -40,7 +40,7 @@ def _plain(letter: str) -> str:
 
 
 def checked(slug: str) -> str:
-    """The slug. Raises Invalid where it could be taken for an id."""
+    """The slug. Raises Invalid if it could be taken for an id."""
     if ids.is_uuid(slug):
         raise Invalid.field("slug", "must not look like an id")
     return slug
@@ -49,9 +49,9 @@ def checked(slug: str) -> str:
 async def insert(
     tx: Connection, table: Table, values: dict[str, Any], asked: str | None, title: str
 ) -> None:
-    """A new row with the slug that was asked for, else with the first of x, x-2, x-3 … that is
-    free, x being the title's. Raises Invalid; Conflict by the table's constraint where the slug
-    that was asked for is in use."""
+    """Inserts a row with the requested slug, otherwise with the first free one of x, x-2, x-3 …, x
+    being the title's. Raises Invalid; Conflict by the table's constraint if the requested slug is
+    in use."""
     if asked is not None:
         await tx.insert(table, {**values, "slug": checked(asked)})
         return
@@ -64,8 +64,8 @@ async def insert(
 
 
 async def _free(tx: Connection, table: Table, tenant: UUID, base: str) -> str:
-    """The base with the lowest number that nobody has, or a random end where all are taken. One
-    after the other: who waits sees what was taken before."""
+    """The base with the lowest free number, or a random suffix if all are taken. Transactions run
+    one after another here: each sees what the one before has taken."""
     await tx.execute(
         "select pg_advisory_xact_lock(hashtextextended(%(name)s, 0))",
         {"name": f"slug {table} {tenant} {base}"},

@@ -1,4 +1,4 @@
-"""What a shop changes: each a Protocol of few methods, chosen in the settings."""
+"""The parts that a shop can replace: each a Protocol of a few methods, chosen in the settings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from rcommerce.errors import RCommerceError
 
 
 class GatewayError(RCommerceError):
-    """The gateway did not answer, or not understandably: whether it charged is not known."""
+    """The gateway did not answer, or not intelligibly: it may have charged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a gateway is asked to take. `payment_id` is the idempotency key of the attempt."""
+    """A charge. `payment_id` is the idempotency key of the attempt."""
 
     tenant_id: UUID
     payment_id: UUID
@@ -29,10 +29,10 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a gateway says of a charge or refund.
+    """A gateway's result for a charge or refund.
 
-    `accepted`: the order may go on now, the money comes by hand later.
-    `waiting`: the gateway decides later, and says so by an event or when asked.
+    `accepted`: the order may go on now, the payment is confirmed by hand later. `waiting`: the
+    gateway decides later, and reports it by an event or when asked.
     """
 
     state: Literal["approved", "declined", "waiting", "accepted"]
@@ -50,37 +50,37 @@ class GatewayEvent:
 
 
 class PaymentGateway(Protocol):
-    """A way to be paid. A call may raise GatewayError; the same key never acts twice."""
+    """A payment gateway. A call may raise GatewayError; the same key never acts twice."""
 
     @property
     def id(self) -> str:
-        """What it is called in settings and requests."""
+        """Its id in settings and requests."""
 
     @property
     def name(self) -> str:
-        """What buyers read."""
+        """Its name for buyers."""
 
     @property
     def methods(self) -> Sequence[str]:
-        """The types of payment method that it takes."""
+        """The payment method types that it accepts."""
 
     async def charge(self, charge: Charge) -> Outcome:
-        """Takes the money, or says why not."""
+        """Charges, or says why not."""
 
     async def find(self, tenant_id: UUID, payment_id: UUID) -> Outcome | None:
-        """What became of a charge; None where the gateway never heard of it."""
+        """The result of a charge; None if the gateway does not know it."""
 
     async def refund(
         self, tenant_id: UUID, payment_id: UUID, refund_id: UUID, amount: Decimal
     ) -> Outcome:
-        """Gives back; `refund_id` is the idempotency key."""
+        """Refunds; `refund_id` is the idempotency key."""
 
     def event(self, headers: Mapping[str, str], body: bytes) -> GatewayEvent:
         """Verifies and reads an event. Raises Unauthenticated for a wrong signature."""
 
 
 class Rate(msgspec.Struct, kw_only=True):
-    """One way to ship, and what it costs before and with everything added."""
+    """A shipping rate: its price before and after surcharges."""
 
     provider_id: str
     carrier: str
@@ -96,11 +96,11 @@ class ShippingProvider(Protocol):
     """Quotes what shipping costs."""
 
     def rates(self, *, currency: str, country: str) -> list[Rate]:
-        """The services that reach `country`, cheapest first; none where it is not served."""
+        """The services that reach `country`, cheapest first; none if it is not served."""
 
 
 class Mailer(Protocol):
     """Sends a message to a customer."""
 
     async def send(self, to: str, subject: str, text: str) -> None:
-        """Hands the message over. Raises OSError where the server cannot be reached."""
+        """Sends the message. Raises OSError if the server cannot be reached."""

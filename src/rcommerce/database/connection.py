@@ -1,4 +1,4 @@
-"""A connection as the shop's queries see it: a statement in, plain values out."""
+"""A connection for the shop's queries: a statement in, plain values out."""
 
 from collections.abc import Mapping
 from typing import Any, LiteralString, NamedTuple, TypeVar, cast
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def described(raw: "Raw", sql: str) -> dict[str, Any]:
-    """A statement as OpenTelemetry's conventions have it: without the values of its parameters."""
+    """A statement for OpenTelemetry: without the values of its parameters."""
     return {
         "db.system.name": "postgresql",
         "db.namespace": raw.info.dbname,
@@ -32,17 +32,17 @@ Params = Mapping[str, Any] | None
 
 
 class Statement(NamedTuple):
-    """A statement that is sent by another: see `Shop.hold`."""
+    """A statement that is sent together with another: see `Shop.hold`."""
 
     sql: LiteralString
     params: Mapping[str, Any]
 
 
 class Connection:
-    """One PostgreSQL connection. Statements take named parameters only: `%(name)s`.
+    """A PostgreSQL connection. Statements take named parameters only: `%(name)s`.
 
-    Outside a transaction each statement commits by itself. Nothing here leaves state in the
-    session, so that a pooler in transaction mode can stand between.
+    Outside of a transaction each statement commits by itself. Nothing here leaves state in the
+    session, so that a pooler in transaction mode can be in between.
     """
 
     __slots__ = ("raw",)
@@ -62,7 +62,7 @@ class Connection:
             return await cursor.execute(sql, params)
 
     async def execute(self, sql: LiteralString, params: Params = None) -> int:
-        """Runs a statement; returns how many rows it touched."""
+        """Runs a statement; returns the number of affected rows."""
         return (await self._run(sql, params)).rowcount
 
     async def one_or_none(self, sql: LiteralString, params: Params = None) -> Any:
@@ -77,7 +77,7 @@ class Connection:
         return row
 
     async def value(self, sql: LiteralString, params: Params = None) -> Any:
-        """The first column of the first row, or None where there is no row."""
+        """The first column of the first row, or None without a row."""
         row = await self.one_or_none(sql, params)
         return row and row[0]
 
@@ -90,7 +90,7 @@ class Connection:
         return await (await self._run(sql, params, dict_row)).fetchall()
 
     async def records(self, kind: type[T], sql: LiteralString, params: Params = None) -> list[T]:
-        """Every row as a `kind`, whose fields are named as the columns."""
+        """Every row as a `kind`, whose fields have the columns' names."""
         return await (await self._run(sql, params, class_row(kind))).fetchall()
 
     async def record(self, kind: type[T], sql: LiteralString, params: Params = None) -> T | None:
@@ -99,9 +99,9 @@ class Connection:
         return cast(T | None, await cursor.fetchone())
 
     async def raw_row(self, sql: LiteralString, params: Params = None) -> list[bytes] | None:
-        """The first row as the very bytes that PostgreSQL sent (empty for null), or None.
+        """The first row as the bytes that PostgreSQL sent (empty for null), or None.
 
-        What it built as JSON travels on like this, never decoded.
+        JSON that PostgreSQL built is passed on this way, without being decoded.
         """
         result = (await self._run(sql, params)).pgresult
         if result is None or result.ntuples == 0:
@@ -109,7 +109,7 @@ class Connection:
         return [result.get_value(0, column) or b"" for column in range(result.nfields)]
 
     async def insert(self, table: LiteralString, values: Mapping[str, Any]) -> None:
-        """A new row. The table and the columns are the code's words, never a client's."""
+        """Inserts a row. Table and columns come from the code, never from a client."""
         columns = ", ".join(values)
         places = ", ".join(f"%({name})s" for name in values)
         await self._run(f"insert into {table} ({columns}) values ({places})", values)  # noqa: S608
@@ -117,7 +117,7 @@ class Connection:
     async def insert_unless(
         self, table: LiteralString, values: Mapping[str, Any], conflict: LiteralString
     ) -> bool:
-        """The same, unless a row has these columns (`conflict`) alike already: False then."""
+        """Inserts a row unless one exists with the same columns `conflict`: False then."""
         columns = ", ".join(values)
         places = ", ".join(f"%({name})s" for name in values)
         sql = f"insert into {table} ({columns}) values ({places})"  # noqa: S608

@@ -1,4 +1,4 @@
-"""What the database refused, said in the words of the request."""
+"""Translates violated constraints into errors of the request."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ from rcommerce.errors import Conflict, FieldError, Unprocessable
 
 @contextmanager
 def translated(fields: Mapping[str, str]) -> Iterator[None]:
-    """Raises Conflict for a duplicate and Unprocessable for a reference that leads nowhere.
+    """Raises Conflict for a duplicate and Unprocessable for a missing reference.
 
-    `fields` maps a constraint's name to the field that the client sent; a violation of any other
-    constraint is a fault of ours and goes on as it is.
+    `fields` maps a constraint's name to the client's field; a violation of any other constraint is
+    a bug, and raised unchanged.
     """
     try:
         yield

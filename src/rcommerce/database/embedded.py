@@ -40,7 +40,7 @@ random_page_cost = 1.1
 
 
 class EmbeddedPostgres:
-    """One process's share of the server in `folder`; use it as a context manager."""
+    """A process's share of the server in `folder`; use it as a context manager."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
@@ -57,12 +57,13 @@ class EmbeddedPostgres:
 
     @property
     def conninfo(self) -> str:
-        """A libpq connection string; it works for as long as the share is held."""
+        """A libpq connection string; valid while the share is held."""
         return f"host={self.socket_folder} port=5432 user=postgres dbname=rcommerce"
 
     @property
     def socket_folder(self) -> Path:
-        """Where the server's socket is: beside the data, or elsewhere where that path is long."""
+        """The folder of the server's socket: beside the data, or elsewhere if that path is too
+        long."""
         if len(os.fsencode(self.data)) + len("/.s.PGSQL.5432") <= LONGEST_SOCKET_PATH:
             return self.data
         digest = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
@@ -88,12 +89,12 @@ class EmbeddedPostgres:
             raise StartError(f"the embedded PostgreSQL in {self.folder} failed: {error}") from error
 
     def leave(self) -> None:
-        """Gives the share back; the last one stops the server."""
+        """Gives up the share; the last one stops the server."""
         if self._lease is None:
             return None
         with self._starting():
             try:
-                # The lock upgrades only where nobody else holds a share.
+                # The lock can only be upgraded if nobody else has a share.
                 fcntl.flock(self._lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return self._drop_lease()
@@ -113,7 +114,8 @@ class EmbeddedPostgres:
             self._lease = None
 
     def _create(self) -> None:
-        """Makes the cluster aside and moves it into place, so that a half-made one never stands."""
+        """Creates the cluster in another folder and renames it, so that there is never an
+        incomplete one."""
         binaries.let_in(self.folder)
         aside = self.folder / "cluster.new"
         shutil.rmtree(aside, ignore_errors=True)
@@ -136,7 +138,7 @@ class EmbeddedPostgres:
         if sockets != self.data:
             sockets.mkdir(mode=0o700, exist_ok=True)
             binaries.give(sockets)
-        # Its own session: a Ctrl-C in the terminal is the server's to handle, not PostgreSQL's.
+        # A session of its own: Ctrl-C in the terminal is for the server to handle, not PostgreSQL.
         self._run(
             "pg_ctl", "start", "-D", str(self.data), "--wait", f"--timeout={START_TIMEOUT_S}",
             "--log", str(self.log), "-o", f"-k {sockets}",
@@ -145,10 +147,10 @@ class EmbeddedPostgres:
         self._create_database(sockets)
 
     def _forget_the_dead(self) -> None:
-        """Removes the locks of a postmaster that was killed and that nobody has reaped.
+        """Removes the lock files of a postmaster that was killed and not reaped.
 
-        PostgreSQL takes such a zombie for a living one, as happens in containers whose first
-        process reaps nobody. Only once none of its children holds its shared memory any more.
+        PostgreSQL takes such a zombie for a running server; they exist in containers whose first
+        process does not reap. Only once none of its children uses its shared memory any more.
         """
         path = self.data / "postmaster.pid"
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -170,7 +172,7 @@ class EmbeddedPostgres:
             self._run("createdb", "-h", str(sockets), "-U", "postgres", "rcommerce")
 
     def _runs(self) -> bool:
-        """Whether the postmaster answers; one that has just been killed does not."""
+        """Whether the postmaster answers; a killed one does not."""
         try:
             pid = int((self.data / "postmaster.pid").read_text().split()[0])
             os.kill(pid, 0)
@@ -182,7 +184,7 @@ class EmbeddedPostgres:
         deadline = time.monotonic() + START_TIMEOUT_S
         command = [str(binaries.folder() / "pg_isready"), "-q", "-h", str(self.socket_folder)]
         while subprocess.run(command, check=False).returncode != 0:  # noqa: S603
-            # A recycled process id belongs to someone else: then nobody listens.
+            # A reused process id: nobody listens.
             if not _is_postmaster(pid) or time.monotonic() > deadline:
                 return False
             time.sleep(0.05)
@@ -202,7 +204,7 @@ class EmbeddedPostgres:
 
 
 def kill(folder: Path) -> None:
-    """Ends the server in `folder` at once, as a power cut would: for tests and drills."""
+    """Kills the server in `folder`, like a power failure: for tests and drills."""
     pid = int((folder / "cluster" / "postmaster.pid").read_text().split()[0])
     os.kill(pid, signal.SIGQUIT)
 

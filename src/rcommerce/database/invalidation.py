@@ -1,8 +1,8 @@
-"""Which answers that are kept elsewhere are stale: PostgreSQL's word on it, for one shard.
+"""Tells a process which of its cached responses are stale, for one shard.
 
-Triggers note the tags of what a write has changed, in its own transaction (migration 0003). After
-the commit a process publishes what is due, its own or another's, and all that listen hear of it.
-Each second it also looks for what a process that died has left.
+Triggers record the tags that a write invalidates, in its own transaction (migration 0003). After
+the commit a process publishes them, its own or another's, and every listening process receives
+them. Each second a process also publishes what one that died has left.
 """
 
 import asyncio
@@ -22,12 +22,13 @@ from rcommerce.errors import RCommerceError
 
 CHANNEL = "rcommerce_invalidated"
 GATHER_S = (0.005, 0.015)  # writes that end together are published together
-AGAIN_S = 0.03  # before what was too fresh to be sure of is published once more
+# seconds after which a range that was too recent to be complete is published once more
+AGAIN_S = 0.03
 LEFT_BEHIND_EVERY_S = 1.0
 HEARTBEAT_S = 5.0
 ANSWER_WITHIN_S = 2.0
 RETRY_S = 0.25
-KEPT = "2 hours"  # longer than any cache keeps an answer
+KEPT = "2 hours"  # longer than any cache keeps an entry
 FORGET_EVERY_S = 600.0
 MOST_TAGS = 50_000
 _PUBLISH: LiteralString = "select publish_invalidations(%(wanted)s::bigint)"
@@ -44,19 +45,19 @@ log = structlog.get_logger()
 
 
 async def invalidate(tx: Connection, tenant: UUID, tags: Sequence[str]) -> None:
-    """Invalidates what has one of these tags, with the transaction's commit."""
+    """Invalidates these tags when the transaction commits."""
     await tx.execute(
         "select invalidate(%(tenant)s, %(tags)s)", {"tenant": tenant, "tags": list(tags)}
     )
 
 
 async def publish(shard: Shard) -> None:
-    """Tells at once what has been committed, for a process that does not run Invalidations."""
+    """Publishes committed invalidations at once, for a process that does not run Invalidations."""
     await shard.once(None, _PUBLISH, {"wanted": None})
 
 
 async def last(conn: Connection, tenant: UUID, tags: Sequence[str]) -> int:
-    """The last position at which one of these tags was invalidated; 0 for never."""
+    """The last position at which one of these tags was invalidated; 0: never."""
     found = await conn.value(
         """
         select coalesce(max(position), 0) from cache_tag
@@ -68,8 +69,8 @@ async def last(conn: Connection, tenant: UUID, tags: Sequence[str]) -> int:
 
 
 async def state(conn: Connection) -> dict[str, int]:
-    """What a shard knows of the caches: tags that were invalidated lately, writes that nobody has
-    told of yet, and what the CDN has not been told."""
+    """A shard's cache state: recently invalidated tags, unpublished writes, and what the CDN has
+    not been told."""
     row = await conn.one_or_none(
         """
         select (select count(*) from cache_tag), (select count(*) from cache_invalidation),
@@ -82,20 +83,20 @@ async def state(conn: Connection) -> dict[str, int]:
 
 
 class Keeper(Protocol):
-    """What keeps answers that were read from a shard."""
+    """A cache of what was read from a shard."""
 
     def invalidate(self, position: int, tags: Iterable[tuple[UUID, Sequence[str]]]) -> None:
-        """What was read at `position` or before is stale, where it has one of the tags."""
+        """What was read at `position` or earlier is stale if it has one of the tags."""
 
     def reach(self, horizon: int) -> None:
-        """Every commit before `horizon` has been told."""
+        """Every invalidation before `horizon` has been delivered."""
 
     def suspend(self) -> None:
-        """From now on nothing is heard."""
+        """From now on no invalidations are received."""
 
     def resume(self, era: str, horizon: int, tags: Sequence[tuple[UUID, str, int]]) -> None:
-        """Heard again. `tags` with their positions, the latest first, are all that count.
-        Positions of another `era` (a timeline of a server) cannot be compared."""
+        """Received again. `tags` with their positions, latest first, are all that count. Positions
+        of another `era` (a server's timeline) cannot be compared."""
 
 
 class _Message(msgspec.Struct):
@@ -108,8 +109,8 @@ _DECODER = msgspec.json.Decoder(_Message)
 
 
 class Invalidations:
-    """`run` works for as long as the process lives. `dsn` leads to the primary itself: a pooler in
-    transaction mode passes no notifications on."""
+    """`run` works for as long as the process lives. `dsn` connects to the primary directly: a
+    pooler in transaction mode does not pass notifications."""
 
     def __init__(self, shard: Shard, dsn: str, keeper: Keeper) -> None:
         self._shard = shard
@@ -121,7 +122,7 @@ class Invalidations:
         shard.wrote = self.wrote
 
     def wrote(self, position: int) -> None:
-        """This process has committed, up to `position`."""
+        """Reports a commit of this process, up to `position`."""
         self._wanted = max(self._wanted, position)
         self._written.set()
 
@@ -147,14 +148,14 @@ class Invalidations:
             await asyncio.sleep(RETRY_S * random.uniform(0.5, 1.5))  # noqa: S311
 
     async def _follow(self) -> None:
-        """Hears what is published, until the connection ends. Raises psycopg.Error, OSError,
+        """Receives notifications until the connection fails. Raises psycopg.Error, OSError,
         TimeoutError."""
         connection = await psycopg.AsyncConnection.connect(
             self._dsn, autocommit=True, application_name="rcommerce listener"
         )
         try:
             await connection.execute(f"listen {CHANNEL}")
-            # What is published from here on waits in the connection; the rest is in the tables.
+            # Whatever is published from here on waits in the connection; the rest is in the tables.
             await self._catch_up(connection)
             while True:
                 async for notify in connection.notifies(timeout=HEARTBEAT_S):
@@ -188,11 +189,12 @@ class Invalidations:
         while True:
             wanted = await self._due()
             try:
-                # None has a look at what others have left; it also finds that there is nothing.
+                # None: looks for what other processes have left; it also finds that there is
+                # nothing.
                 if wanted is None or self._horizon <= wanted:
                     reached = await self._ask(wanted)
                     if wanted is not None and reached <= wanted:
-                        # Too fresh to be sure that all before it was seen.
+                        # Too recent to be sure that every earlier commit was seen.
                         await asyncio.sleep(AGAIN_S)
                         self._written.set()
             except (RCommerceError, psycopg.Error) as error:

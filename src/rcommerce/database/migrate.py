@@ -1,4 +1,4 @@
-"""Brings databases to the newest revision, one after the other."""
+"""Migrates databases to the newest revision, one after another."""
 
 import contextlib
 import time
@@ -18,7 +18,7 @@ ASK_AGAIN_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was done to one database: its revisions, or why nothing could be done."""
+    """The result for one database: its revisions, or why it failed."""
 
     name: str
     before: str | None = None
@@ -27,7 +27,7 @@ class Report:
 
 
 def revision(dsn: str) -> str | None:
-    """The revision that the database is at; None for an empty one. Raises StartError."""
+    """A database's revision; None for an empty one. Raises StartError."""
     with _connected(dsn) as connection:
         row = connection.execute("select to_regclass('alembic_version')").fetchone()
         if row is None or row[0] is None:
@@ -37,16 +37,16 @@ def revision(dsn: str) -> str | None:
 
 
 def is_served(found: str | None) -> bool:
-    """Whether this release can serve a database of that revision: its own or a newer one, as a
-    step takes nothing away that the release before it uses."""
+    """Whether this release can serve a database of that revision: its own or a newer one, since a
+    migration removes nothing that the previous release uses."""
     return found is not None and found >= migrations.head()
 
 
 def upgrade(dsn: str) -> tuple[str | None, str]:
-    """Runs what is missing; returns the revision before and after. Raises StartError.
+    """Runs the missing migrations; returns the revision before and after. Raises StartError.
 
-    Each step is committed by itself: after a failure the next run goes on where this one ended.
-    Two at once are safe: the second waits for the first, and finds nothing left to do.
+    Each migration is committed by itself: after a failure the next run continues there. It is safe
+    to run concurrently: the second one waits for the first, and has nothing left to do.
     """
     before = revision(dsn)
     if before == migrations.head():
@@ -59,8 +59,8 @@ def upgrade(dsn: str) -> tuple[str | None, str]:
 
 
 def upgrade_all(databases: dict[str, str]) -> Iterator[Report]:
-    """Upgrades databases, by their names and connection strings; reports each when it is done. One
-    that fails keeps no other from being upgraded."""
+    """Upgrades databases, by name and connection string; reports each when it is done. A failure
+    does not stop the others."""
     for name, dsn in databases.items():
         try:
             before, after = upgrade(dsn)
@@ -71,9 +71,10 @@ def upgrade_all(databases: dict[str, str]) -> Iterator[Report]:
 
 
 def keep_timeouts(dsn: str, limits: DatabaseSettings) -> None:
-    """Notes the sessions' timeouts with the role, for this database: what a session asks for at its
-    start does not pass a pooler. Raises StartError."""
-    # Under the lock: of two at once, PostgreSQL refuses one ("tuple concurrently updated").
+    """Stores the sessions' timeouts with the role, for this database: a pooler does not pass on
+    what a session sets at its start. Raises StartError."""
+    # Under the lock: of two concurrent ones, PostgreSQL would reject one ("tuple concurrently
+    # updated").
     with _locked(dsn) as connection:
         for name, value in session_settings(limits).items():
             connection.execute(
@@ -97,13 +98,13 @@ def _connected(dsn: str) -> Iterator[psycopg.Connection]:
 
 @contextlib.contextmanager
 def _locked(dsn: str) -> Iterator[psycopg.Connection]:
-    """Holds the one lock of the database's migrations, for as long as the transaction that it
-    yields: a session's lock would not hold through a pooler."""
+    """Holds the lock for migrations of the database during the transaction that it yields: a
+    session's lock would not hold through a pooler."""
     with _connected(dsn) as connection:
-        # Asked again and again, each time in a transaction of its own: a `create index
-        # concurrently` of the other waits for the end of every transaction that has a snapshot when
-        # it looks. Without parameters, so by the simple protocol: the extended one would leave a
-        # portal open, and with it a snapshot.
+        # Polls, each time in a transaction of its own: a concurrent `create index concurrently`
+        # waits for the end of every transaction that has a snapshot when it looks. The statement
+        # has no parameters, so the simple protocol is used: the extended one would leave a portal
+        # open, and with it a snapshot.
         while True:
             connection.execute("set local statement_timeout = 0")
             connection.execute("set local idle_in_transaction_session_timeout = 0")
@@ -116,7 +117,7 @@ def _locked(dsn: str) -> Iterator[psycopg.Connection]:
 
 
 def _run(dsn: str) -> None:
-    # Alembic and SQLAlchemy cost 20 MB and 0.3 s: imported only where there is work.
+    # Alembic and SQLAlchemy cost 20 MB and 0.3 s: imported only if there is work.
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError

@@ -1,8 +1,8 @@
-"""A pool: at most so many connections to one server, lent to one task at a time.
+"""A connection pool for one server.
 
-Who finds none free waits in a queue that has a deadline and an end; when the server is found to be
-down, everyone in the queue is told at once instead of waiting for it. (psycopg_pool can do neither:
-its queue knows only its own timeout.)
+A task that finds no free connection waits in a queue with a deadline and a maximum length; when the
+server is found to be down, every task in the queue fails at once. (psycopg_pool can do neither: its
+queue has only a timeout.)
 """
 
 import asyncio
@@ -21,23 +21,24 @@ from psycopg.pq import TransactionStatus
 from rcommerce.database.connection import Raw
 from rcommerce.errors import Unavailable
 
-WAITING_EACH = 50  # how many may wait for each connection; past that, refuse at once
-LONGEST_LIFE_S = 3600.0  # so that load finds a server that was added behind a balancer
+WAITING_EACH = 50  # waiting tasks per connection; beyond that, refused at once
+# seconds; so that load reaches a server that was added behind a load balancer
+LONGEST_LIFE_S = 3600.0
 BUSY = "database_busy"
 
 
 class Pool:
-    """`connect` opens one connection; `size` is the most that are open at a time."""
+    """`connect` opens a connection; `size` is the maximum."""
 
     def __init__(self, connect: Callable[[], Awaitable[Raw]], size: int, timeout_s: float) -> None:
         self.size = size
-        self.waits = 0  # how often somebody had to wait, for how long in all, and in vain
+        self.waits = 0  # how many tasks have waited, how long in total, and how many in vain
         self.waited_s = 0.0
         self.shed = 0
         self._connect = connect
         self._timeout_s = timeout_s
         self._idle: list[Raw] = []
-        self._until: dict[Raw, float] = {}  # every open connection, and when it is let go
+        self._until: dict[Raw, float] = {}  # every open connection, and when it is replaced
         self._lent: dict[Raw, None] = {}
         self._opening = 0
         self._connecting: set[asyncio.Future[Raw]] = set()
@@ -46,7 +47,7 @@ class Pool:
 
     @property
     def in_use(self) -> int:
-        """Connections that are lent."""
+        """Connections in use."""
         return len(self._lent)
 
     @property
@@ -56,14 +57,13 @@ class Pool:
 
     @property
     def waiting(self) -> int:
-        """Tasks that wait for one."""
+        """Waiting tasks."""
         return len(self._waiting)
 
     async def take(self) -> Raw:
-        """A connection; it must come back by `give`.
+        """A connection; return it with `give`.
 
-        Raises Unavailable where none gets free in time, psycopg.OperationalError where the server
-        does not let us in.
+        Raises Unavailable if none is free in time, psycopg.OperationalError if the server refuses.
         """
         if self._idle:
             raw = self._idle.pop()
@@ -75,7 +75,7 @@ class Pool:
         return raw
 
     def give(self, raw: Raw) -> None:
-        """Takes a connection back; one that is broken, old or inside a transaction is closed."""
+        """Takes a connection back; a broken or old one, or one inside a transaction, is closed."""
         if raw not in self._lent:
             return
         del self._lent[raw]
@@ -89,8 +89,8 @@ class Pool:
             self._idle.append(raw)
 
     def fail(self, error: Unavailable) -> None:
-        """The server is down: whoever waits gets `error`, whoever connects is told so, and idle
-        connections are let go."""
+        """The server is down: waiting tasks get `error`, pending connects fail, and idle
+        connections are closed."""
         while self._connecting:
             self._connecting.pop().cancel()
         while self._waiting:
@@ -100,7 +100,7 @@ class Pool:
         self.renew()
 
     def renew(self) -> None:
-        """Lets go of the idle connections, and of each lent one when it comes back."""
+        """Closes the idle connections, and each one in use when it comes back."""
         for raw in self._idle:
             self._let_go(raw)
         self._idle.clear()
@@ -108,13 +108,13 @@ class Pool:
             self._until[raw] = 0.0
 
     def hang_up(self) -> None:
-        """Shuts the sockets of all that are lent: a server that hangs would keep them for ever.
+        """Shuts the sockets of all connections in use, which a hanging server would keep for ever.
         Their tasks get an OperationalError."""
         for raw in self._lent:
             hang_up(raw)
 
     def close(self) -> None:
-        """Closes what is idle now, and the rest as it comes back."""
+        """Closes the idle connections now, and the others as they come back."""
         self._is_closed = True
         self.fail(Unavailable("the server is shutting down", code="stopping"))
 
@@ -123,7 +123,7 @@ class Pool:
         return await self._open_reserved()
 
     async def _open_reserved(self) -> Raw:
-        """Opens a connection whose place is counted already."""
+        """Opens a connection that is counted already."""
         try:
             raw = await self._connected()
         except BaseException:
@@ -131,20 +131,20 @@ class Pool:
             self._hand_on(None)
             raise
         self._opening -= 1
-        life_s = LONGEST_LIFE_S * random.uniform(0.8, 1.0)  # noqa: S311 - not all at once
+        life_s = LONGEST_LIFE_S * random.uniform(0.8, 1.0)  # noqa: S311 - not all at the same time
         self._until[raw] = time.monotonic() + life_s
         return raw
 
     async def _connected(self) -> Raw:
-        """A new connection. Raises psycopg.OperationalError also where `fail` is told meanwhile: a
-        server that hangs would be waited for."""
+        """A new connection. Raises psycopg.OperationalError, also if `fail` is called meanwhile: a
+        hanging server would be waited for."""
         connecting = asyncio.ensure_future(self._connect())
         self._connecting.add(connecting)
         try:
             return await connecting
         except asyncio.CancelledError as error:
             if connecting.done() and not (connecting.cancelled() or connecting.exception()):
-                connecting.result().pgconn.finish()  # made in the very moment
+                connecting.result().pgconn.finish()  # opened at the same moment
             task = asyncio.current_task()
             if connecting in self._connecting or task is None or task.cancelling():
                 raise
@@ -175,7 +175,8 @@ class Pool:
         return await self._open_reserved() if raw is None else raw
 
     def _hand_back(self, future: asyncio.Future[Raw | None]) -> None:
-        """Whoever waited has given up: what came in that very moment goes to the next."""
+        """The waiting task has given up: a connection that came at the same moment goes to the next
+        one."""
         with contextlib.suppress(ValueError):
             self._waiting.remove(future)
         if future.cancelled() or future.cancel() or future.exception() is not None:
@@ -188,14 +189,14 @@ class Pool:
             self._hand_on(None)
 
     def _hand_on(self, raw: Raw | None) -> bool:
-        """Gives a connection, or a place to open one, to the first who waits."""
+        """Gives a connection, or permission to open one, to the first waiting task."""
         while self._waiting:
             future = self._waiting.popleft()
             if not future.done():
                 if raw is None:
                     self._opening += 1
                 else:
-                    self._lent[raw] = None  # already: its new holder may be cancelled by now
+                    self._lent[raw] = None  # already given: its new holder may be cancelled by now
                 future.set_result(raw)
                 return True
         return False
@@ -207,7 +208,7 @@ class Pool:
 
 
 def hang_up(raw: Raw | psycopg.Connection[Any]) -> None:
-    """Shuts a connection's socket, so that whoever waits for its answer stops waiting."""
+    """Shuts a connection's socket, so that nobody waits for its answer any more."""
     with contextlib.suppress(OSError, psycopg.Error):
         duplicate = socket.socket(fileno=os.dup(raw.fileno()))
         with duplicate:

@@ -1,5 +1,5 @@
-"""What can be done through PgBouncer in transaction mode, where each transaction may run on
-another server connection."""
+"""Features of PgBouncer in transaction mode, where each transaction may run on another server
+connection."""
 
 import psycopg
 from psycopg.rows import tuple_row
@@ -12,13 +12,13 @@ RENAMED = "PGBOUNCER_%"
 
 
 async def keeps_prepared_statements(raw: Raw) -> bool:
-    """Whether the pooler between makes prepared statements safe.
+    """Whether the pooler in between makes prepared statements safe.
 
-    Told by trying, as PgBouncer tells its version only to its administrators: inside one
-    transaction a statement is prepared, and PostgreSQL asked by which name it knows it.
+    Detected by trying, since PgBouncer tells its version to its administrators only: inside a
+    transaction a statement is prepared, and PostgreSQL is asked for its name.
     """
     before = raw.prepare_threshold
-    raw.prepare_threshold = 1  # without a threshold, psycopg prepares nothing, asked to or not
+    raw.prepare_threshold = 1  # without a threshold, psycopg never prepares
     try:
         async with raw.transaction():
             cursor = raw.cursor(row_factory=tuple_row)
@@ -31,7 +31,7 @@ async def keeps_prepared_statements(raw: Raw) -> bool:
             row = await cursor.fetchone()
             keeps = row is not None and row[0] > 0
             if not keeps:
-                # It is on the server connection, which the next client gets: nothing must stay.
+                # It is on the server connection, which the next client gets: it must be removed.
                 await cursor.execute("deallocate all", prepare=False)
     except psycopg.Error:
         return False

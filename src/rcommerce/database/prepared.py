@@ -1,8 +1,8 @@
-"""Statements that PostgreSQL knows by a name, so that they are parsed and planned once a connection
-though they travel in one message with others.
+"""Prepared statements that are sent in one message with others: parsed and planned once per
+connection.
 
-Only the simple protocol carries several statements at a time, and it knows neither parameters nor
-the driver's own prepared statements; `PREPARE` and `EXECUTE` in SQL do.
+Only the simple protocol carries several statements per message, and it knows neither parameters nor
+the driver's own prepared statements; SQL's `PREPARE` and `EXECUTE` work.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ _PLACE = re.compile(r"%(?:\((\w+)\)s|%)")
 
 
 class Prepared:
-    """Which statements the connections to a server know."""
+    """The statements that the connections to a server have prepared."""
 
     def __init__(self) -> None:
         self._known: WeakKeyDictionary[Raw, set[str]] = WeakKeyDictionary()
 
     async def text(self, raw: Raw, sql: LiteralString, params: Params) -> str:
-        """What runs the statement on this connection, its parameters written out."""
+        """SQL that runs the statement on this connection, with its parameters written out."""
         name, prepare, execute = _parsed(sql)
         known = self._known.setdefault(raw, set())
         if name not in known:
@@ -35,8 +35,8 @@ class Prepared:
         return written_out(raw, execute, params)
 
     async def roll_back(self, raw: Raw) -> None:
-        """Ends a transaction. After a rollback psycopg deallocates all prepared statements, where
-        it has prepared any, and does not say so: here they are always deallocated."""
+        """Ends a transaction. After a rollback psycopg deallocates all prepared statements if it
+        has prepared any itself, without saying so: here they are always deallocated."""
         self._known.pop(raw, None)
         await _run(raw, "rollback; deallocate all")
 
@@ -45,18 +45,18 @@ async def _run(raw: Raw, statement: str) -> None:
     try:
         await raw.execute(statement.encode(), prepare=False)
     except asyncio.CancelledError:
-        raw.pgconn.finish()  # nobody knows which statements it has now
+        raw.pgconn.finish()  # its prepared statements are unknown now
         raise
 
 
 def written_out(raw: Raw, sql: str, params: Params) -> str:
-    """The statement with its parameters in their places, as text."""
+    """The statement with its parameters written out."""
     return psycopg.AsyncClientCursor(raw).mogrify(sql.encode(), params)
 
 
 @lru_cache(maxsize=1000)
 def _parsed(sql: str) -> tuple[str, str, str]:
-    """Its name, the statement that prepares it, and the one that executes it."""
+    """Its name, its PREPARE and its EXECUTE."""
     names: dict[str, int] = {}
 
     def number(place: re.Match[str]) -> str:

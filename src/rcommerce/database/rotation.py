@@ -1,5 +1,5 @@
-"""Which replicas are read from: those that live, follow the present primary, and are not too far
-behind it."""
+"""The replicas that are read from: those that are up, follow the present primary, and do not lag
+too far."""
 
 import time
 from collections import deque
@@ -8,11 +8,11 @@ from functools import partial
 
 from rcommerce.database.server import Server
 
-HISTORY = 600  # samples of the primary's position: five minutes of them
+HISTORY = 600  # samples of the primary's position: five minutes
 
 
 class Rotation:
-    """Kept up to date by the servers' own probes."""
+    """Updated by the servers' own probes."""
 
     def __init__(self, primary: Server, replicas: Sequence[Server], most_lag_s: float) -> None:
         self._primary = primary
@@ -21,8 +21,8 @@ class Rotation:
         self._history: deque[tuple[float, int]] = deque(maxlen=HISTORY)
         self._lags_s: dict[Server, float] = {}
         self._seen: dict[Server, int] = {}  # each replica's position at the primary's last probe
-        # Replicas that have yet to show that they follow the present primary, and past which
-        # position: after a failover, one may still hold what the new primary never had.
+        # Replicas that have not been seen to follow the present primary, and the position to pass:
+        # after a failover, one may have data that the new primary never had.
         self._unproven: dict[Server, int] = {}
         self._primary_identity = ""
         if replicas:
@@ -31,7 +31,7 @@ class Rotation:
             replica.probed = partial(self._measure, replica)
 
     def has(self, replica: Server) -> bool:
-        """Whether reads go there."""
+        """Whether reads go to it."""
         return (
             replica.is_up
             and replica not in self._unproven
@@ -49,19 +49,19 @@ class Rotation:
         return "lagging" if self.lag_s(replica) > self._most_lag_s else "unproven"
 
     def lag_bytes(self, replica: Server) -> int:
-        """How much of the primary's write-ahead log the replica has not replayed."""
+        """Bytes of the primary's write-ahead log that the replica has not replayed."""
         return max(0, self._primary.position - replica.position)
 
     def lag_s(self, replica: Server) -> float:
-        """For how long the primary has been ahead of the replica, as of the last probe.
+        """Seconds since the primary has been ahead of the replica, as of the last probe.
 
-        By the primary's positions as they were seen here: two servers' clocks are not compared,
-        and an idle primary makes no lag.
+        By the primary's positions as seen here: clocks of two servers are not compared, and an idle
+        primary causes no lag.
         """
         return self._lags_s.get(replica, 0.0)
 
     def _sample(self) -> None:
-        """The primary has told its position."""
+        """Records the primary's position."""
         primary = self._primary
         is_another = self._primary_identity not in ("", primary.identity)
         self._primary_identity = primary.identity
@@ -69,7 +69,8 @@ class Rotation:
             self._history.clear()
         self._history.append((time.monotonic(), primary.position))
         for replica in self._replicas:
-            # Compared with where it was a probe ago: that was surely before the primary's answer.
+            # Compared with the position of one probe ago, which is certainly older than the
+            # primary's answer.
             if is_another or self._seen.get(replica, 0) > primary.position:
                 self._unproven[replica] = max(primary.position, replica.position)
             self._seen[replica] = replica.position

@@ -1,5 +1,4 @@
-"""One PostgreSQL server, or several of which one is the primary: its connections, and whether it
-lives."""
+"""One PostgreSQL server, or several of which one is the primary: its connections and its state."""
 
 import asyncio
 import contextlib
@@ -33,8 +32,8 @@ PROBE_TIMEOUT_S = 1.0
 PROBE_EVERY_S = 0.5
 PROBE_DOWN_EVERY_S = 0.2
 PREPARE_AFTER = 5  # psycopg's own default
-# Where the server is in the write-ahead log: what a replica has replayed, what a primary has made
-# durable; whether it is a replica; which server of all it is; and what time it has.
+# The server's position in the write-ahead log (replayed by a replica, durable on a primary),
+# whether it is a replica, its identity, and its time.
 PROBE: LiteralString = """
 select pg_is_in_recovery(),
        ((case when pg_is_in_recovery() then pg_last_wal_replay_lsn()
@@ -46,14 +45,14 @@ log = structlog.get_logger()
 
 
 class Role(Enum):
-    """What the servers of a connection string have to be."""
+    """What a connection requires of the server."""
 
     PRIMARY = "primary"
     ANY = "any"
 
 
 def conninfo(node: Node, addresses: Sequence[str], role: Role) -> str:
-    """The libpq connection string of `addresses` (host:port), tried in their order."""
+    """The libpq connection string of `addresses` (host:port), tried in order."""
     pairs = [address.rpartition(":") for address in addresses]
     return psycopg.conninfo.make_conninfo(
         host=",".join(host.strip("[]") for host, _, _ in pairs),
@@ -68,23 +67,23 @@ def conninfo(node: Node, addresses: Sequence[str], role: Role) -> str:
 
 
 def is_lost(error: psycopg.Error) -> bool:
-    """Whether the connection is gone or useless, rather than a statement refused."""
+    """Whether the connection has failed, rather than a statement."""
     state = error.sqlstate
-    if state is None:  # libpq's own: nothing came from the server
+    if state is None:  # libpq's own: the server sent nothing
         return isinstance(error, psycopg.OperationalError)
-    # 57P01 to 03: the server ends, crashed, or does not let us in yet. 53300: it has no slot left.
-    # 08…: PgBouncer says that it lost the server.
+    # 57P01 to 03: the server is shutting down, has crashed, or is starting. 53300: it has no free
+    # connection. 08…: PgBouncer has lost the server.
     return state in {"57P01", "57P02", "57P03", "53300"} or state.startswith("08")
 
 
 def is_broken(error: psycopg.Error) -> bool:
-    """Whether the server cannot do its work: out of resources, an error of its disk, or within."""
+    """Whether the server cannot work: out of resources, a disk error, or an internal one."""
     return (error.sqlstate or "")[:2] in {"53", "58", "XX"}
 
 
 def translated(error: psycopg.Error) -> Unavailable | None:
-    """The problem of what a client may retry: the server is unavailable or slow, or two writes
-    conflict. None for other errors."""
+    """The problem for an error that a client may retry: the server is unavailable or slow, or two
+    writes conflict. None for other errors."""
     if is_lost(error):
         return Unavailable("the database cannot be reached", code="database_unavailable")
     if isinstance(error, psycopg.errors.QueryCanceled):
@@ -99,8 +98,8 @@ def translated(error: psycopg.Error) -> Unavailable | None:
 
 
 class Server:
-    """Its pool, and what its last probe has said. `name` is for people, `dependency` for figures,
-    `address` is a replica's as in the settings."""
+    """Its pool and the result of its last probe. `name` is for people, `dependency` for metrics,
+    `address` a replica's as in the settings."""
 
     def __init__(
         self,
@@ -119,27 +118,27 @@ class Server:
         self.breaker = Breaker(dependency)
         self.retries = RetryBudget()
         self.is_replica = False
-        self.identity = ""  # of the running server: another one after a restart or a failover
+        self.identity = ""  # of the running server: it changes with a restart or a failover
         self.position = 0  # bytes of write-ahead log, see PROBE
         self.latency_s = 0.0  # of the last probe
         self.pool = Pool(self._connect, size, limits.pool_timeout_secs)
         self._prepares: bool | None = None if through_pooler else True
-        # Those of SQL's own PREPARE, which no pooler follows.
+        # Statements prepared with SQL's PREPARE, which poolers do not track.
         self.prepared = None if through_pooler else Prepared()
-        # A pooler drops these; `rcommerce db upgrade` sets them for the role as well.
+        # A pooler drops these; `rcommerce db upgrade` stores them with the role as well.
         self._options = "" if through_pooler else " ".join(
             f"-c {name}={value}" for name, value in session_settings(limits).items()
         ) + " -c default_transaction_read_only=on"  # fmt: skip
         self.sets_clock = False  # of this process
-        self.probed: Callable[[], None] = _nothing  # called after each probe that was answered
-        self.rests_until = 0.0  # it erred; by the monotonic clock
+        self.probed: Callable[[], None] = _nothing  # called after each successful probe
+        self.rests_until = 0.0  # when it failed last, by the monotonic clock
         self._last_answer = time.monotonic()
         self._watching: asyncio.Task[None] | None = None
         self._checking: asyncio.Task[None] | None = None
 
     @property
     def is_up(self) -> bool:
-        """Whether it answers, until a probe or a request finds otherwise."""
+        """Whether it answers, as far as known from probes and requests."""
         return not self.breaker.is_open
 
     @property
@@ -148,12 +147,12 @@ class Server:
         return "up" if self.is_up else "down"
 
     async def open(self) -> None:
-        """Looks where the server is, and watches it from now on."""
+        """Probes the server, and goes on to."""
         await self.probe()
         self._watching = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
-        """Gives every connection back."""
+        """Closes all connections."""
         for task in (self._watching, self._checking):
             if task is not None:
                 task.cancel()
@@ -162,7 +161,7 @@ class Server:
         self.pool.close()
 
     async def take(self) -> Raw:
-        """A connection. Raises Unavailable: at once where the server is known to be down."""
+        """A connection. Raises Unavailable, at once if the server is known to be down."""
         if not self.is_up:
             raise self.unavailable()
         self.retries.earn()
@@ -178,14 +177,15 @@ class Server:
         self.pool.give(raw)
 
     def unavailable(self) -> Unavailable:
-        """What a request gets while the server is down."""
+        """The error for requests while the server is down."""
         return Unavailable("the database cannot be reached", code="database_unavailable")
 
     async def check(self, cause: str) -> None:
-        """A request has lost its connection: finds out at once whether the server is down.
+        """Called by a request that has lost its connection: finds out at once whether the server is
+        down.
 
-        Many who ask at a time share one answer. What is known already is not asked again: a probe
-        of a server that hangs takes seconds.
+        Concurrent calls share one probe. A known state is not probed again: probing a hanging
+        server takes seconds.
         """
         if not self.is_up:
             return
@@ -199,7 +199,7 @@ class Server:
         except (psycopg.Error, TimeoutError) as error:
             self._went_down(cause or str(error))
         else:
-            self.pool.renew()  # others of its connections may be dead, too
+            self.pool.renew()  # its other connections may be broken, too
             self.breaker.succeeded()
 
     async def _watch(self) -> None:
@@ -212,7 +212,7 @@ class Server:
                 log.exception("probe_failed", server=self.name)
 
     async def probe(self) -> None:
-        """Asks the server where it is, and notes whether it is up."""
+        """Probes the server, and records whether it is up."""
         try:
             if self.is_up:
                 await self._probe_by_pool()
@@ -221,18 +221,18 @@ class Server:
                 await self._probe_afresh()
         except (psycopg.Error, TimeoutError) as error:
             if self.is_up:
-                # A silence may be the connection's own. One more try, by another one.
+                # The connection itself may have failed: tries once more, on another one.
                 await self._check(str(error))
             else:
                 self.breaker.failed(str(error).strip())
             return
         except Unavailable:
-            return  # no connection to ask by: they are all at work
+            return  # no connection to probe with: all are in use
         self.breaker.succeeded()
 
     async def _probe_by_pool(self) -> None:
         if self.pool.in_use >= self.pool.size:
-            # Every connection is at work: that they come back says that the server lives.
+            # All connections are in use: if any comes back, the server is up.
             if time.monotonic() - self._last_answer > PROBE_TIMEOUT_S:
                 await self._probe_afresh()
             return
@@ -251,7 +251,7 @@ class Server:
             raw.pgconn.finish()
 
     async def _ask(self, raw: Raw) -> None:
-        """Raises TimeoutError where no answer comes."""
+        """Raises TimeoutError without an answer."""
         overdue = asyncio.get_running_loop().call_later(PROBE_TIMEOUT_S, hang_up, raw)
         begun = time.monotonic()
         try:
@@ -294,7 +294,7 @@ def _nothing() -> None:
 
 
 def session_settings(limits: DatabaseSettings) -> dict[str, str]:
-    """The timeouts that each session has, as PostgreSQL names and writes them."""
+    """The timeouts of each session, as PostgreSQL's settings."""
     seconds = {
         "statement_timeout": limits.statement_timeout_secs,
         "lock_timeout": limits.lock_timeout_secs,

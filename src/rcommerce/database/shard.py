@@ -1,4 +1,4 @@
-"""One shard: a primary and its replicas. It decides which server a statement goes to."""
+"""One shard: a primary and its replicas. Decides which server a statement goes to."""
 
 import asyncio
 import time
@@ -21,10 +21,10 @@ from rcommerce.database.writing import Writing, once
 from rcommerce.errors import Unavailable
 from rcommerce.settings import DatabaseSettings
 
-ATTEMPTS = 3  # to send a statement whose server has gone away
-REST_S = 5.0  # for how long a replica that erred is left out
-POLL_S = 0.004  # how often a replica that is waited for is asked
-# A read ends on a replica when the rows that it needs are vacuumed away on the primary.
+ATTEMPTS = 3  # attempts at a statement whose server has failed
+REST_S = 5.0  # seconds that a failed replica is left out
+POLL_S = 0.004  # seconds between two looks at a replica that is waited for
+# A read is cancelled on a replica when the primary vacuums rows that it needs.
 RECOVERY_CONFLICT = "conflict with recovery"
 REPLAYED: LiteralString = """
 select ((case when pg_is_in_recovery() then pg_last_wal_replay_lsn()
@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 class Freshness(Enum):
-    """What a read may be given."""
+    """How recent a read must be."""
 
     ANY = "a replica, or the primary where there is none"
     FRESH = "the primary; a replica only while there is no primary"
@@ -42,7 +42,7 @@ class Freshness(Enum):
 
 
 class Shard:
-    """`read` and `write` hand out a connection for a moment; both raise Unavailable."""
+    """`read` and `write` provide a connection for a moment; both raise Unavailable."""
 
     def __init__(
         self, name: str, primary: Server, replicas: Sequence[Server], limits: DatabaseSettings
@@ -51,7 +51,7 @@ class Shard:
         self.primary = primary
         self.replicas = list(replicas)
         self.rotation = Rotation(primary, replicas, limits.max_replica_lag_s)
-        # Told where each commit ended. None where nobody needs to know.
+        # Called with the position of each commit. None if nobody needs it.
         self.wrote: Callable[[int], None] | None = _nothing if replicas else None
         self._wait_s = limits.replica_wait_ms / 1000
         self._reaching: dict[Server, asyncio.Task[None]] = {}
@@ -62,12 +62,13 @@ class Shard:
         return [self.primary, *self.replicas]
 
     async def open(self) -> None:
-        """Begins to watch the servers. The primary comes last: a replica is then never ahead."""
+        """Starts to probe the servers. The primary is last, so that no replica seems ahead of
+        it."""
         await asyncio.gather(*(replica.open() for replica in self.replicas))
         await self.primary.open()
 
     async def close(self) -> None:
-        """Gives every connection back."""
+        """Closes all connections."""
         for server in self.servers:
             await server.close()
 
@@ -77,18 +78,18 @@ class Shard:
         position: int = 0,
         seen: Callable[[int], None] | None = None,
     ) -> "Reading":
-        """A connection on which each statement stands alone. `position` is what the server must
-        have replayed, in bytes of write-ahead log; `seen` is told what it had replayed before the
-        statements ran."""
+        """A connection for statements without a transaction. `position` is what the server must
+        have replayed, in bytes of write-ahead log; `seen` is called with what it had replayed
+        before the statements ran."""
         return Reading(self, freshness, position, seen)
 
     def write(
         self, assignment: ShardAssignment | None = None, first: Statement | None = None
     ) -> "Writing":
-        """A connection in a transaction, which commits where the block ends without an error.
+        """A connection in a transaction, which is committed if the block ends without an error.
 
-        With a `home` only while the tenant lives here: raises TenantMoved, TenantFenced. The
-        statement `first` goes out in the message that begins it; `Writing.row` has its first row.
+        With a `home`, only while the tenant is on this shard: raises TenantMoved, TenantFenced. The
+        statement `first` is sent with the begin; `Writing.row` is its first row.
         """
         return Writing(self.primary, assignment, self.wrote, first)
 
@@ -101,11 +102,12 @@ class Shard:
         *,
         is_durable: bool = True,
     ) -> tuple[psycopg.AsyncCursor[Any], int]:
-        """A transaction of one statement, in one message: its cursor, and where the commit ended.
+        """A transaction of one statement, in one message: its cursor, and the position of the
+        commit.
 
-        Behind a pooler it is planned each time. What need not be `is_durable`, a tenant's alone,
-        does not wait for the disk or a standby: a crash within a second may undo it, and the
-        position does not stand for it. Raises TenantMoved, TenantFenced.
+        Behind a pooler it is planned each time. If it need not be `is_durable`, it does not wait
+        for the disk or a standby: a crash within a second may undo it, and the position does not
+        cover it. Raises TenantMoved, TenantFenced.
         """
         wrote = self.wrote if assignment else None
         return await once(self.primary, assignment, sql, params, rows, wrote, is_durable=is_durable)
@@ -113,7 +115,7 @@ class Shard:
     # Replicas ---------------------------------------------------------------------------------
 
     def choose(self, freshness: Freshness, position: int, tried: set[Server]) -> Server | None:
-        """The server for a read, as far as is known; None where only waiting could help."""
+        """The server for a read, as far as known; None if only waiting could help."""
         if not self.replicas or freshness is Freshness.LATEST:
             return None if self.primary in tried else self.primary
         if freshness is Freshness.FRESH:
@@ -134,14 +136,14 @@ class Shard:
         return self._least_behind(tried)
 
     def _least_behind(self, tried: set[Server]) -> Server | None:
-        """While there is no primary, an old answer is better than none."""
+        """Without a primary, an older answer is better than none."""
         left = [each for each in self.replicas if each.is_up and each not in tried]
         return max(left, key=lambda each: each.position, default=None)
 
     async def reach(self, position: int, tried: set[Server]) -> Server:
-        """Waits a moment until a replica has replayed `position`; the primary where none does."""
+        """Waits a moment until a replica has replayed `position`; otherwise the primary."""
         left = [each for each in self.replicas if each not in tried and self.rotation.has(each)]
-        # One that is seconds behind will not be here in a moment.
+        # A replica that lags by seconds will not catch up in a moment.
         best = max(left, key=lambda each: each.position, default=None)
         if best is not None and self.rotation.lag_s(best) <= max(self._wait_s, 1.0):
             until = time.monotonic() + self._wait_s
@@ -164,13 +166,13 @@ def _load(server: Server) -> float:
 
 
 async def _ask_again(server: Server) -> None:
-    """One look at a replica's position, shared by all who wait for it."""
+    """A replica's position, looked up once for all who wait for it."""
     await asyncio.sleep(POLL_S)
     await server.probe()
 
 
 class Reading:
-    """`async with` gives a Connection. A statement whose server goes away is sent to another."""
+    """`async with` gives a Connection. If the server fails, the statement is sent to another."""
 
     __slots__ = ("_connection", "_freshness", "_position", "_server", "_shard", "_tried", "seen")
 
@@ -224,7 +226,7 @@ class Reading:
                     raise
 
     async def move_on(self, error: psycopg.Error) -> Raw | None:
-        """After a failure: a connection to another server, or another one to the same; None where
+        """After a failure: a connection to another server, or another one to the same; None if
         sending the statement again would not help."""
         raw, server = self._connection.raw, self._server
         is_elsewhere_fine = RECOVERY_CONFLICT in str(error)
@@ -251,14 +253,15 @@ class Reading:
 
 
 class _Reader(Connection):
-    """A connection whose statements each stand alone, so that one can be sent again elsewhere."""
+    """A connection for statements without a transaction, each of which can be repeated
+    elsewhere."""
 
     __slots__ = ("_is_placed", "_reading")
 
     def __init__(self, raw: Raw, reading: Reading) -> None:
         super().__init__(raw)
         self._reading = reading
-        self._is_placed = False  # whether it was asked how far this server is
+        self._is_placed = False  # whether this server's position was looked up
 
     async def _run(
         self, sql: LiteralString, params: Params, rows: AsyncRowFactory[Any] | None = None
@@ -276,7 +279,7 @@ class _Reader(Connection):
         return await super()._run(sql, params, rows)
 
     async def _place(self, seen: Callable[[int], None]) -> None:
-        """A statement of its own, before the one that reads: afterwards it would claim too much."""
+        """A statement of its own, before the one that reads: afterwards it would be too high."""
         row = await (await super()._run(REPLAYED, None)).fetchone()
         seen(row[0] if row is not None else 0)
         self._is_placed = True

@@ -1,6 +1,6 @@
-"""Which tables belong to a tenant, and which to the installation."""
+"""Which tables belong to tenants, and which to the installation."""
 
-# Of the installation; in the control database alone, though each shard has them by its schema.
+# Of the installation: used in the control database only, though each shard's schema has them.
 CONTROL_TABLES = frozenset(
     {
         "alembic_version",
@@ -13,7 +13,7 @@ CONTROL_TABLES = frozenset(
         "test_gateway_refund",
     }
 )
-# A shard's own, about its tenants.
+# Of a shard, about its tenants.
 SHARD_TABLES = frozenset(
     {
         "tenant_placement",
@@ -21,7 +21,7 @@ SHARD_TABLES = frozenset(
         "cache_tag",
         "cache_horizon",
         "cdn_purge",
-        # A shard's queue: a job acts where its tenant is at home when it runs.
+        # A shard's queue: a job acts on the shard of its tenant at the time it runs.
         "procrastinate_jobs",
         "procrastinate_events",
         "procrastinate_workers",

@@ -1,4 +1,4 @@
-"""Writes: a transaction on a primary, which begins with the check that the tenant lives there."""
+"""Writes: a transaction on a primary, which begins by checking that the tenant is on this shard."""
 
 import contextlib
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from rcommerce.database.prepared import written_out
 from rcommerce.database.server import Server, is_lost, translated
 from rcommerce.errors import RCommerceError
 
-ATTEMPTS = 3  # to begin a transaction whose connection was dead; nothing has been done by then
-# Taken after the commit, so it never claims less. Only where something is held against it.
+ATTEMPTS = 3  # attempts to begin on a broken connection; nothing has been done by then
+# Taken after the commit, so it is never too low; only where something depends on it.
 POSITION: LiteralString = """
 select ((case when current_setting('synchronous_commit') = 'off'
               then pg_current_wal_insert_lsn() else pg_current_wal_flush_lsn() end)
@@ -29,11 +29,11 @@ Wrote = Callable[[int], None]
 
 
 class Writing:
-    """`async with` gives a Connection in a transaction. `position` is where the commit ended in
-    the write-ahead log, which `wrote` is told; 0 where nobody needs to know.
+    """`async with` gives a Connection in a transaction. `position` is the position of the commit in
+    the write-ahead log, with which `wrote` is called; 0 if nobody needs it.
 
-    A statement that comes `first` travels with the begin: it costs no round trip. `row` is its
-    first row, None where it has none.
+    The statement `first` is sent with the begin: it costs no round trip. `row` is its first row, or
+    None.
     """
 
     __slots__ = ("_assignment", "_connection", "_first", "_server", "_wrote", "position", "row")
@@ -118,7 +118,7 @@ class Writing:
 
     async def _commit(self, raw: Raw) -> None:
         if raw.pgconn.transaction_status == TransactionStatus.INERROR:
-            # The block went on after an error; a commit would silently undo its work.
+            # The block went on after a database error; a commit would silently roll its work back.
             await _roll_back(self._server, raw)
             raise RCommerceError("the transaction had failed before its end")
         if self._wrote is None:
@@ -166,7 +166,7 @@ async def once(
 
 
 async def _text(server: Server, raw: Raw, sql: LiteralString, params: Params) -> str:
-    """A statement with its parameters written out, to travel with others."""
+    """A statement with its parameters written out, to be sent with others."""
     if server.prepared is None:
         return written_out(raw, sql, params)
     return await server.prepared.text(raw, sql, params)
@@ -174,7 +174,7 @@ async def _text(server: Server, raw: Raw, sql: LiteralString, params: Params) ->
 
 def _begin(assignment: ShardAssignment | None, *, is_durable: bool = True) -> str:
     """Begins, and checks in the same message that the tenant is on this shard. The simple protocol
-    takes several statements, and no parameters: a UUID and a number."""
+    takes several statements, and no parameters: they are a UUID and a number."""
     if assignment is None:
         return "begin read write"
     begin = f"begin read write; select enter_tenant('{assignment.tenant_id}', {assignment.epoch:d})"
@@ -182,7 +182,7 @@ def _begin(assignment: ShardAssignment | None, *, is_durable: bool = True) -> st
 
 
 async def _undo(server: Server, raw: Raw, error: psycopg.Error) -> None:
-    """After a failure: nothing is left open, and a server that is gone is known to be."""
+    """After a failure: closes what is open, and marks a failed server as down."""
     if raw.pgconn.transaction_status == TransactionStatus.INERROR:
         with contextlib.suppress(psycopg.OperationalError):
             await _roll_back(server, raw)
@@ -198,7 +198,7 @@ async def _roll_back(server: Server, raw: Raw) -> None:
 
 
 def _sense(error: psycopg.Error, assignment: ShardAssignment | None) -> Exception:
-    """What an error at the beginning of a write, or of a single statement, means."""
+    """The meaning of an error at the beginning of a write, or of a single statement."""
     if assignment is not None and error.sqlstate == "RC002":
         return TenantFenced()
     if assignment is not None and error.sqlstate == "RC001":

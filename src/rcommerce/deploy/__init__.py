@@ -1,5 +1,5 @@
-"""What an operator puts beside the instances: files for balancers, poolers, clusters and monitors.
+"""Files for load balancers, poolers, clusters and monitoring.
 
-One settings file says how each instance behaves, `fleet.toml` which machines there are. Every file
-is rendered from these two, so that no two of them can contradict each other.
+The settings file says how each instance behaves, and `fleet.toml` which machines there are. Every
+file is rendered from these two, so that no two can contradict each other.
 """

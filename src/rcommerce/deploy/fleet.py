@@ -1,4 +1,4 @@
-"""`fleet.toml`: how many machines there are, where, how big, and what stands before them."""
+"""`fleet.toml`: the machines, their number, size and addresses, and what is in front of them."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,8 +17,8 @@ POSTGRES_PORT = 5432
 
 
 class Instances(Section):
-    """`addresses` are "host" or "host:port"; an orchestrator that finds its own takes `count`.
-    `weights` are as many as addresses. `max` is how many there may be at once, on the best day."""
+    """`addresses` are "host" or "host:port"; an orchestrator that assigns them needs only `count`.
+    `weights` are as many as addresses. `max` is the largest number at any time."""
 
     addresses: list[str] = field(default_factory=list)
     weights: list[int] = field(default_factory=list)
@@ -38,14 +38,14 @@ class Workers(Section):
 
 
 class DatabaseServers(Section):
-    """What each PostgreSQL server has been given."""
+    """The resources of each PostgreSQL server."""
 
     max_connections: Positive = 100
     superuser_reserved_connections: NotNegative = 3
 
 
 class Health(Section):
-    """How a balancer asks an instance. The figures are the seed's."""
+    """How a load balancer checks an instance. The defaults are the seed's."""
 
     interval_ms: Annotated[int, Meta(ge=100, le=60_000)] = 5000
     rise: Positive = 2
@@ -54,9 +54,9 @@ class Health(Section):
 
 
 class Nginx(Section):
-    """`active_check`: by njs, which a stock nginx has; by the check module, for builds with it; or
-    none, so that nginx finds out by failing. `micro_cache_s` of 0 is no cache,
-    `requests_per_second` of 0 no limit of a client's."""
+    """`active_check`: with njs, which a stock nginx has; with the check module, for builds with it;
+    or none: nginx then notices failed requests. `micro_cache_s` of 0 disables the cache,
+    `requests_per_second` of 0 the limit per client."""
 
     listen: str = "80"
     tls_listen: str = "443"
@@ -84,8 +84,8 @@ class HAProxy(Section):
 
 
 class PgBouncer(Section):
-    """Where it is, the settings say. The figures are the seed's, but for `auth_type`: it says
-    md5."""
+    """PgBouncer; the settings have its address. The defaults are the seed's, except `auth_type`: it
+    says md5."""
 
     listen_addr: str = "0.0.0.0"  # noqa: S104 - instances on other machines reach it
     auth_type: Literal["scram-sha-256", "md5"] = "scram-sha-256"
@@ -97,8 +97,8 @@ class PgBouncer(Section):
 
 
 class Autoscaling(Section):
-    """Of Kubernetes and AWS; the figures are the seed's. `requests_per_second` of an instance,
-    where it is to count as well."""
+    """For Kubernetes and AWS; the defaults are the seed's. `requests_per_second` is per instance,
+    if that is to count as well."""
 
     cpu_percent: Percent = 70
     memory_percent: Percent = 80
@@ -112,7 +112,7 @@ class Autoscaling(Section):
 
 
 class Kubernetes(Section):
-    """`staging_settings`: another settings file, for a small fleet beside this one."""
+    """`staging_settings`: another settings file, for a small fleet."""
 
     namespace: str = "rcommerce"
     ingress_class: str = "nginx"
@@ -125,7 +125,7 @@ class Kubernetes(Section):
 
 
 class Aws(Section):
-    """The sizes of the group are the seed's."""
+    """The group's default sizes are the seed's."""
 
     min: Positive = 2
     max: Positive = 10
@@ -140,7 +140,7 @@ class Aws(Section):
 
 
 class Monitoring(Section):
-    """Addresses are "host:port". The files hold what Slack and PagerDuty ask for."""
+    """Addresses are "host:port". The files contain what Slack and PagerDuty ask for."""
 
     scrape_interval_s: Positive = 15
     alertmanagers: list[str] = field(default_factory=list)
@@ -153,8 +153,8 @@ class Monitoring(Section):
 
 
 class FleetFile(Section):
-    """The whole file. `settings` is the settings file, beside this one where it is not absolute;
-    `image` what containers are started from."""
+    """The whole file. `settings` is the settings file, relative to this one; `image` is the
+    container image."""
 
     domain: str = "shop.example.com"
     settings: Path = Path("rcommerce.toml")
@@ -173,7 +173,7 @@ class FleetFile(Section):
 
 
 class Instance(Section):
-    """One that a balancer sends to."""
+    """A server of a load balancer."""
 
     name: str
     host: str
@@ -210,13 +210,13 @@ class Fleet:
 
     @property
     def size(self) -> int:
-        """How many instances there are on an ordinary day."""
+        """The number of instances on an ordinary day."""
         return len(self.file.instances.addresses) or self.file.instances.count
 
     @property
     def most(self) -> int:
-        """How many there may be at once: as many as there are addresses, or as autoscaling may
-        make."""
+        """The largest number of instances: as many as there are addresses, or as autoscaling may
+        start."""
         return len(self.file.instances.addresses) or self.file.instances.max
 
     @property
@@ -233,7 +233,7 @@ class Fleet:
 
     @property
     def notice_s(self) -> float:
-        """How long a balancer takes, at the most, to see that an instance drains: `fall` answers,
+        """The longest time until a load balancer notices that an instance drains: `fall` responses,
         `interval` apart, the first of which comes up to an interval late."""
         health = self.file.health
         return (health.fall * health.interval_ms + health.timeout_ms) / 1000

@@ -1,4 +1,4 @@
-"""Renders what an operator needs, out of one fleet: each target is a folder of templates."""
+"""Renders files from a fleet: each target is a folder of templates."""
 
 import json
 import re
@@ -31,18 +31,17 @@ TARGETS = {
     "prometheus": "scraping, rules, alerts with their tests, and Alertmanager's routes",
     "grafana": "dashboards, and how they get there",
 }
-# So many instances may be out at once, for which nginx has a group of its own without them.
+# How many instances may be down at once for nginx to have an upstream without them.
 FEW, MISSING_OF_FEW, MISSING_OF_MANY = 10, 2, 1
-# What has the settings in a file of its own, and what needs to know where the instances are.
+# Targets that contain the settings file, and targets that need the instances' addresses.
 _OF_SETTINGS = frozenset({"kubernetes", "helm", "compose", "systemd"})
 _OF_ADDRESSES = frozenset({"nginx", "haproxy", "prometheus"})
 HEADER = "Rendered by rcommerce {version} out of {place}: change that, and render again."
 
 
 def render(fleet: Fleet, targets: Sequence[str], out: Path) -> list[Path]:
-    """Writes the files of targets below a folder, each target in its own; returns their paths.
-    What is there already is replaced, and nothing else touched. Raises SettingsError, StartError.
-    """
+    """Renders targets below a folder, each in its own; returns their paths. Existing files are
+    replaced, others not touched. Raises SettingsError, StartError."""
     arithmetic.require_sound(fleet)
     texts = [each for target in targets for each in rendered(fleet, target)]
     written = []
@@ -74,7 +73,7 @@ def rendered(fleet: Fleet, target: str) -> Iterator[tuple[str, str]]:
     for path in sorted((TEMPLATES / target).rglob(f"[!_]*{SUFFIX}")):
         name = path.relative_to(TEMPLATES).as_posix()
         text = _templates().get_template(name).render(context)
-        if text.strip():  # of some fleets there is no such file
+        if text.strip():  # some fleets have no such file
             yield name.removesuffix(SUFFIX), text
 
 
@@ -88,7 +87,7 @@ def _templates() -> jinja2.Environment:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - what is rendered are settings files
     )
-    found.filters["quoted"] = json.dumps  # a string of JSON is one of YAML, too
+    found.filters["quoted"] = json.dumps  # a JSON string is a YAML string
     return found
 
 
@@ -124,7 +123,7 @@ def _context(fleet: Fleet, target: str) -> dict[str, Any]:
 
 
 def _groups(instances: Sequence[Instance]) -> Iterator[tuple[str, list[Instance]]]:
-    """All instances, and all but those that may be out at once, by a name that says so."""
+    """All instances, and all except those that may be down at once, by a descriptive name."""
     yield "rcommerce", list(instances)
     most = MISSING_OF_FEW if len(instances) <= FEW else MISSING_OF_MANY
     for count in range(1, min(most, len(instances) - 1) + 1):
@@ -134,7 +133,7 @@ def _groups(instances: Sequence[Instance]) -> Iterator[tuple[str, list[Instance]
 
 
 def _pooler(fleet: Fleet) -> dict[str, Any] | None:
-    """Where PgBouncer listens, and what is behind it. All of a fleet have the same file."""
+    """PgBouncer's address, and what is behind it. All of a fleet have the same file."""
     found = arithmetic.poolers(fleet)
     users = {name: node for each in found.values() for name, node in each}
     if not users:
@@ -154,7 +153,7 @@ def _pooler(fleet: Fleet) -> dict[str, Any] | None:
 
 
 def _value(fleet: Fleet, path: str, *, is_chart: bool) -> Any:
-    """What fleet.toml says, such as "instances.min"; in a chart, where its own values say so."""
+    """The value in fleet.toml, such as "instances.min"; in a chart, the reference to its values."""
     if is_chart:
         return f"{{{{ .Values.{path} }}}}"
     if path == "instances.processes":
@@ -175,7 +174,7 @@ def _cpus(count: float) -> str:
 
 
 def _egress_ports(settings: Settings) -> list[int]:
-    """Where instances have to get through to."""
+    """The addresses that instances must reach."""
     ports = {443}
     for node in (settings.database, *settings.database.shards):
         for address in (*node.addresses, *node.direct_addresses, *node.read_replicas):

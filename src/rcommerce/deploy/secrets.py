@@ -1,4 +1,4 @@
-"""The settings file in two parts: what anyone may read, and the names of what nobody may."""
+"""Splits the settings file into a public part and the names of its secrets."""
 
 import tomllib
 from pathlib import Path
@@ -9,14 +9,15 @@ import tomli_w
 from rcommerce.errors import SettingsError
 from rcommerce.settings.schema import SECRETS
 
-# Of which the settings have a default, or make one up, that no fleet may have.
+# Required by fleets, though the settings have a default for them or generate them.
 ALWAYS = ("database.password", "security.jwt.secret")
-REDIS_URL = "cache.redis_url"  # a secret where it has a password in it
+REDIS_URL = "cache.redis_url"  # a secret if it contains a password
 
 
 def public(path: Path) -> tuple[str, list[str]]:
-    """A settings file without its secrets, as TOML, and the keys of those, which instances read
-    from files (RCOMMERCE_…_FILE). Raises SettingsError for a shard with a password of its own."""
+    """A settings file without its secrets, as TOML, and the keys of the secrets, which instances
+    read from files (RCOMMERCE_…_FILE). Raises SettingsError for a shard with a password of its
+    own."""
     tree: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     password = tree.get("database", {}).get("password")
     for shard in tree.get("database", {}).get("shards", []):

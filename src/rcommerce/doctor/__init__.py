@@ -1,1 +1,1 @@
-"""rcommerce doctor: is everything that the settings name there, and does it fit together."""
+"""rcommerce doctor: checks everything that the settings name."""

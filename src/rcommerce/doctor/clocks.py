@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 
 from rcommerce.doctor.findings import Finding, State
 
-OFF_S = 1.0  # uploads' signatures and what a person compares in logs begin to be wrong
-FAR_S = 60.0  # tokens and certificates begin to be
+OFF_S = 1.0  # seconds; signatures of uploads and comparisons of logs begin to fail
+FAR_S = 60.0  # seconds; tokens and certificates begin to fail
 ADVICE = "run chrony or systemd-timesyncd there"
 
 
 def agreement(findings: Sequence[Finding]) -> Iterator[Finding]:
-    """What the servers' own findings say of their clocks, put together."""
+    """Summarizes what the servers' findings say of their clocks."""
     known = {
         each.about: each.clock_differs_s for each in findings if each.clock_differs_s is not None
     }
@@ -37,5 +37,5 @@ def _state(differs_s: float) -> State:
 
 
 def off(differs_s: float) -> str:
-    """How far, and in which direction, for a sentence that goes on with whose."""
+    """The difference in words, for a sentence that goes on with whose."""
     return f"{abs(differs_s):.1f} s {'ahead of' if differs_s > 0 else 'behind'}"

@@ -1,5 +1,4 @@
-"""The control database, every shard, replica and pooler: what is wrong, or will be with more
-instances."""
+"""The control database, and every shard, replica and pooler, for a number of instances."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ OLDEST = 15  # PostgreSQL
 
 @dataclass(slots=True)
 class _Load:
-    """What an instance may hold of one server, by whatever names the settings have for it."""
+    """The connections of an instance to one server, by whatever names the settings have for it."""
 
     labels: list[str]
     facts: dict[str, Any]
@@ -31,7 +30,7 @@ class _Load:
 
 
 class _Loads(dict[str, _Load]):
-    """By server: two shards may be databases of one."""
+    """By server: two shards may be databases of one server."""
 
     def add(self, label: str, facts: dict[str, Any], each: int) -> None:
         found = self.setdefault(facts["server"], _Load([], facts, 0))
@@ -40,7 +39,7 @@ class _Loads(dict[str, _Load]):
 
 
 def examine(settings: DatabaseSettings, workers: int, instances: int) -> Iterator[Finding]:
-    """Looks at the control database, every shard, every replica and pooler.
+    """Checks the control database, every shard, every replica and pooler.
 
     Raises SettingsError for a pool that is too small by itself.
     """
@@ -58,7 +57,7 @@ def examine(settings: DatabaseSettings, workers: int, instances: int) -> Iterato
 
 
 def embedded(dsn: str) -> Iterator[Finding]:
-    """The embedded server, which needs not run: whoever needs it starts it."""
+    """The embedded server, which need not be running: commands start it."""
     label = "the database"
     try:
         facts = facts_of(dsn)
@@ -116,7 +115,7 @@ def _version(label: str, facts: dict[str, Any], revision: str | None) -> Finding
 
 
 def _room(load: _Load, instances: int) -> Finding:
-    """Compares what the instances may hold with what the server has."""
+    """Compares the connections of the instances with the server's limit."""
     label, facts, each = ", ".join(load.labels), load.facts, load.each
     room = facts["max_connections"] - facts["reserved"]
     fits = room // each
@@ -181,11 +180,11 @@ def _replica(
 
 
 def _movable(label: str, node: Node) -> Iterator[Finding]:
-    """What moves of tenants need."""
+    """Prerequisites of tenant moves."""
     try:
         facts = facts_of(conninfo(node, node.direct_addresses, Role.PRIMARY))
     except StartError:
-        return  # told already
+        return  # reported already
     if node.pooler != "None" and not node.direct_hosts:
         yield Finding("yellow", label, "tenants cannot be moved: replication does not pass a"
                       " pooler", "name the server itself in direct_hosts")  # fmt: skip

@@ -1,4 +1,4 @@
-"""The whole of it, in the order in which it is read."""
+"""Runs all checks, in the order in which they are printed."""
 
 import asyncio
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from rcommerce.settings import Settings
 
 
 async def examine(settings: Settings, count: int | None) -> list[Finding]:
-    """Everything, as `count` instances would need it; None: as many as are running now.
+    """All findings, for `count` instances; None: as many as are running now.
 
     Raises SettingsError for a pool that is too small by itself.
     """
@@ -53,7 +53,8 @@ async def examine(settings: Settings, count: int | None) -> list[Finding]:
 
 
 def _safety(settings: Settings) -> Iterator[Finding]:
-    """What strangers must not find. An embedded database is a laptop's: nobody is a stranger."""
+    """Settings that are unsafe on a public network. An embedded database is a laptop's: there they
+    are fine."""
     if settings.database.db_type == "Embedded":
         yield Finding("green", "safety", "not checked with an embedded database")
         return

@@ -1,4 +1,4 @@
-"""What the doctor tells: findings, and how far away a server is."""
+"""Findings, and the round-trip time of a server."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from statistics import median
 from typing import Literal, NamedTuple, TypedDict
 
 State = Literal["green", "yellow", "red"]
-ASKED = range(5)  # how often a server is asked what time it has
+ASKED = range(5)  # how often a server is asked for its time
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at. Red: something does not work, or will not with so many instances. Yellow:
-    it works, and would be better otherwise. `advice` says what would be right.
+    """One finding. Red: something does not work, or will not with that many instances. Yellow: it
+    works, but should be improved. `advice` says how.
 
-    `clock_differs_s` is the server's clock less that of this machine.
+    `clock_differs_s` is the server's clock minus this machine's.
     """
 
     state: State
@@ -26,8 +26,8 @@ class Finding:
 
 
 class Sample(NamedTuple):
-    """A server was asked for its time: when, what it said, and when that came. Seconds since
-    1970."""
+    """One request for a server's time: when it was sent, the answer, and when that arrived. Seconds
+    since 1970."""
 
     sent: float
     said: float
@@ -35,14 +35,15 @@ class Sample(NamedTuple):
 
 
 class Distance(TypedDict):
-    """How far away a server is, in time and in its own time."""
+    """A server's round-trip time and clock difference."""
 
     round_trip_ms: float
     clock_differs_s: float
 
 
 def distance(samples: Sequence[Sample]) -> Distance:
-    """The middle round trip; and the clock's difference by the fastest, which is the surest."""
+    """The median round trip; and the clock difference of the fastest, which is the most
+    accurate."""
     fastest = min(samples, key=lambda each: each.came - each.sent)
     return {
         "round_trip_ms": round(median(each.came - each.sent for each in samples) * 1000, 3),

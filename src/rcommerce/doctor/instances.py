@@ -1,6 +1,6 @@
-"""Whether the instances that run have the same release, the same settings, and all that they need.
+"""Running instances: their releases, settings and dependencies.
 
-They say so themselves, in the control database.
+They report these themselves, in the control database.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ TIMEOUT_S = 10.0
 
 
 async def listen(dsn: str) -> list[Process] | None:
-    """What all processes of the fleet have said of late. None: the control database cannot be
-    asked, or is not migrated."""
+    """The recent heartbeats of all processes. None: the control database cannot be queried, or is
+    not migrated."""
     try:
         async with (
             asyncio.timeout(TIMEOUT_S),
@@ -39,7 +39,7 @@ async def listen(dsn: str) -> list[Process] | None:
 
 
 def examine(processes: Sequence[Process] | None, settings: Settings) -> Iterator[Finding]:
-    """What is wrong with those that run, and how they differ from this command's own settings."""
+    """Faults of running instances, and differences from this command's settings."""
     if processes is None:
         yield Finding("yellow", "instances", "unknown: the control database does not answer",
                       "fix the database first")  # fmt: skip
@@ -59,7 +59,8 @@ def examine(processes: Sequence[Process] | None, settings: Settings) -> Iterator
         yield Finding("green", "releases", f"all are {__version__}")
     try:
         differs = _differs(processes, digests(settings, jwt_secret(settings)))
-    except SettingsError as error:  # with which digests are made; all else was worth looking at
+    # the digests' own key; the other findings were useful all the same
+    except SettingsError as error:
         yield Finding("yellow", "settings", f"cannot be compared with those that run: {error}")
         return
     if differs:
@@ -92,7 +93,7 @@ def _instance(each: Instance) -> Iterator[Finding]:
 
 
 def _differs(processes: Sequence[Process], own: Mapping[str, str]) -> list[str]:
-    """The settings that no living process has as this command has them."""
+    """Settings for which no running process has this command's value."""
     living = [each.settings for each in processes if each.silent_s < SILENT_S]
     return [
         key

@@ -1,4 +1,4 @@
-"""What this machine itself has: disk, open files, the certificate."""
+"""This machine: disk space, open files, the certificate."""
 
 import contextlib
 import resource
@@ -14,7 +14,7 @@ from rcommerce.settings.schema import Tls
 
 LITTLE = 0.10  # of a disk
 FILES = 4096  # connections are files
-SOON_DAYS = 21  # certificates are renewed a month before
+SOON_DAYS = 21  # certificates are renewed a month before they expire
 DAY_S = 86_400
 
 
@@ -60,17 +60,17 @@ def _certificate(tls: Tls) -> Finding:
 
 
 def _expires_at(tls: Tls) -> float:
-    """Seconds since 1970; as a client of this server would find it. Raises OSError for one that no
-    client takes, ValueError for one without an end."""
+    """When the certificate expires, in seconds since 1970, as a client of this server would see it.
+    Raises OSError for one that no client accepts, ValueError for one without an end."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     server.load_cert_chain(str(tls.cert_file), str(tls.key_file))
-    client.load_verify_locations(str(tls.cert_file))  # trusted for once, whoever issued it
+    client.load_verify_locations(str(tls.cert_file))  # trusted for this check, whoever issued it
     client.check_hostname, client.verify_flags = False, ssl.VERIFY_X509_PARTIAL_CHAIN
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     asks = client.wrap_bio(to_client, to_server)
     answers = server.wrap_bio(to_server, to_client, server_side=True)
-    for end in (asks, answers, asks):  # a handshake of TLS 1.3, as far as the certificate
+    for end in (asks, answers, asks):  # a TLS 1.3 handshake, as far as the certificate
         with contextlib.suppress(ssl.SSLWantReadError):
             end.do_handshake()
     return ssl.cert_time_to_seconds(str((asks.getpeercert() or {}).get("notAfter", "")))

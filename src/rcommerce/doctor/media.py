@@ -1,7 +1,7 @@
-"""The store of uploads: whether it may be written, read, listed, filled by browsers, and emptied.
+"""The media store: can it be written, read, listed, uploaded to, and emptied?
 
-Told by doing so, with an object that is gone again afterwards: no store can be asked what a role
-may do to it.
+Checked by doing so, with an object that is removed afterwards: no store can be asked for a role's
+permissions.
 """
 
 import time
@@ -20,12 +20,12 @@ FOLDER = "rcommerce-doctor/"
 CONTENT = b"rcommerce doctor tries what it may do here, and takes this away again\n"
 TIMEOUT_S = 5.0
 SIGNED_S = 60
-WHOLE_SECONDS = 0.5  # a store tells when an object was written without its fraction
+WHOLE_SECONDS = 0.5  # stores report an object's time without a fraction
 AWAY = "the shop works without: uploads are refused, and images are not shown"
 
 
 async def examine(settings: Settings, instances: int) -> list[Finding]:
-    """Whether the store does what the shop asks of it, and is the same for all instances."""
+    """Whether the store does what the shop needs, and is shared by all instances."""
     media, objects = settings.media, open_objects(settings.media)
     about, is_local = f"media {objects.name}", media.storage_type == "Local"
     trial = _Trial(objects, f"{FOLDER}{ids.new_id()}")
@@ -41,7 +41,7 @@ async def examine(settings: Settings, instances: int) -> list[Finding]:
     steps["emptied"] = trial.empty
     failed = {}
     for what, step in steps.items():
-        objects.breaker.succeeded()  # each step is told by itself
+        objects.breaker.succeeded()  # each step reports by itself
         try:
             await step()
         except (RCommerceError, httpx.HTTPError) as error:
@@ -64,7 +64,7 @@ async def examine(settings: Settings, instances: int) -> list[Finding]:
 
 
 class _Trial:
-    """An object's short life. Each step raises RCommerceError or httpx.HTTPError."""
+    """The life of an object. Each step raises RCommerceError or httpx.HTTPError."""
 
     def __init__(self, objects: Objects, key: str) -> None:
         self.key = key
@@ -91,7 +91,7 @@ class _Trial:
             raise RCommerceError("what was written is not among what is there")
 
     async def fill(self) -> None:
-        """As a browser uploads: to an address that the shop has signed."""
+        """Uploads like a browser: to a URL that the shop has signed."""
         url = await self._objects.sign_put(self.key, SIGNED_S)
         async with httpx.AsyncClient(timeout=TIMEOUT_S) as client:
             answer = await client.put(url or "", content=CONTENT, headers=self._objects.put_headers)

@@ -1,4 +1,4 @@
-"""What else the shop talks to: the mail server, the CDN, the collector of traces."""
+"""Other dependencies: mail server, CDN, trace collector."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from rcommerce.settings import Settings
 from rcommerce.settings.schema import Cdn, Email, Telemetry
 
 TIMEOUT_S = 5.0
-NOBODYS_TAG = "rcommerce-doctor"  # what no answer has: purging it empties nothing
+NOBODYS_TAG = "rcommerce-doctor"  # a tag that no response has: purging it changes nothing
 
 
 async def examine(settings: Settings) -> list[Finding]:
@@ -42,7 +42,7 @@ def _mail(email: Email) -> Finding:
 
 
 async def _cdn(settings: Cdn) -> Finding:
-    """Purges what is not there."""
+    """Purges an unused tag."""
     about, cdn = f"CDN {settings.provider}", adapter(settings)
     assert cdn is not None  # noqa: S101 - there is a provider
     begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""PgBouncer: its release and mode, what its clients may hold, and what it may hold itself."""
+"""PgBouncer: version, mode, and connection limits."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,11 +13,11 @@ from rcommerce.doctor.postgres import facts_of, first_line, opened
 from rcommerce.errors import StartError
 from rcommerce.settings.schema import Node
 
-PREPARES = (1, 21)  # the first PgBouncer that keeps prepared statements
+PREPARES = (1, 21)  # the first PgBouncer that supports prepared statements
 
 
 def examine(nodes: Mapping[str, Node], instances: int) -> Iterator[Finding]:
-    """Each PgBouncer that is before one of these, once."""
+    """Each PgBouncer in front of these, once."""
     behind: dict[str, list[Node]] = {}
     for node in nodes.values():
         if node.pooler != "None":
@@ -47,7 +47,7 @@ def examine(nodes: Mapping[str, Node], instances: int) -> Iterator[Finding]:
 
 
 def _behind(label: str, users: list[Node], size: int) -> Iterator[Finding]:
-    """Whether what the pooler may hold fits into the servers behind it."""
+    """Whether the pooler's server connections fit the servers behind it."""
     servers: dict[str, list[Node]] = {}
     for node in users:
         servers.setdefault(",".join(node.direct_addresses), []).append(node)
@@ -56,7 +56,7 @@ def _behind(label: str, users: list[Node], size: int) -> Iterator[Finding]:
         try:
             facts = facts_of(conninfo(node, node.direct_addresses, Role.PRIMARY))
         except StartError:
-            continue  # told already
+            continue  # reported already
         room = facts["max_connections"] - facts["reserved"]
         text = (
             f"default_pool_size = {size}, {1 + len(others)} times: {wanted} of the {room}"
@@ -70,7 +70,7 @@ def _behind(label: str, users: list[Node], size: int) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class _Bouncer:
-    """What the console of a PgBouncer says: `modes` by the database, as its clients name it."""
+    """What PgBouncer's console reports: `modes` by database, as its clients name it."""
 
     version: tuple[int, ...]
     config: dict[str, str]
@@ -78,7 +78,7 @@ class _Bouncer:
 
 
 def _modes(label: str, users: list[Node], bouncer: _Bouncer) -> Iterator[Finding]:
-    """Whether it gives a server connection for a transaction, and keeps prepared statements."""
+    """Whether it assigns a server connection per transaction, and supports prepared statements."""
     shown = ".".join(map(str, bouncer.version))
     by_mode: dict[str, list[str]] = {}
     for database in sorted({node.database for node in users}):

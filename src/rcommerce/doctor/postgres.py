@@ -1,4 +1,4 @@
-"""What a PostgreSQL server says of itself, asked within a short time."""
+"""A PostgreSQL server's state, queried with a short timeout."""
 
 import contextlib
 import threading
@@ -40,7 +40,7 @@ NOW: LiteralString = "select extract(epoch from clock_timestamp())::float8 as no
 
 
 def facts_of(dsn: str) -> dict[str, Any]:
-    """What a server says of itself; `far` is its Distance. Raises StartError."""
+    """A server's state; `far` is its Distance. Raises StartError."""
     try:
         with opened(dsn) as connection:
             row = connection.execute(FACTS).fetchone()
@@ -52,7 +52,7 @@ def facts_of(dsn: str) -> dict[str, Any]:
 
 
 def distance_of(connection: psycopg.Connection[dict[str, Any]]) -> Distance:
-    """How far away it is. Raises psycopg.Error."""
+    """Its round-trip time. Raises psycopg.Error."""
 
     def its_time() -> float:
         row = connection.execute(NOW).fetchone()
@@ -63,8 +63,8 @@ def distance_of(connection: psycopg.Connection[dict[str, Any]]) -> Distance:
 
 @contextlib.contextmanager
 def opened(dsn: str) -> Iterator[psycopg.Connection[dict[str, Any]]]:
-    """A connection for a few statements. One that waits too long, such as a pooler's for a server
-    that it cannot reach, is lost. Raises psycopg.Error."""
+    """A connection for a few statements, with a timeout: a pooler may wait for a server that it
+    cannot reach. Raises psycopg.Error."""
     with psycopg.connect(
         dsn, autocommit=True, prepare_threshold=None, row_factory=dict_row
     ) as connection:

@@ -1,4 +1,4 @@
-"""Redis or Valkey: every server of the settings, or of the Cluster that they are some of."""
+"""Redis or Valkey: every server of the settings, or every node of the cluster."""
 
 import asyncio
 import contextlib
@@ -11,14 +11,14 @@ from rcommerce.cache.redis_client import Commands
 from rcommerce.doctor.findings import ASKED, Finding, Sample, distance
 from rcommerce.settings.schema import Cache
 
-OLDEST = (6, 2)  # GETEX; Valkey says that it is Redis 7.2
+OLDEST = (6, 2)  # GETEX; Valkey reports Redis 7.2
 SLOTS = 16_384
 TIMEOUT_S = 5.0
 AWAY = "the shop works without; logins by cookie ask to try again"
 
 
 async def examine(settings: Cache) -> list[Finding]:
-    """Whether they answer, are new enough, have all the slots, and keep sessions."""
+    """Whether they answer, are new enough, have all slots, and keep sessions."""
     if settings.redis_cluster:
         return await _cluster(settings)
     return await _servers(settings, [str(each) for each in addresses(settings.redis_url or "")])
@@ -29,7 +29,7 @@ async def _servers(settings: Cache, names: Sequence[str]) -> list[Finding]:
 
 
 async def _cluster(settings: Cache) -> list[Finding]:
-    """As the first of its servers tells it that answers; then each server by itself."""
+    """The cluster as reported by the first node that answers; then each node by itself."""
     about, causes = "Redis Cluster", []
     for address in addresses(settings.redis_url or ""):
         try:
@@ -43,7 +43,7 @@ async def _cluster(settings: Cache) -> list[Finding]:
         return [Finding("red", about, f"does not answer: {'; '.join(causes)}", AWAY)]
     living = {each["master_id"] for each in nodes.values() if "fail" not in each["flags"]}
     found = [_slots(about, info)]
-    known = {  # those that have a certificate go by their names
+    known = {  # nodes with certificates are addressed by name
         f"{node['hostname']}:{key.rpartition(':')[2]}" if node["hostname"] else key: node
         for key, node in nodes.items()
         if "noaddr" not in node["flags"]

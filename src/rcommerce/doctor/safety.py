@@ -1,4 +1,4 @@
-"""Settings that are unsafe where strangers can reach the server, and right on a laptop."""
+"""Settings that are unsafe on a public network, and fine on a laptop."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -9,11 +9,11 @@ from rcommerce.doctor.findings import Finding
 from rcommerce.settings.schema import DatabaseSettings, Node, Settings
 
 risk = partial(Finding, "yellow")
-WIDE = 8  # bits of a network's prefix; a shorter one is most of an internet
+WIDE = 8  # bits of a network's prefix; a shorter one includes most of the internet
 
 
 def risks(settings: Settings) -> Iterator[Finding]:
-    """Every one, by the order of the settings file."""
+    """All of them, in the order of the settings file."""
     yield from _of_server(settings)
     yield from _of_database(settings.database)
     cache = settings.cache
@@ -91,7 +91,7 @@ def _of_access(settings: Settings) -> Iterator[Finding]:
 
 
 def _is_near(host: str) -> bool:
-    """Whether the way there is this machine's own."""
+    """Whether the connection stays on this machine."""
     if host.startswith("/") or host in ("", "localhost"):
         return True
     try:

@@ -1,1 +1,1 @@
-"""Drills: what is promised, held against a fleet that is broken under load."""
+"""Drills: break a fleet under load, and check its guarantees."""

@@ -1,4 +1,4 @@
-"""Valkey that dies, hangs, or changes its master."""
+"""Valkey fails, hangs, or fails over."""
 
 import time
 
@@ -30,7 +30,7 @@ def redis_down(stage: Stage) -> Outcome:
 
 
 def redis_hang(stage: Stage) -> Outcome:
-    """All six are stopped where they are: they refuse nothing, and answer nothing."""
+    """All six are stopped (SIGSTOP): they accept connections and do not answer."""
 
     def freeze() -> None:
         for each in stage.processes("valkey"):

@@ -1,7 +1,7 @@
-"""The course of a drill: a load, something breaks and heals meanwhile, and the books are compared.
+"""The course of a drill: a load, a failure and a recovery, and a comparison of the records.
 
-Reads leave at a stated rate: products, carts, and lists that no cache has. Buyers place one order
-after the other, and send each again until it is answered. Both come through nginx.
+Reads are sent at a fixed rate: products, carts, and lists that are not cached. Buyers place one
+order after another, and repeat each until it is answered. Both come through nginx.
 """
 
 import random
@@ -27,15 +27,15 @@ LOAD = f"{READS} reads/s (half of them past the caches) and {BUYERS} buyers, thr
 
 @dataclass(slots=True)
 class Course:
-    """What happened, by the clients' own books and by the database."""
+    """What happened, by the clients' records and by the database."""
 
     reads: list[Sample] = field(default_factory=list)
     ledger: Ledger = field(default_factory=Ledger)
     variant: str = ""  # that was bought
     broke_at: float = 0.0
     healed_at: float = 0.0
-    lost: int = 0  # acknowledged, and not there
-    duplicated: int = 0  # there, and acknowledged to nobody
+    lost: int = 0  # acknowledged and missing
+    duplicated: int = 0  # existing and never acknowledged
     oversold: int = 0
     charged_twice: int = 0
 
@@ -50,7 +50,7 @@ class Course:
 
     @property
     def recovered_s(self) -> float:
-        """From the break to the last read or order that failed because of it; 0: none did."""
+        """From the failure to the last read or order that failed because of it; 0: none did."""
         ends = [each.due + each.took_s for each in self.failed if each.due >= self.broke_at]
         ends += [
             each.answered
@@ -60,11 +60,11 @@ class Course:
         return round(max(ends) - self.broke_at, 2) if ends else 0.0
 
     def no_read_failed(self, what: str = "no read fails") -> Check:
-        """The most that can be promised."""
+        """Checks that no read failed."""
         return Check(what, not self.failed, f"{len(self.failed)} failed")
 
     def none_slower(self, seconds: float) -> Check:
-        """Whether nobody was kept waiting for what is unavailable."""
+        """Checks that nobody waited for what is unavailable."""
         slow = [
             each.took_s
             for each in self.between(self.broke_at, self.healed_at)
@@ -73,7 +73,7 @@ class Course:
         return Check(f"none takes more than {seconds:g} s", not slow, f"{len(slow)} did")
 
     def none_after(self, seconds: float) -> Check:
-        """Whether all was well again so soon after it was healed."""
+        """Checks that everything worked so soon after the recovery."""
         late = [each for each in self.failed if each.due > self.healed_at + seconds]
         return Check(
             f"{seconds:g} s after it is healed all is well", not late, f"{len(late)} failed"
@@ -86,7 +86,7 @@ class Course:
         )
 
     def books(self) -> list[Check]:
-        """What no drill may break."""
+        """The guarantees of every drill."""
         faults = self.ledger.faults
         return [
             Check("no acknowledged order is lost", self.lost == 0, f"{self.lost} lost"),
@@ -98,7 +98,7 @@ class Course:
         ]
 
     def outcome(self, name: str, promise: str, checks: Sequence[Check]) -> Outcome:
-        """As it is told, with what was promised beside the books."""
+        """The outcome, with the drill's own checks."""
         every = [*checks, *self.books()]
         first = min((each.due for each in self.reads), default=0.0)
         last = max((each.due for each in self.reads), default=0.0) + 1
@@ -133,8 +133,8 @@ def course(
     prepare: Prepare = order_at_once,
     ends: Callable[[Course], None] = lambda _: None,
 ) -> Course:
-    """Loads the stage, lets `breaks` and then `heals` do what they do, and audits. What they raise
-    ends the load. `prepare` is how the buyers buy; `ends` waits, after the load, for what comes
+    """Loads the stage, calls `breaks` and then `heals`, and compares the records. Their exceptions
+    end the load. `prepare` is how the buyers buy; `ends` waits, after the load, for what comes
     later."""
     found = Course()
     product = stage.product(STOCK)
@@ -151,7 +151,7 @@ def course(
             cart, token = random.choice(carts)  # noqa: S311
             headers = f"X-Cart-Token: {token}\r\n"
             return Request("cart", get(f"/api/v1/carts/{cart}", headers))
-        # A list that no cache has.
+        # A list that is not cached.
         return Request("miss", get(f"/api/v1/products?min_price={chance:.9f}&per_page=5"))
 
     def read() -> None:
@@ -179,7 +179,7 @@ def course(
 
 
 def _audit(stage: Stage, variant: str, found: Course) -> None:
-    """Compares the books with the primary's."""
+    """Compares the records with the primary's."""
     primary = stage.postgres()
     rows = primary.query("select order_id from order_item where variant_id = %s", variant)
     there, reported = {str(row[0]) for row in rows}, set(found.ledger.acknowledged)
@@ -193,7 +193,7 @@ def _audit(stage: Stage, variant: str, found: Course) -> None:
         variant,
     )
     found.oversold = abs(STOCK - int(sold) - int(left))
-    # By the shop's books, and by the gateway's own.
+    # By the shop's records, and by the gateway's own.
     [(found.charged_twice,)] = primary.query(
         """
         select count(*) from (

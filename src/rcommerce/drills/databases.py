@@ -1,4 +1,4 @@
-"""Database servers and poolers that die."""
+"""Database servers and poolers fail."""
 
 import json
 import time
@@ -35,7 +35,7 @@ def replica_down(stage: Stage) -> Outcome:
 
 
 def primary_down(stage: Stage) -> Outcome:
-    """kill -9, and it stays away for a while."""
+    """kill -9, and it stays down for a while."""
 
     def kill() -> None:
         stage.kill("primary")
@@ -71,7 +71,7 @@ def _sells_again(found: Course) -> Check:
 
 
 def shard_down(stage: Stage) -> Outcome:
-    """A shard on which other shops live hangs: it refuses nothing, and answers nothing."""
+    """A shard with other tenants hangs: it accepts connections and does not answer."""
     tenants = json.loads(stage.fleet.command("tenant", "list", "--json"))["tenants"]
     there = next(each for each in tenants if str(each["shard"]).startswith("shard-"))
     headers, known = {"X-Tenant-ID": there["id"]}, []
@@ -128,7 +128,7 @@ def pgbouncer_restart(stage: Stage) -> Outcome:
 
 
 def tenant_move(stage: Stage) -> Outcome:
-    """The shop that sells moves to a shard, and back."""
+    """The selling tenant moves to a shard, and back."""
     faults: list[str] = []
 
     def move(to: str) -> None:

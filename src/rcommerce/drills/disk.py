@@ -1,4 +1,4 @@
-"""A disk that is full."""
+"""A full disk."""
 
 import contextlib
 import os
@@ -24,8 +24,8 @@ WITHIN_S = 5.0
 
 
 def disk_full(stage: Stage) -> Outcome:
-    """The primary is on a small file system, which fills up: it can write neither its tables nor
-    its log, and crashes."""
+    """The primary is on a small file system, which fills up: it can write neither tables nor log,
+    and crashes."""
     primary = stage.postgres()
     with _small(stage, primary) as folder:
         ballast = folder / "ballast"

@@ -1,4 +1,4 @@
-"""Another primary takes over."""
+"""Another server is promoted to primary."""
 
 import os
 import signal
@@ -21,9 +21,9 @@ NAMES = ("replica-1", "replica-2")
 
 
 def primary_failover(stage: Stage) -> Outcome:
-    """The network to the replicas fails, then the primary dies; the replica that has most is
-    promoted, and PgBouncer led there. The old primary comes back as a replica, and takes over
-    again in order."""
+    """The network to the replicas fails, then the primary; the most advanced replica is promoted,
+    and PgBouncer points to it. The old primary returns as a replica, and takes over again in
+    order."""
     primary, pooler = stage.postgres(), stage.pooler()
     replicas = [stage.postgres(name) for name in NAMES]
     promoted: list[Postgres] = []

@@ -1,4 +1,4 @@
-"""The store of files that dies."""
+"""The media store fails."""
 
 import time
 

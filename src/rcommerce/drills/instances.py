@@ -1,4 +1,4 @@
-"""Instances of R Commerce that come and go, or are not like the others."""
+"""Instances fail, restart, or differ from the others."""
 
 import time
 import uuid
@@ -101,7 +101,7 @@ def _wrong_clock(days: int) -> dict[str, str]:
 
 
 def _refused_logins(stage: Stage) -> list[str]:
-    """Logs in at each instance, by token and by cookie, and goes to each with it."""
+    """Logs in at each instance, by token and by cookie, and uses the login on each."""
     email, password = f"drill-{uuid.uuid4()}@example.com", "correct horse battery staple"
     register = {"email": email, "password": password, "first_name": "Ada", "last_name": "Lovelace"}
     _sent(f"{stage.fleet.url}/api/v1/auth/register", register)
@@ -120,7 +120,7 @@ def _refused_logins(stage: Stage) -> list[str]:
 
 
 def _sent(url: str, body: dict[str, str]) -> httpx.Response:
-    """As a client does: again, where it is told 503. Raises StartError for another refusal."""
+    """Like a client: repeats a request that gets 503. Raises StartError for another error."""
     for _ in range(TRIES):
         answer = httpx.post(url, json=body, timeout=30)
         if answer.status_code != 503:

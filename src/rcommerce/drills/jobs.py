@@ -1,4 +1,4 @@
-"""Work that is done later, and the processes that do it."""
+"""Background jobs, and the processes that run them."""
 
 import random
 import time
@@ -15,7 +15,7 @@ from rcommerce.lab.receiver import Received, Receiver
 DONE_S = 60.0
 REFUSED = 0.05  # of the messages
 PICTURES, KILLS = 6, 3
-# What became of the orders of a variant, each in its order.
+# The events of a variant's orders, in order.
 HAPPENED = """
 select e.order_id::text, e.type from order_event e
  where e.order_id in (select order_id from order_item where variant_id = %s)
@@ -24,8 +24,8 @@ select e.order_id::text, e.type from order_event e
 
 
 def webhook_crash(stage: Stage) -> Outcome:
-    """The worker and an instance are killed again and again, while messages are on their way."""
-    failing = random.Random(7)  # noqa: S311 - now and then the receiver takes nothing
+    """The worker and an instance are killed again and again, while messages are sent."""
+    failing = random.Random(7)  # noqa: S311 - now and then the receiver refuses everything
 
     def answer(_: Received) -> int:
         return 503 if failing.random() < REFUSED else 204
@@ -76,7 +76,7 @@ def _pending(stage: Stage) -> int:
 
 
 def _in_order(events: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """What happened to each order. One may be told again, and never before its time."""
+    """The events of each order. One may be repeated, and never comes early."""
     found: dict[str, list[str]] = defaultdict(list)
     for order, kind in events:
         if kind not in found[order]:

@@ -1,4 +1,4 @@
-"""What a drill says: what was promised, what happened, and whether they are the same."""
+"""The outcome of a drill: its guarantees, what happened, and whether they held."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from rcommerce.errors import StartError
 
 
 class NotHere(StartError):
-    """A drill needs what this machine does not give."""
+    """The drill needs something that this machine lacks."""
 
 
 class Phase(msgspec.Struct, kw_only=True):
@@ -24,7 +24,7 @@ class Phase(msgspec.Struct, kw_only=True):
 
 
 class Check(msgspec.Struct):
-    """A part of the promise: in words, and whether it held."""
+    """A part of the guarantee: in words, and whether it held."""
 
     promise: str
     held: bool
@@ -32,8 +32,8 @@ class Check(msgspec.Struct):
 
 
 class Outcome(msgspec.Struct, kw_only=True):
-    """Of one drill. Counts are of what clients had acknowledged, held against the databases.
-    `not_run` says why, where this machine does not give what it needs."""
+    """The outcome of one drill. Counts compare what clients were told with the databases. `not_run`
+    is the reason if this machine lacks what it needs."""
 
     name: str
     promise: str

@@ -15,7 +15,7 @@ select count(*) from payment
  where status in ('pending', 'requires_action')
    and order_id in (select order_id from order_item where variant_id = %s)
 """
-# What the gateway has taken for which the shop has no payment.
+# What the gateway has charged without a payment of the shop.
 UNKNOWN = """
 select count(*) from test_gateway_charge c
  where created_at >= %s and not exists (
@@ -24,14 +24,14 @@ select count(*) from test_gateway_charge c
 
 
 def gateway_timeout(stage: Stage) -> Outcome:
-    """Cards whose bank decides late; meanwhile answers of the gateway are lost on their way, and an
-    instance dies in the middle of its checkouts."""
+    """Banks decide late; meanwhile responses of the gateway are lost, and an instance is killed
+    during its checkouts."""
     primary = stage.postgres()
     [(begun,)] = primary.query("select now()")
     pooler = stage.pooler().process
 
     def lose_answers() -> None:
-        # The gateway keeps its books behind the pooler: it charges, and nobody hears of it.
+        # The gateway's records are behind the pooler: it charges, and its response is lost.
         for _ in range(3):
             pooler.freeze()
             time.sleep(HUNG_S)

@@ -1,4 +1,4 @@
-"""More than a fleet can do, and clients that keep it waiting."""
+"""Overload, and slow clients."""
 
 import asyncio
 import math
@@ -30,7 +30,7 @@ def _search() -> bytes:
 
 
 def overload(stage: Stage) -> Outcome:
-    """Three times as many searches as the whole fleet can answer, while buyers buy."""
+    """Three times as many searches as the fleet can answer, while buyers buy."""
     try:
         peak = asyncio.run(load.reads(stage.port, CONNECTIONS, CALM_S, _search)).per_second
     except LoadError as error:

@@ -23,7 +23,7 @@ from rcommerce.drills.stage import Stage
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """What it breaks, and what is promised nevertheless."""
+    """A drill: what it breaks, and its function."""
 
     about: str
     run: Callable[[Stage], Outcome]
@@ -56,7 +56,7 @@ DRILLS = {
 
 
 def run(name: str, stage: Stage, *, heals: bool = True) -> Outcome:
-    """Runs one, and leaves the stage well again, where it `heals` it. Raises StartError."""
+    """Runs one, and repairs the stage afterwards if `heals`. Raises StartError."""
     begun, drill = time.monotonic(), DRILLS[name]
     try:
         outcome = drill.run(stage)

@@ -1,4 +1,4 @@
-"""Replicas that are behind."""
+"""Replicas that lag."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ PROPAGATED_S = 1.0  # a change reaches every process within 250 ms (docs/caching
 
 @dataclass(slots=True)
 class _Writer:
-    """A shopkeeper who changes products, and looks at each at once."""
+    """A shopkeeper who changes products, and reads each at once."""
 
     stage: Stage
     products: list[str]

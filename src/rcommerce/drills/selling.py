@@ -1,4 +1,4 @@
-"""Many who want the same."""
+"""Many buyers of few units."""
 
 import threading
 import time

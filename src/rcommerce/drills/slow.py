@@ -1,4 +1,4 @@
-"""Clients that send a byte now and then, to keep connections (slowloris)."""
+"""Clients that send their headers byte by byte (slowloris)."""
 
 import contextlib
 import errno
@@ -9,13 +9,12 @@ import time
 from typing import Self
 
 DRIP_EVERY_S = 2.0
-OPENING_S = 0.005  # between two batches: all are to be open before the first is hung up on
+OPENING_S = 0.005  # seconds between two batches: all must be open before the first is closed
 BEGIN = b"GET /api/v1/products HTTP/1.1\r\nHost: slow\r\nX-Drip: "
 
 
 class SlowClients:
-    """So many connections to a port; whoever is hung up on comes back. Use it as a context
-    manager."""
+    """So many connections to a port; closed ones are opened again. Use it as a context manager."""
 
     def __init__(self, port: int, count: int) -> None:
         self.most = 0  # open at the same time

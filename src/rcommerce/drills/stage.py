@@ -1,4 +1,4 @@
-"""The fleet that drills break, and what they need to know of it."""
+"""The fleet that drills break."""
 
 import contextlib
 import json
@@ -25,12 +25,12 @@ from rcommerce.telemetry.overview import View
 
 PRODUCTS = 1_000
 HEAL_TIMEOUT_S = 60.0
-# A drill asks more of one address than any client may.
+# A drill sends more from one address than a client may.
 ENVIRONMENT = {
     "RCOMMERCE_RATE_LIMITING__ENABLED": "false",
     "RCOMMERCE_SERVER__LIMITS__RATE_LIMIT_PER_MINUTE": "0",
     "RCOMMERCE_CHECKOUT__SWEEP_INTERVAL_SECS": "1",
-    # Their receivers of webhooks are on this machine.
+    # Receivers of webhooks are on this machine.
     "RCOMMERCE_WEBHOOKS__ALLOW_HTTP": "true",
     "RCOMMERCE_WEBHOOKS__ALLOWED_NETWORKS": "127.0.0.1/32",
 }
@@ -38,7 +38,7 @@ ENVIRONMENT = {
 
 @dataclass(slots=True)
 class Stage:
-    """A fleet that is up. `tell` reports progress."""
+    """A running fleet. `tell` reports progress."""
 
     fleet: Fleet
     products: list[str]
@@ -57,7 +57,7 @@ class Stage:
         return [each for each in found if isinstance(each, Server)]
 
     def restart(self, number: int, environment: Mapping[str, str]) -> None:
-        """Restarts an instance, with something else in its environment. Raises StartError."""
+        """Restarts an instance, with additions to its environment. Raises StartError."""
         instance = self.instances[number - 1]
         instance.stop()
         instance.configure(environment)
@@ -71,14 +71,14 @@ class Stage:
         return part
 
     def pooler(self) -> PgBouncer:
-        """What stands before the database servers. Raises NotHere where it is not installed."""
+        """The pooler. Raises NotHere if it is not installed."""
         member = self.fleet.members.get("pgbouncer")
         if member is None or not isinstance(member.part, PgBouncer):
             raise NotHere("it needs PgBouncer: apt-get install pgbouncer")
         return member.part
 
     def kill(self, *names: str) -> None:
-        """Ends these parts at once, as a power cut would."""
+        """Kills these parts, like a power failure."""
         for name in names:
             self.fleet.kill_part(name)
 
@@ -88,7 +88,7 @@ class Stage:
             self.fleet.start_part(name)
 
     def processes(self, kind: str) -> list[Process]:
-        """Those of parts whose names begin so: to be frozen and thawed."""
+        """The processes of parts whose names begin so, to freeze and thaw."""
         found = [
             member.part for name, member in self.fleet.members.items() if name.startswith(kind)
         ]
@@ -115,14 +115,14 @@ class Stage:
         return str(cart["id"]), str(cart["session_token"])
 
     def view(self, number: int = 1) -> View:
-        """The fleet as an instance sees it. Raises httpx.HTTPError."""
+        """The fleet view of an instance. Raises httpx.HTTPError."""
         answer = httpx.get(f"{self.instances[number - 1].url}/ops/state", timeout=10)
         answer.raise_for_status()
         return msgspec.json.decode(answer.content, type=View)
 
     def heal(self) -> None:
-        """Starts whatever does not run, and waits until every instance finds everything well.
-        Raises StartError."""
+        """Starts whatever is not running, and waits until every instance is healthy. Raises
+        StartError."""
         for name, member in self.fleet.members.items():
             if member.part.pid is None:
                 self.fleet.start_part(name)
@@ -150,8 +150,8 @@ def _unwell(server: Server) -> str:
 def stage(
     tell: Callable[[str], None], environment: Mapping[str, str] | None = None
 ) -> Iterator[Stage]:
-    """A fleet of one's own in a temporary folder; at the end nothing is left of it. `environment`
-    is of its instances. Raises StartError."""
+    """A fleet in a temporary folder, which is removed at the end. `environment` is for its
+    instances. Raises StartError."""
     before = signal.signal(signal.SIGTERM, _interrupt)
     folder = Path(tempfile.mkdtemp(prefix="rcommerce-drill-"))
     folder.chmod(0o755)

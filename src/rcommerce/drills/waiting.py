@@ -1,4 +1,4 @@
-"""What drills wait for."""
+"""Waiting for conditions."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ EVERY_S = 0.1
 
 
 def until(is_so: Callable[[], bool], timeout_s: float) -> bool:
-    """Waits until something is so; whether it was in time."""
+    """Waits until a condition holds; returns whether it did in time."""
     deadline = time.monotonic() + timeout_s
     while not is_so():
         if time.monotonic() > deadline:

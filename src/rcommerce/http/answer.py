@@ -1,25 +1,25 @@
-"""A response that is held back."""
+"""A response that is held back until it may be sent."""
 
 from litestar.types import Message, Send
 
 
 class Answer:
-    """A response held back until it is safe to give."""
+    """A response that is held back until it may be sent."""
 
     def __init__(self) -> None:
         self.status = 0
         self.messages: list[Message] = []
         self.headers: dict[bytes, bytes] = {}
         self.body = b""
-        self.code: str | None = None  # of the problem that it is
+        self.code: str | None = None  # the code of the problem, if it is one
 
     @property
     def content_type(self) -> str:
-        """Its media type; empty where it has none."""
+        """Its media type; empty without one."""
         return self.headers.get(b"content-type", b"").decode("latin-1")
 
     async def collect(self, message: Message) -> None:
-        """Takes the place of ASGI's send."""
+        """ASGI's send, which collects the response."""
         self.messages.append(message)
         if message["type"] == "http.response.start":
             self.status = message["status"]
@@ -28,6 +28,6 @@ class Answer:
             self.body += message.get("body", b"")
 
     async def give(self, send: Send) -> None:
-        """Sends what was held back."""
+        """Sends the response."""
         for message in self.messages:
             await send(message)

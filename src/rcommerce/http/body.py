@@ -1,4 +1,4 @@
-"""A request's body: JSON, strictly of the type that the route declares, in one pass."""
+"""Request bodies: JSON, strictly of the type that the route declares, decoded in one pass."""
 
 import re
 from decimal import Decimal
@@ -13,7 +13,7 @@ from rcommerce.errors import FieldError, Invalid
 from rcommerce.http.problems import UNKNOWN, fault
 from rcommerce.http.unknown import fields_at, unknown
 
-# The name of a decoder in a route's options: made once for each route.
+# The key of a route's decoder in its options: made once per route.
 DECODER = "decoder"
 MOST_WORDS = 64
 _ENUM = re.compile(r"Invalid enum value '([A-Z][A-Za-z]*)' - at `\$(.*)`")
@@ -22,15 +22,15 @@ _LOOSE = msgspec.json.Decoder(float_hook=Decimal)
 
 
 def decoder(handler: HTTPRouteHandler) -> msgspec.json.Decoder[Any] | None:
-    """What reads the bodies of a route; None for one that takes none."""
+    """The decoder of a route's bodies; None for a route without."""
     declared = handler.parsed_data_field
     return msgspec.json.Decoder(declared.annotation, strict=True) if declared else None
 
 
 class StrictRequest(Request[Any, Any, State]):
-    """A request whose `json` is the declared struct already.
+    """A request whose `json` is the declared struct.
 
-    The framework's own way reads "1" as a number, as it must for a query.
+    The framework's own decoding accepts "1" as a number, as it must for a query.
     """
 
     async def json(self) -> Any:
@@ -61,9 +61,9 @@ class StrictRequest(Request[Any, Any, State]):
 
 
 def _decoded(wanted: msgspec.json.Decoder[Any], body: bytes) -> Any:
-    """The declared struct; an enumerated word in PascalCase is understood as its snake_case.
+    """The declared struct; an enumerated word in PascalCase is accepted as its snake_case.
 
-    Such a body is rare and is read a second time for it. Raises msgspec.ValidationError.
+    Such a body is rare, and is decoded a second time. Raises msgspec.ValidationError.
     """
     try:
         return wanted.decode(body)
@@ -85,12 +85,12 @@ def _decoded(wanted: msgspec.json.Decoder[Any], body: bytes) -> Any:
 
 
 def snake_case(word: str) -> str:
-    """InStock as in_stock; what is in snake_case already stays."""
+    """InStock becomes in_stock; snake_case stays."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", word).lower()
 
 
 def _replace(tree: Any, path: str, word: str) -> None:
-    """Puts `word` at a path such as .variants[0].inventory_policy."""
+    """Replaces the word at a path such as .variants[0].inventory_policy."""
     keys = [name or int(number) for name, number in re.findall(r"\.(\w+)|\[(\d+)\]", path)]
     for key in keys[:-1]:
         tree = tree[key]
@@ -98,7 +98,7 @@ def _replace(tree: Any, path: str, word: str) -> None:
 
 
 def _nul(node: Any, path: str) -> str | None:
-    """Where a text holds NUL, which PostgreSQL cannot store; None for nowhere."""
+    """The place of a NUL in a text, which PostgreSQL cannot store; None if there is none."""
     if isinstance(node, str):
         return path if "\x00" in node else None
     if isinstance(node, dict):

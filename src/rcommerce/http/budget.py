@@ -1,6 +1,5 @@
-"""The time that a request has, and its end where the client has gone: what it has under way (a
-statement, a call to Redis, to the store, to a gateway) is cancelled with it.
-"""
+"""A request's time budget, and its cancellation if the client disconnects: its work in progress (a
+statement, a call to Redis, the media store, a gateway) is cancelled with it."""
 
 import asyncio
 import re
@@ -12,15 +11,14 @@ from rcommerce.errors import Invalid
 from rcommerce.http.idempotency import STEPS
 
 HEADER = b"x-request-timeout"
-# A client is watched once its request takes this long: most are answered before.
+# seconds; a client is watched from then on: most responses are faster
 WATCH_AFTER_S = 0.25
 _SECONDS = re.compile(rb"[0-9]{1,6}(\.[0-9]{1,3})?")
 _OF_A_BODY = frozenset({b"content-length", b"transfer-encoding"})
 
 
 def seconds(given: bytes | None, most_s: float) -> float:
-    """How long a request may take: what its header says, at most what the settings do. Raises
-    Invalid."""
+    """A request's time: from its header, at most what the settings allow. Raises Invalid."""
     if given is None:
         return most_s
     if not _SECONDS.fullmatch(given) or float(given) == 0:
@@ -29,13 +27,13 @@ def seconds(given: bytes | None, most_s: float) -> float:
 
 
 class Budget:
-    """Of one request: `async with` it around the work, with its `receive` and `send`.
+    """The budget of one request: `async with` it around the work, with its `receive` and `send`.
 
-    Without a client (a page for many) nobody is watched.
+    Without a client (a fill for many) nobody is watched.
 
-    Raises TimeoutError where the time is over before the answer has begun. `is_gone`: nobody waits
-    for it any more; `is_reading`: its own body was waited for. What takes several steps that money
-    depends on is not ended by a client that goes away.
+    Raises TimeoutError if the time is over before the response has begun. `is_gone`: the client has
+    disconnected; `is_reading`: it was waiting for the request's body. Several steps that move money
+    are not cancelled by a disconnect.
     """
 
     __slots__ = (
@@ -67,7 +65,7 @@ class Budget:
         self._watching: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._ends_at = self._loop.time() + time_s
-        # Most requests are over before either matters: one timer serves both.
+        # Most requests are done before either matters: one timer serves both.
         self._timeout = asyncio.timeout(None)
         self._first_s = min(WATCH_AFTER_S, time_s)
 
@@ -83,7 +81,7 @@ class Budget:
         await self._timeout.__aexit__(*error)
 
     async def receive(self) -> Any:
-        """ASGI's."""
+        """ASGI's receive."""
         if self._watching is not None:
             await asyncio.wait([self._watching])
             return {"type": "http.disconnect"}
@@ -94,7 +92,7 @@ class Budget:
         return message
 
     async def send(self, message: Message) -> None:
-        """ASGI's. Once the answer has begun it may take as long as it takes."""
+        """ASGI's send. Once the response has begun, it may take any time."""
         if message["type"] == "http.response.start":
             self._timeout.reschedule(None)
             self._stop()
@@ -110,7 +108,7 @@ class Budget:
             self._watch()
 
     def _watch(self) -> None:
-        # A body that is still to be read is not taken away: who reads it meets a client's end.
+        # A body that is not yet read is left alone: its reader notices the disconnect.
         if not (
             self._is_whole or _OF_A_BODY.isdisjoint(name for name, _ in self._scope["headers"])
         ):

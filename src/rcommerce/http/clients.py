@@ -1,4 +1,4 @@
-"""Who sent a request: the address that counts, behind proxies that are trusted."""
+"""The client's address, behind trusted proxies."""
 
 from collections.abc import Mapping
 
@@ -9,8 +9,8 @@ from rcommerce.rate_limits import Networks, is_among
 
 
 def client(scope: HTTPScope, headers: Mapping[str, str], trusted: Networks) -> Client:
-    """The client of a request. Of `X-Forwarded-For` the last address counts that no trusted proxy
-    has: what stands before it, anybody may have written."""
+    """The client of a request. The last address in `X-Forwarded-For` that is no trusted proxy
+    counts: anyone may have written those before it."""
     address = str((scope.get("client") or ("",))[0])
     for hop in reversed(headers.get("x-forwarded-for", "").split(",")):
         if not hop.strip() or not is_among(address, trusted):

@@ -1,5 +1,5 @@
 """Read-your-writes over HTTP: which server a request may read from, and the token that a write
-answers with."""
+returns."""
 
 from collections.abc import Mapping
 from uuid import UUID
@@ -14,25 +14,25 @@ from rcommerce.errors import Invalid
 from rcommerce.http.identity import SAFE, cookie
 from rcommerce.settings import Settings
 
-SOURCES = "rcommerce.sources"  # the key of a scope whose answer is to be kept
+SOURCES = "rcommerce.sources"  # the key in the scope of a response that may be cached
 
 
 def is_shared_read(scope: HTTPScope) -> bool:
-    """Whether this reads what is everybody's. (A read of one's own may write: a customer's cart is
-    made when it is first looked at.)"""
+    """Whether this reads public data. (Reading one's own may write: a customer's cart is created
+    when it is first read.)"""
     return scope["method"] in SAFE and scope["route_handler"].opt.get(FROM_REPLICAS, False)
 
 
 async def prepare(shop: Shop, tokens: Tokens, scope: HTTPScope, headers: Mapping[str, str]) -> None:
-    """Sets what the request's reads may be given. Raises Invalid for a header that is no token.
+    """Sets how recent the request's reads must be. Raises Invalid for a malformed header.
 
-    Whatever writes reads from the primary. A read with a token goes to a server that has replayed
-    its position; one without to any replica, where the route allows that.
+    Writes read from the primary. A read with a token goes to a server that has replayed its
+    position; one without goes to any replica if the route allows it.
     """
     if scope["method"] not in SAFE:
         return
     if isinstance(sources := scope.get(SOURCES), Sources):
-        # To be kept for all: whoever has a token of his own is not served from here.
+        # For the cache: clients with a token of their own are not served from it.
         shop.sources, sources.assignment = sources, (shop.assignment.shard, shop.assignment.epoch)
         shop.freshness, shop.read_position = Freshness.ANY, sources.required
         return
@@ -41,28 +41,28 @@ async def prepare(shop: Shop, tokens: Tokens, scope: HTTPScope, headers: Mapping
         shop.freshness = Freshness.ANY if is_shared_read(scope) else Freshness.FRESH
         return
     if token.epoch > shop.assignment.epoch:
-        await shop.relocate()  # it has moved, and this process had not heard of it
+        await shop.relocate()  # it has moved, and this process did not know
     if token.position and (token.shard, token.epoch) == (
         shop.assignment.shard,
         shop.assignment.epoch,
     ):
         shop.freshness, shop.read_position = Freshness.ANY, token.position
-    # Otherwise the primary: a position on the shard that the tenant has left says nothing here, and
-    # a token without one was made by an instance that knew of no replica.
+    # Otherwise the primary: a position on the shard that the tenant has left means nothing here,
+    # and a token without one comes from an instance without replicas.
 
 
 def given(
     settings: Settings, tenant: UUID, tokens: Tokens, headers: Mapping[str, str]
 ) -> Token | None:
-    """The header's token or the cookie's, whichever is later. Raises Invalid for a header that is
-    no token."""
+    """The later one of the header's token and the cookie's. Raises Invalid for a malformed
+    header."""
     found = []
     if (text := headers.get("x-consistency-token")) is not None:
         token = tokens.read(tenant, text)
         if token is None:
             raise Invalid.field(HEADER, "must be as a write of this shop has answered it")
         found.append(token)
-    # A cookie may be of another release or secret: it is no fault of the client's.
+    # The cookie may be of another release or secret: not the client's fault.
     if (text := cookie(settings, headers, COOKIE)) and (token := tokens.read(tenant, text)):
         found.append(token)
     return max(found, key=lambda each: (each.epoch, each.position), default=None)

@@ -1,6 +1,6 @@
 """CORS: what pages of other sites may do (the Fetch standard, section 3.3).
 
-The framework adds the headers to what it answers; `CrossOrigin` to what is answered before it.
+The framework adds the headers to its responses; `CrossOrigin` to those sent before it.
 """
 
 from litestar.config.cors import CORSConfig
@@ -29,8 +29,8 @@ def cors_config(settings: Settings) -> CORSConfig | None:
 
 
 class CrossOrigin:
-    """What an origin is told. `everybody`: the same for all of them, where all are allowed;
-    `varies`: it is not the same."""
+    """The headers for an origin. `everybody`: for all origins, if all are allowed; `varies`: they
+    depend on the origin."""
 
     __slots__ = ("_config", "_some", "everybody", "varies")
 
@@ -43,7 +43,7 @@ class CrossOrigin:
         self._some = reported
 
     def headers_for(self, origin: bytes | None) -> Headers:
-        """The headers for the client that gave this Origin."""
+        """The headers for this Origin."""
         if origin is None or self._config is None or not self.varies:
             return self.everybody
         if not self._config.is_origin_allowed(origin.decode("latin-1")):
@@ -51,8 +51,8 @@ class CrossOrigin:
         return [*self._some, (b"access-control-allow-origin", origin)]
 
     def told_to(self, scope: HTTPScope) -> Headers:
-        """The headers for the client of a request, where it gave an Origin: of a page that is made
-        for many, each client is told by who gives it the page."""
+        """The headers for a request's Origin, if it has one: those of a cached response are added
+        per client."""
         origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
         return Headers() if origin is None else self.headers_for(origin)
 

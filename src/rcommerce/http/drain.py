@@ -1,5 +1,5 @@
-"""Leaving without being missed: balancers are told to send nothing more, clients to come back by
-another connection, while all that still comes is answered."""
+"""Graceful shutdown of a worker: load balancers stop sending, clients are asked to reconnect
+elsewhere, and whatever still arrives is answered."""
 
 import asyncio
 import os
@@ -10,12 +10,12 @@ import structlog
 
 from rcommerce.http.representation import Headers
 
-BEGIN = signal.SIGUSR1  # what the server's main process tells its workers
+BEGIN = signal.SIGUSR1  # sent by the server's main process to its workers
 log = structlog.get_logger()
 
 
 class Drain:
-    """A worker's. `headers` belong into each answer; `begun` is set once it is to end."""
+    """`headers` are added to each response; `begun` is set when the shutdown begins."""
 
     __slots__ = ("begun", "headers")
 
@@ -25,26 +25,26 @@ class Drain:
 
     @property
     def is_on(self) -> bool:
-        """Whether this worker is about to end."""
+        """Whether the shutdown has begun."""
         return self.begun.is_set()
 
     def begin(self) -> None:
-        """From now on each answer says that its connection ends (RFC 9112 section 9.6)."""
+        """From now on each response closes its connection (RFC 9112, section 9.6)."""
         if not self.is_on:
             log.info("draining")
             self.headers = [(b"connection", b"close")]
             self.begun.set()
 
     def listen(self) -> None:
-        """Begins when the main process says so."""
+        """Begins when the main process signals it."""
         asyncio.get_running_loop().add_signal_handler(BEGIN, self.begin)
 
 
 def is_ready(folder: Path, pid: int) -> bool:
-    """Whether a worker has said that it is."""
+    """Whether a worker has said that it is ready."""
     return (folder / f"ready-{pid}").exists()
 
 
 def say_ready(folder: Path) -> None:
-    """Tells the main process that this worker is about to answer: the one before it may go."""
+    """Tells the main process that this worker is ready: the one that it replaces may go."""
     (folder / f"ready-{os.getpid()}").touch()

@@ -1,4 +1,4 @@
-"""The outermost layer: a raw ASGI wrapper that every request passes, so it does little."""
+"""The outermost ASGI layer, which every request passes."""
 
 import asyncio
 import re
@@ -26,30 +26,29 @@ from rcommerce.resilience.shedding import Limiter, Limiters
 from rcommerce.settings import Settings
 from rcommerce.telemetry.requests import UNMATCHED, Requests, now
 
-HEAD = "rcommerce.is_head"  # in the scope of a HEAD, for whom its answer is much work
-GONE = 499  # what nginx logs for a client that did not wait
+HEAD = "rcommerce.is_head"  # in the scope of a HEAD request that is handled as a GET
+GONE = 499  # nginx's status for a client that has disconnected
 log = structlog.get_logger()
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{8,128}")
 
 
 def is_http(scope: Any) -> TypeGuard[HTTPScope]:
-    """Whether this is a request, not a lifespan or a websocket."""
+    """Whether this is an HTTP request, not a lifespan or a websocket."""
     return bool(scope["type"] == "http")
 
 
 def request_id(given: bytes | None) -> bytes:
-    """The name of a request: as it came, where that is sane, else a new one."""
+    """The request id: the client's if it is valid, otherwise a new one."""
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
     return ids.new_name()
 
 
 class Entry:
-    """Refuses what is too much, names a request, counts it, bounds its time, turns away an address
-    that is not text, and answers HEAD like GET.
+    """Sheds load, assigns a request id, counts, sets the time budget, rejects malformed paths, and
+    answers HEAD like GET.
 
-    A request keeps the X-Request-ID that it came with, where that is sane; every line of the log
-    that is written for it has it.
+    A valid X-Request-ID of the client is kept; every log line of the request has it.
     """
 
     __slots__ = (
@@ -81,7 +80,7 @@ class Entry:
         if not is_http(scope):
             await self.app(scope, receive, send)
             return
-        # A page for many was let in before, where it is looked for in Redis.
+        # A fill was admitted before, when it was looked up in Redis.
         limiters = self._limiters if SOURCES not in scope else None
         rank = shedding.priority(scope) if limiters is not None else None
         if limiters is None or rank is None:
@@ -100,10 +99,10 @@ class Entry:
         self, scope: HTTPScope, receive: Receive, send: Send, limiter: Limiter | None
     ) -> None:
         begun, method = now(), scope["method"]
-        if SOURCES not in scope:  # such a page is part of a request that has asked Redis already
+        if SOURCES not in scope:  # a fill is part of a request that has used Redis already
             redis.begin_request()
         is_head = method == "HEAD"
-        if is_head:  # a GET whose body nobody wants (RFC 9110 section 9.3.2)
+        if is_head:  # a GET whose body is dropped (RFC 9110, section 9.3.2)
             scope = {**scope, "method": HttpMethod.GET, HEAD: True}  # type: ignore[misc]
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
         its_id = request_id(given)
@@ -121,15 +120,13 @@ class Entry:
                     *self._drain.headers,
                 ]
                 if not any(name == b"cache-control" for name, _ in headers):
-                    headers.append(
-                        (b"cache-control", b"no-store")
-                    )  # unless it is said to be public
+                    headers.append((b"cache-control", b"no-store"))  # unless it is public
                 message["headers"] = headers
             elif is_head and message["type"] == "http.response.body":
                 message["body"] = b""
             await send(message)
 
-        # Of a page for many, those who wait for it are counted; what goes on for hours has no time.
+        # For a fill, the requests that wait for it are counted; streams have no duration.
         is_counted = SOURCES not in scope and scope["path"] != STREAM
         self._requests.in_flight += is_counted
         try:
@@ -180,8 +177,8 @@ class Entry:
             await self.app(scope, receive, send)
 
     def _unhurried(self, receive: Receive) -> Receive:
-        """A `receive` for files, which may take long, but not for ever: raises TooSlow where
-        nothing comes for as long as another request may take in all."""
+        """A `receive` for files, which may take long: raises TooSlow if nothing arrives for as long
+        as another request may take in total."""
 
         async def receiving() -> Any:
             try:
@@ -223,7 +220,7 @@ class Entry:
 
 
 def _require_text(scope: HTTPScope) -> None:
-    """Raises Invalid where the path or the query has NUL, or bytes that are not UTF-8."""
+    """Raises Invalid if the path or the query has NUL, or bytes that are not UTF-8."""
     path, query = scope["path"], scope["query_string"]
     if "\x00" in path or "\ufffd" in path or any("\ud800" <= c <= "\udfff" for c in path):
         raise Invalid("the path must be text in UTF-8 without NUL")

@@ -1,15 +1,16 @@
-"""Idempotency-Key: a POST that is sent again gives the answer that it gave the first time.
+"""Idempotency-Key: a repeated POST gets the response of the first one.
 
-Two ways, by what the route does:
+Two ways, depending on the route:
 
-- One transaction (most POSTs). The key's row, the work and the answer are committed together: a
-  crash undoes all three, and a second request with the key waits on the row of the first.
-- Several steps with a call to a gateway between (`opt={"idempotency": STEPS}`). The service itself
-  can be done again at any point; the row only keeps the answer, and lets a second request wait a
-  moment for the first. So it waits for no disk: a crash that undoes it costs the work again.
+- One transaction (most POSTs). The key's row, the work and the response are committed together: a
+crash undoes all three, and a second request with the key waits for the first one's row.
 
-An error keeps nothing: the work is undone, and the same key may try again. What has to outlast the
-error all the same is committed apart (`Shop.commit_apart`).
+- Several steps with a gateway call in between (`opt={"idempotency": STEPS}`). The service itself
+can be repeated at any point; the row only stores the response, and lets a second request wait a
+moment for the first. It does not wait for the disk: if a crash undoes it, the work is repeated.
+
+Errors are not stored: the work is undone, and the same key may try again. What must survive an
+error is committed apart (`Shop.commit_apart`).
 """
 
 import asyncio
@@ -31,13 +32,13 @@ BY_CONTENT = "by_content"
 LONGEST_KEY = 255
 SHORTEST_GUEST_KEY = 16
 KEPT_HOURS = 24
-WAIT_S, WAITS = 0.1, 50  # for the first of several: five seconds at the most
+WAIT_S, WAITS = 0.1, 50  # attempts to wait for the first of several: five seconds at most
 
 Handle = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class _Undo(Exception):
-    """Takes the transaction back."""
+    """Rolls the transaction back."""
 
 
 async def handle(
@@ -72,8 +73,8 @@ async def handle(
 
 
 def _holder(shop: Shop, headers: Mapping[str, str]) -> str:
-    """Whose key it is. Guests are told apart by what they hold; one who holds nothing yet has to
-    send a key that nobody else can guess, or would be given another's answer."""
+    """The owner of a key. Guests are told apart by their tokens; one without any must send a key
+    that nobody else can guess, since another guest would get the stored response."""
     held = headers.get("x-cart-token") or headers.get("x-order-token")
     if shop.caller.name == "guest" and held:
         return f"guest:{sha256(held.encode()).hexdigest()}"
@@ -115,7 +116,7 @@ async def _in_steps(
             await kept.give(send)
             return
         await asyncio.sleep(WAIT_S)
-    # Claimed, or its holder is gone or slow: doing it again is harmless.
+    # Claimed, or its holder has failed or is slow: repeating is harmless.
     answer = Answer()
     done = False
     try:
@@ -129,13 +130,13 @@ async def _in_steps(
 
 
 def _hold_back(scope: Scope) -> None:
-    """Tells the framework that the answer has not begun: it was held back, and may yet become a
-    refusal."""
+    """Tells the framework that the response has not begun: it was held back, and may become an
+    error."""
     ScopeState.from_scope(scope).response_started = False
 
 
 async def _claim(conn: Connection, params: dict[str, Any]) -> bool:
-    """Whether the key is ours now: new, or left by one who has not come to an end in time. Waits
+    """Whether the key is ours now: new, or left by a request that has not finished in time. Waits
     for a transaction that is about to decide it."""
     return bool(
         await conn.execute(
@@ -152,7 +153,7 @@ async def _claim(conn: Connection, params: dict[str, Any]) -> bool:
 
 
 async def _kept(conn: Connection, params: dict[str, Any]) -> Answer | None:
-    """The answer of a key that was used; None while it is under way. Raises Unprocessable."""
+    """The response of a used key; None while it is in progress. Raises Unprocessable."""
     row = await conn.one_or_none(
         """
         select fingerprint, status, content_type, body from idempotency_key
@@ -217,7 +218,7 @@ async def _forget(conn: Connection, params: dict[str, Any]) -> None:
 
 
 async def with_old(conn: Connection) -> list[UUID]:
-    """Tenants of this shard with answers that are kept no longer."""
+    """Tenants of this shard with expired responses."""
     rows = await conn.all(
         """
         select p.tenant_id from tenant_placement p
@@ -232,7 +233,7 @@ async def with_old(conn: Connection) -> list[UUID]:
 
 
 async def forget_old(tx: Connection, shop: Shop, limit: int) -> int:
-    """Forgets answers after a day; returns how many."""
+    """Deletes responses after a day; returns how many."""
     return await tx.execute(
         """
         delete from idempotency_key k
@@ -265,7 +266,7 @@ async def _whole_body(receive: Receive, limit_mb: int) -> bytes:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """A receive that gives the body again, then what comes after it."""
+    """A `receive` that returns the body again, then what comes after it."""
     given = False
 
     async def replay() -> Any:

@@ -1,4 +1,4 @@
-"""Whose shop a request is for, and who asks."""
+"""Resolves a request's tenant and caller."""
 
 import re
 from collections.abc import Mapping
@@ -18,9 +18,9 @@ SAFE = frozenset({"GET", "HEAD"})
 
 
 async def identify(services: Services, headers: Mapping[str, str]) -> Shop:
-    """The shop of a request. Raises Unauthenticated, NotFound, Invalid, Forbidden.
+    """The tenant and caller of a request. Raises Unauthenticated, NotFound, Invalid, Forbidden.
 
-    An API key and a token name their tenant; otherwise it is `X-Tenant-ID`, else the Host's.
+    API keys and tokens name their tenant; otherwise it is that of `X-Tenant-ID`, else of the Host.
     """
     named = headers.get("x-tenant-id")
     wanted = None
@@ -40,7 +40,7 @@ async def identify(services: Services, headers: Mapping[str, str]) -> Shop:
 
 
 async def find_by_host(services: Services, host: str) -> Tenant:
-    """The tenant of a Host header, its port aside."""
+    """The tenant of a Host header, without its port."""
     name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
     return await services.tenants.find_by_host(name.lower())
 
@@ -59,8 +59,8 @@ async def _caller(services: Services, authorization: str | None) -> tuple[UUID |
 
 
 def cart_token(settings: Settings, method: str, headers: Mapping[str, str]) -> str | None:
-    """A guest's cart token: the X-Cart-Token header, or the cookie; for a change only where a page
-    of ours has sent that."""
+    """A guest's cart token: the X-Cart-Token header, or the cookie; for a write only if a page of
+    this site has sent that."""
     given = headers.get("x-cart-token")
     if given is None and (method in SAFE or is_own_page(settings, headers)):
         given = cookie(settings, headers, CART_COOKIE)
@@ -68,7 +68,7 @@ def cart_token(settings: Settings, method: str, headers: Mapping[str, str]) -> s
 
 
 def cookie(settings: Settings, headers: Mapping[str, str], name: str) -> str | None:
-    """The value of a cookie; None where there is none, or another site's page has sent it."""
+    """The value of a cookie; None without one, or if another site's page has sent it."""
     raw = headers.get("cookie")
     if raw is None or not same_origin(settings, headers):
         return None
@@ -83,8 +83,8 @@ def _pattern(name: str) -> re.Pattern[str]:
 
 
 def same_origin(settings: Settings, headers: Mapping[str, str]) -> bool:
-    """Whether no other site's page has sent this, but for those whose credentials are allowed: its
-    cookies would not be its own doing."""
+    """Whether no other site's page has sent this, unless that site may send credentials: its
+    requests are not the user's own."""
     origin = headers.get("origin")
     if origin is None or origin.partition("://")[2] == headers.get("host"):
         return True
@@ -93,8 +93,8 @@ def same_origin(settings: Settings, headers: Mapping[str, str]) -> bool:
 
 
 def is_own_page(settings: Settings, headers: Mapping[str, str]) -> bool:
-    """Whether a page of ours has sent this for sure, by a header that browsers add themselves and
-    no script can set (OWASP, Cross-Site Request Forgery Prevention)."""
+    """Whether a page of this site has certainly sent this, by a header that browsers add and no
+    script can set (OWASP, Cross-Site Request Forgery Prevention)."""
     if headers.get("origin") is not None:
         return same_origin(settings, headers)
     return headers.get("sec-fetch-site") in ("same-origin", "none")

@@ -1,7 +1,7 @@
-"""Gives out the files of media, and takes in those that are sent to a folder directly.
+"""Serves the files of media, and receives direct uploads to a folder.
 
-A file's name is made of its bytes' hash: whoever has it may keep it for ever, and whether it is the
-same needs no look into the store.
+A file's name is a hash of its bytes: clients may keep it for ever, and revalidation needs no look
+into the store.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from rcommerce.http.entry import HEAD
 HEADERS = {
     "Cache-Control": "public, max-age=31536000, immutable",
     "Accept-Ranges": "bytes",
-    # A file is shown, and does nothing: not even a PDF that holds a script.
+    # Files are shown and run no scripts: not even a PDF that contains one.
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
     "Cross-Origin-Resource-Policy": "cross-origin",
     "Access-Control-Allow-Origin": "*",
@@ -77,7 +77,7 @@ async def send(
     expires: str = "",
     signature: str = "",
 ) -> ASGIResponse:
-    """A file for an upload that was begun, as a bucket takes it by a presigned address."""
+    """A direct upload to this server, with the same request as to a bucket's signed URL."""
     key = path.lstrip("/")
     if not may_send(services, key, expires, signature):
         raise Forbidden("this address takes no upload, or has expired", code="upload_expired")

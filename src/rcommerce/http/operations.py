@@ -1,4 +1,4 @@
-"""What operators and balancers ask: health; and the front page."""
+"""Health checks, and the front page."""
 
 from typing import Any
 

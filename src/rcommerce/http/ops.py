@@ -1,6 +1,6 @@
-"""The whole fleet on one page, and as JSON: for the staff of the installation.
+"""The whole fleet on one page, and as JSON, for the staff of the installation.
 
-It is never shed, and needs no other machine: while all else burns, it is what is looked at.
+It is never shed and needs no other machine, since it is needed most when everything else fails.
 """
 
 from collections.abc import AsyncIterator
@@ -45,7 +45,7 @@ async def get_fleet_state(
     return ASGIResponse(body=body, media_type="application/json", headers=NO_STORE)
 
 
-@get(STREAM, include_in_schema=False)  # which has no word for what never ends
+@get(STREAM, include_in_schema=False)  # which cannot describe an endless response
 async def stream(request: Request[Any, Any, Any], services: Services, overview: Overview) -> Stream:
     """Server-sent events, one a second: `data` is what `/ops/state` answers. It ends when the
     instance does; a client comes back by another one."""
@@ -53,7 +53,7 @@ async def stream(request: Request[Any, Any, Any], services: Services, overview: 
     return Stream(
         _events(overview),
         media_type="text/event-stream",
-        headers={**NO_STORE, "X-Accel-Buffering": "no"},  # nginx hands it on as it comes
+        headers={**NO_STORE, "X-Accel-Buffering": "no"},  # so that nginx does not buffer it
     )
 
 

@@ -1,4 +1,4 @@
-"""The pages that people see, the front page and the API's documentation: both work offline."""
+"""The pages for people: the front page and the API's documentation. Both work offline."""
 
 from functools import cache
 from hashlib import blake2b
@@ -36,7 +36,7 @@ def _asset(name: str) -> bytes:
 def unchanging(
     body: bytes, media_type: str, if_none_match: str | None, vary: str | None = None
 ) -> ASGIResponse:
-    """What is the same until the next release: kept for an hour, and then asked for by its ETag."""
+    """A file that only changes with a release: cached for an hour, then revalidated by ETag."""
     tag = f'"{blake2b(body, digest_size=8).hexdigest()}"'
     headers = {"ETag": tag, "Cache-Control": "max-age=3600"}
     if media_type == "text/html":
@@ -50,13 +50,13 @@ def unchanging(
 
 @get("/docs", include_in_schema=False)
 async def docs(if_none_match: IfNoneMatch = None) -> ASGIResponse:
-    """The API, to browse and to try."""
+    """The API's documentation, to browse and to try."""
     return unchanging(DOCS_PAGE, "text/html", if_none_match)
 
 
 @get("/docs/{name:str}", include_in_schema=False)
 async def asset(request: Request[Any, Any, Any], name: str) -> ASGIResponse:
-    """A file of the pages, or a part of it."""
+    """A file of the pages, or a range of it."""
     if name not in ASSETS:
         raise NotFoundException
     body, media_type, headers = _asset(name), ASSETS[name], request.headers

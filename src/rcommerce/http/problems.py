@@ -16,7 +16,7 @@ from rcommerce.errors import FieldError, Problem
 
 MEDIA_TYPE = "application/problem+json"
 _CODE = "rcommerce.problem"
-# How msgspec says so.
+# msgspec's messages.
 UNKNOWN, MISSING = "Object contains unknown field ", "Object missing required field "
 log = structlog.get_logger()
 AnyRequest = Request[Any, Any, Any]
@@ -47,7 +47,7 @@ def document(
 
 
 def note(scope: Any, code: str) -> None:
-    """Leaves the code of a problem with its request: for the figures and the log."""
+    """Stores the code of a problem with its request: for metrics and the log."""
     scope[_CODE] = code
 
 
@@ -70,7 +70,7 @@ def _answer(
 
 
 def of_problem(request: AnyRequest, error: Problem) -> Response[bytes]:
-    """What the shop refused."""
+    """An error of the shop."""
     return _answer(request, *_refusal(error, request.url.path))
 
 
@@ -93,7 +93,7 @@ def _refusal(error: Problem, path: str) -> tuple[dict[str, Any], dict[str, str]]
 
 
 def encoded(error: Problem, path: str) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-    """The same as a body and its headers, for what is refused before the framework sees it."""
+    """Body and headers of a problem, for what is refused before the framework sees it."""
     document, named = _refusal(error, path)
     body = msgspec.json.encode(document)
     return body, [
@@ -105,7 +105,7 @@ def encoded(error: Problem, path: str) -> tuple[bytes, list[tuple[bytes, bytes]]
 
 
 async def give(send: Send, error: Problem, path: str, more: Sequence[tuple[bytes, bytes]]) -> None:
-    """Sends that, with more headers."""
+    """Sends a problem, with more headers."""
     body, headers = encoded(error, path)
     reported = [*headers, *more]
     await send({"type": "http.response.start", "status": error.status, "headers": reported})
@@ -113,7 +113,7 @@ async def give(send: Send, error: Problem, path: str, more: Sequence[tuple[bytes
 
 
 def of_http(request: AnyRequest, error: HTTPException) -> Response[bytes]:
-    """What the framework refused: a path, a method, a body that is not as declared."""
+    """An error of the framework: a path, a method, or a body that is not as declared."""
     status = error.status_code
     if status >= 500:
         return of_fault(request, error)
@@ -141,9 +141,9 @@ def _faults(error: ValidationException) -> tuple[FieldError, ...]:
 
 
 def fault(message: str, path: str) -> FieldError:
-    """What a validator says of the place `path`, as the fault of a field."""
+    """A validator's message about the place `path`, as an error of a field."""
     message = message.replace("`", "")
-    if path == "data":  # how the framework says that there was no body
+    if path == "data":  # the framework's message without a body
         return FieldError("body", "is missing")
     for words, meaning in ((UNKNOWN, "unknown field"), (MISSING, "is missing")):
         if message.startswith(words):
@@ -153,10 +153,10 @@ def fault(message: str, path: str) -> FieldError:
 
 
 def of_database(request: AnyRequest, error: psycopg.Error) -> Response[bytes]:
-    """The database may be away; a value that passed every check and still does not fit a column is
-    the client's; the rest is ours."""
+    """An error of the database: it may be unavailable; a value that passed every check and does not
+    fit a column is the client's; everything else is a bug."""
     unavailable = translated(error)
-    if unavailable is not None:  # inside a transaction that the whole request is
+    if unavailable is not None:  # inside a transaction that spans the request
         return of_problem(request, unavailable)
     if isinstance(error, psycopg.DataError):
         log.warning("value_refused_by_database", path=request.url.path, error=str(error))
@@ -172,7 +172,7 @@ def of_database(request: AnyRequest, error: psycopg.Error) -> Response[bytes]:
 
 
 def of_fault(request: AnyRequest, error: Exception) -> Response[bytes]:
-    """A fault of ours: logged whole, told not at all."""
+    """A bug: logged in full, and not shown to the client."""
     log.error("unhandled", path=request.url.path, method=request.method, exc_info=error)
     body = document(
         status=500,

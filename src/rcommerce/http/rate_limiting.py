@@ -1,4 +1,4 @@
-"""`[rate_limiting]`: who may ask how often."""
+"""Rate limits, `[rate_limiting]`."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ from rcommerce.settings import Settings
 
 
 class RateLimiting:
-    """The policies of the settings. Off, nothing is counted."""
+    """The policies of the settings. If disabled, nothing is counted."""
 
     def __init__(self, settings: Settings, limits: Limits) -> None:
         given, server = settings.rate_limiting, settings.server.limits
@@ -52,21 +52,21 @@ class RateLimiting:
 
     @property
     def looks(self) -> bool:
-        """Whether anybody may be refused at all."""
+        """Whether any request may be refused."""
         return self.is_on or self.blocks
 
     @property
     def blocks(self) -> bool:
-        """Whether some addresses are shut out."""
+        """Whether any address is blocked."""
         return bool(self._blocked)
 
     def is_blocked(self, address: str) -> bool:
-        """Whether this one is."""
+        """Whether this address is blocked."""
         return is_among(address, self._blocked)
 
     @asynccontextmanager
     async def admit(self, address: str) -> AsyncIterator[list[Verdict]]:
-        """Lets an address in, before it is known who asks. Raises Forbidden, TooMany."""
+        """Admits an address, before the caller is known. Raises Forbidden, TooMany."""
         if self.is_blocked(address):
             raise Forbidden("this address is blocked", code="address_blocked")
         if not self.is_on or is_among(address, self._free):
@@ -89,7 +89,7 @@ class RateLimiting:
     async def count(
         self, address: str, caller: Caller, tenant: UUID, verdicts: list[Verdict]
     ) -> None:
-        """Counts the request for its caller and its shop; adds to what is told. Raises TooMany."""
+        """Counts the request for its caller and its tenant; adds to `verdicts`. Raises TooMany."""
         if not self.is_on or is_among(address, self._free):
             return
         if caller.key is not None:
@@ -107,7 +107,7 @@ class RateLimiting:
         return found
 
     def announcing(self, verdicts: list[Verdict], send: Send) -> Send:
-        """A `send` that tells what is left. `verdicts` may grow until then."""
+        """A `send` that adds headers with what is left. `verdicts` may grow until then."""
         if not self.is_on or not self._limits.shows:
             return send
 

@@ -3,7 +3,7 @@
 from rcommerce.http.representation import Headers
 from rcommerce.settings import Settings
 
-# The pages are all from here; Swagger UI has styles of its own in the document, and small pictures.
+# All pages are from this origin; Swagger UI has styles and small images inside the document.
 PAGE = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline';"
     " img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
@@ -13,7 +13,7 @@ PAGE = {
 
 
 def headers(settings: Settings) -> Headers:
-    """Those of every answer."""
+    """Those of every response."""
     found: Headers = [(b"x-content-type-options", b"nosniff")]
     hsts = settings.tls.hsts
     if settings.tls.enabled and hsts.enabled:

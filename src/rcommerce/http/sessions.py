@@ -1,9 +1,8 @@
-"""The session's cookie over HTTP, and who may use it: no page of another site (CSRF).
+"""The session cookie over HTTP, and its protection against other sites' pages (CSRF).
 
-SameSite=Lax keeps most of them from sending it. Beyond that, a request that may change something is
-only believed with a header that browsers add themselves and no script can set: an Origin, or a
-Sec-Fetch-Site, that says that our own page has sent it (OWASP, Cross-Site Request Forgery
-Prevention, "Fetch Metadata headers").
+SameSite=Lax prevents most of them. Beyond that, a write is only accepted with a header that
+browsers add and no script can set, an Origin or a Sec-Fetch-Site, that names this site (OWASP,
+Cross-Site Request Forgery Prevention, "Fetch Metadata headers").
 """
 
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ async def enter(shop: Shop, scope: HTTPScope, headers: Mapping[str, str]) -> Non
     """Makes the customer of the request's cookie its caller. Raises Forbidden for another site's
     request, Unavailable while sessions are unavailable.
 
-    What everybody may read is read without: sessions may be away meanwhile. Staff see more there.
+    Public data is read without, since sessions may be unavailable. Staff see more there.
     """
     token = cookie(shop.services.settings, headers, COOKIE)
     if token is None:
@@ -47,13 +46,13 @@ async def enter(shop: Shop, scope: HTTPScope, headers: Mapping[str, str]) -> Non
 
 
 def announcing(shop: Shop, send: Send) -> Send:
-    """A `send` that gives the client its new cookie, or takes the old one away."""
+    """A `send` that sets the client's new cookie, or removes the old one."""
     settings = shop.services.settings
 
     async def announce(message: Message) -> None:
         token = shop.new_session_token
         if message["type"] == "http.response.start" and token is not None:
-            age = LONGEST_S if token else 0  # when it is over, is for the server to say
+            age = LONGEST_S if token else 0  # the server decides when it expires
             attributes = f"Path=/; Max-Age={age}; HttpOnly; SameSite=Lax"
             if is_secure(settings):
                 attributes += "; Secure"
@@ -65,7 +64,7 @@ def announcing(shop: Shop, send: Send) -> Send:
 
 
 def is_secure(settings: Settings) -> bool:
-    """Whether cookies are for HTTPS alone: as set, else everywhere but in development."""
+    """Whether cookies are for HTTPS only: as set, otherwise everywhere except in development."""
     chosen = settings.security.secure_cookies
     if chosen is None:
         return settings.tls.enabled or settings.database.db_type != "Embedded"

@@ -1,4 +1,4 @@
-"""What a request is for, as far as its address tells: what is refused first under load."""
+"""The priority of a request, from its path: what is shed first under load."""
 
 import random
 
@@ -13,8 +13,9 @@ from rcommerce.resilience.shedding import Priority
 API = "/api/v1/"
 UPLOADS = f"{API}media"
 CODE = "overloaded"
-RETRY_AFTER_S = (1, 2, 3)  # so that those refused do not all come back at once
-# By the first word of the address: of reads, and of writes.
+# seconds of Retry-After, spread so that clients do not return at the same time
+RETRY_AFTER_S = (1, 2, 3)
+# By the first word of the path: of reads, and of writes.
 _PRIORITIES = {
     "checkout": (Priority.CHECKOUT, Priority.CHECKOUT),
     "payments": (Priority.CHECKOUT, Priority.CHECKOUT),
@@ -25,7 +26,7 @@ _PRIORITIES = {
     "products": (Priority.CATALOGUE, Priority.ADMIN),
     "collections": (Priority.CATALOGUE, Priority.ADMIN),
     "categories": (Priority.CATALOGUE, Priority.ADMIN),
-    # A gateway's events among them: it sends each again until it is taken.
+    # Includes gateways' events: they send each again until it is accepted.
     "webhooks": (Priority.ADMIN, Priority.CART),
 }
 _OTHERS = (Priority.ADMIN, Priority.ADMIN)
@@ -40,13 +41,14 @@ _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def is_transfer(scope: HTTPScope) -> bool:
-    """Whether files come or go: for as long as a client takes, and the event loop hardly minds."""
+    """Whether it transfers a file: it takes as long as the client does, and little of the event
+    loop."""
     path = scope["path"]
     return path.startswith("/media/") or (scope["method"] == "POST" and path.rstrip("/") == UPLOADS)
 
 
 def priority(scope: HTTPScope) -> Priority | None:
-    """Of a request; None for what is never refused: health, figures, files."""
+    """A request's priority; None if it is never shed: health, metrics, files."""
     path = scope["path"]
     if not path.startswith(API) or is_transfer(scope):
         return None
@@ -58,7 +60,7 @@ def priority(scope: HTTPScope) -> Priority | None:
 
 
 async def refuse(send: Send, more: Headers) -> None:
-    """503, at the least cost: all of it is written already."""
+    """Sends a 503 at the least cost: everything is prepared."""
     body, headers = random.choice(_REFUSALS)  # noqa: S311 - spreads the load
     named = [*headers, (b"x-request-id", ids.new_name()), *more]
     await send({"type": "http.response.start", "status": 503, "headers": named})

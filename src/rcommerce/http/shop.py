@@ -1,4 +1,4 @@
-"""The middleware of the API's routes: it makes the Shop, and keeps idempotent answers."""
+"""The middleware of the API's routes: creates the Shop, and applies idempotency keys."""
 
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
@@ -17,7 +17,7 @@ from rcommerce.http.rate_limiting import RateLimiting
 from rcommerce.http.unknown import unknown
 from rcommerce.rate_limits import Verdict, networks
 
-MOST_TOLD = 5  # of the parameters that are not known: a client chooses how many there are
+MOST_TOLD = 5  # most unknown parameters that are listed: a client may send any number
 
 
 class ShopMiddleware(ASGIMiddleware):
@@ -30,7 +30,7 @@ class ShopMiddleware(ASGIMiddleware):
         self._trusted = networks(services.settings.server.trusted_proxies)
 
     def __deepcopy__(self, memo: dict[int, object]) -> "ShopMiddleware":
-        """Itself: the framework copies its routers, and there is one database pool a process."""
+        """Itself: the framework copies its routers, and there is one pool per process."""
         return self
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
@@ -44,7 +44,7 @@ class ShopMiddleware(ASGIMiddleware):
         if scope["query_string"]:
             _check_query(scope)
             _understand_pascal_case(scope)
-        if consistency.SOURCES in scope:  # to be kept for all: who asks was counted already
+        if consistency.SOURCES in scope:  # for the cache: the caller was counted already
             await self._handle(Client(), [], headers, scope, receive, send, next_app)
             return
         who = client(scope, headers, self._trusted)
@@ -94,7 +94,7 @@ class ShopMiddleware(ASGIMiddleware):
 
 
 def _check_query(scope: Scope) -> None:
-    """Raises Invalid for a parameter that the route does not have: most likely it is misspelt."""
+    """Raises Invalid for a parameter that the route does not have: most likely a typing error."""
     known = scope["route_handler"].opt["query"]
     given = [part.partition(b"=")[0] for part in scope["query_string"].split(b"&")]
     wrong = [name.decode("latin-1") for name in given if name and name not in known]
@@ -105,7 +105,7 @@ def _check_query(scope: Scope) -> None:
 
 
 def _understand_pascal_case(scope: Scope) -> None:
-    """Enumerated words of the query in PascalCase are put into snake_case: Active is active."""
+    """Converts enumerated words of the query from PascalCase to snake_case: Active is active."""
     words = scope["route_handler"].opt["words"]
     parts = []
     for part in scope["query_string"].split(b"&"):

@@ -8,7 +8,7 @@ _CARRIED = (b"traceparent", b"tracestate")
 
 
 async def traced(app: ASGIApp, scope: HTTPScope, receive: Receive, send: Send) -> None:
-    """Answers inside a span, which is part of the client's trace where there is one."""
+    """Answers inside a span, which is part of the client's trace if there is one."""
     carrier = {
         name.decode(): value.decode("latin-1")
         for name, value in scope["headers"]

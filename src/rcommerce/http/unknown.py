@@ -1,4 +1,4 @@
-"""What is said of a name that is not known: which there are, the most similar first."""
+"""The message for an unknown name: lists the known ones, most similar first."""
 
 import re
 from collections.abc import Iterable
@@ -8,13 +8,13 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
-SIMILAR = 0.6  # difflib's own measure of a close match
-LONGEST = 64  # characters of a name that are compared: a client chooses how many it has
+SIMILAR = 0.6  # difflib's default for a close match
+LONGEST = 64  # characters of a name that are compared: a client may send any number
 _STEPS = re.compile(r"\.(\w+)|\[[^\]]*\]")
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """The message for `name`, which is none of the known fields or parameters (`kind`)."""
+    """The message for `name`, which is not a known field or parameter (`kind`)."""
     name = name[:LONGEST].lower()
     ratios = {each: SequenceMatcher(None, name, each).ratio() for each in known}
     ordered = sorted(ratios, key=lambda each: (-ratios[each], each))
@@ -25,8 +25,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def fields_at(declared: Any, path: str) -> list[str]:
-    """The names of the fields of the struct at a path such as `.items[0]` within a declared type;
-    empty where there is none."""
+    """The field names of the struct at a path such as `.items[0]` within a declared type; empty if
+    there is none."""
     kinds = [declared]
     for step in _STEPS.finditer(path):
         kinds = [inner for kind in kinds for inner in _within(kind, step[1])]
@@ -40,7 +40,7 @@ def fields_at(declared: Any, path: str) -> list[str]:
 
 
 def _within(kind: Any, name: str | None) -> list[Any]:
-    """The types of a field, or of the elements where no field is named."""
+    """The types of a field, or of the elements if no field is named."""
     found: list[Any] = []
     for each in _plain(kind):
         if name is None:
@@ -52,7 +52,7 @@ def _within(kind: Any, name: str | None) -> list[Any]:
 
 
 def _plain(kind: Any) -> list[Any]:
-    """The members of a union, without what annotates them."""
+    """The members of a union, without annotations."""
     origin = get_origin(kind)
     if origin is Annotated:
         return _plain(get_args(kind)[0])

@@ -1,1 +1,1 @@
-"""Jobs: what happens later, put into a shard's queue by the transaction that needs it."""
+"""Background jobs: enqueued in a shard's database by the transaction that needs them."""

@@ -1,7 +1,7 @@
-"""Puts a job into the queue, as part of a transaction: with it, it is there; without, it never was.
+"""Enqueues jobs as part of a transaction: a job exists if and only if it was committed.
 
-The table is Procrastinate's. Its own `defer` notifies inside the transaction, which would halve the
-rate of commits; workers ask every half a second instead.
+The table is Procrastinate's. Its own `defer` sends a notification inside the transaction, which
+would halve the rate of commits; workers poll every half second instead.
 """
 
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from rcommerce.database import Connection, Jsonb
 from rcommerce.errors import RCommerceError
 
 QUEUE = "default"
-QUEUES = (QUEUE, "webhooks")  # each with workers of its own: slow receivers keep no image waiting
+QUEUES = (QUEUE, "webhooks")  # each with workers of its own: slow receivers delay no image
 
 
 class Postponed(RCommerceError):
-    """A job cannot be done now, and that is no failure of its own: it is not counted."""
+    """A job cannot run now, through no fault of its own: not counted as an attempt."""
 
     def __init__(self, why: str, *, after_s: float) -> None:
         super().__init__(why)
@@ -34,13 +34,13 @@ async def defer(
     once: str | None = None,
     after_s: float = 0,
 ) -> None:
-    """Puts one into the queue of the shard on which `tx` writes; it runs after the commit.
+    """Enqueues a job on the shard to which `tx` writes; it runs after the commit.
 
-    Jobs with the same `lock` run one after the other, in their order. While a job with the same
-    `once` waits, no second one is put beside it.
+    Jobs with the same `lock` run one after another, in order. While a job with the same `once`
+    waits, no second one is enqueued.
     """
     carried: dict[str, str] = {}
-    tracing.inject(carried)  # the job's span is part of the trace that has left it behind
+    tracing.inject(carried)  # the job's span is part of the trace that enqueued it
     await tx.execute(
         """
         insert into procrastinate_jobs
@@ -61,7 +61,7 @@ async def defer(
 
 
 async def listed(conn: Connection, most: int, *, only_failed: bool) -> list[dict[str, Any]]:
-    """The jobs of a shard, the oldest first."""
+    """The jobs of a shard, oldest first."""
     return await conn.dicts(
         """
         select id, task_name as task, status::text as state, attempts, args,
@@ -75,8 +75,8 @@ async def listed(conn: Connection, most: int, *, only_failed: bool) -> list[dict
 
 
 async def depths(conn: Connection) -> list[tuple[str, str, int, float]]:
-    """How many jobs of a shard there are: (queue, state, how many, for how many seconds the oldest
-    one has been due)."""
+    """Numbers of jobs of a shard: (queue, state, number, seconds for which the oldest has been
+    due)."""
     return await conn.all(
         """
         select queue_name, status::text, count(*), coalesce(max(
@@ -92,7 +92,7 @@ async def depths(conn: Connection) -> list[tuple[str, str, int, float]]:
 
 
 async def retry_failed(conn: Connection, job: int | None) -> int:
-    """Puts a job that was given up into the queue again, or all; returns how many."""
+    """Enqueues a failed job again, or all; returns how many."""
     return await conn.execute(
         """
         update procrastinate_jobs
@@ -104,7 +104,7 @@ async def retry_failed(conn: Connection, job: int | None) -> int:
 
 
 async def discard_failed(conn: Connection, job: int | None) -> int:
-    """Forgets a job that was given up, or all; returns how many."""
+    """Deletes a failed job, or all; returns how many."""
     return await conn.execute(
         """
         delete from procrastinate_jobs

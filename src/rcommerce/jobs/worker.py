@@ -1,9 +1,9 @@
 """Runs the jobs of one shard: Procrastinate's worker, on the shop's own connections.
 
-A worker lives as long as a session of PostgreSQL that holds a lock on its number. Where it is
-killed, the lock is gone with its connection and others take its jobs up at once; where it hangs,
-the lock stays, and nobody runs a job of its beside it. Where it loses the session, it lets go of
-its jobs: they may be another's by now.
+A worker lives as long as a PostgreSQL session that holds a lock on its number. If it is killed, the
+lock is released with its connection, and others take its jobs over at once; if it hangs, the lock
+stays, and nobody runs its jobs concurrently. If it loses the session, it stops its jobs: others may
+have taken them over.
 """
 
 import asyncio
@@ -32,8 +32,8 @@ from rcommerce.jobs.queue import QUEUES, Postponed
 
 Task = Callable[..., Awaitable[None]]
 TRACE_FIELDS = ("traceparent", "tracestate")  # W3C Trace Context
-LOCK = 7262  # the class of the advisory locks on workers' numbers
-ATTEMPTS = 30  # the best part of a day, before a job is given up and shown as failed
+LOCK = 7262  # class of the advisory locks on workers' numbers
+ATTEMPTS = 30  # attempts, over most of a day, before a job has failed
 LONGEST_WAIT_S = 3600
 RESTART_S = 2.0
 WATCH_EVERY_S = 1.0
@@ -45,9 +45,8 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a worker does, and how. `periodic` has the crontab entry of each task that nobody puts
-    into the queue: in UTC, once for all workers of a shard. `drain_s` is how long what runs may go
-    on at the end."""
+    """What a worker runs. `periodic` has the crontab entry of each periodic task: in UTC, once for
+    all workers of a shard. `drain_s` is how long running jobs may go on at shutdown."""
 
     tasks: Mapping[str, Task]
     concurrency: int
@@ -57,8 +56,8 @@ class Work:
 
 
 class _Connector(BaseAsyncConnector):
-    """Procrastinate's statements on a shard's own connections. Each is a message, of which no cache
-    need hear: a worker that has nothing to do asks several times a second."""
+    """Procrastinate's statements on a shard's connections. Each is one message that no cache needs
+    to know of: an idle worker sends several a second."""
 
     def __init__(self, shard: Shard) -> None:
         self._shard = shard
@@ -102,8 +101,8 @@ class _Manager(JobManager):
 
 
 class Retry(BaseRetryStrategy):
-    """Again after 1, 2, 4 … seconds, at most an hour, each stretched or shortened by up to a half;
-    at once where the worker was asked to stop."""
+    """Retries after 1, 2, 4 … seconds, at most an hour, each varied by up to a half; at once if the
+    worker was asked to stop."""
 
     def get_retry_decision(self, *, exception: BaseException, job: Job) -> RetryDecision | None:
         if isinstance(exception, asyncio.CancelledError | exceptions.JobAborted):
@@ -123,8 +122,8 @@ async def run(
     work: Work,
     stopping: asyncio.Event,
 ) -> None:
-    """Works until `stopping` is set, then lets what runs finish for up to `drain_s`, and gives the
-    rest back. `dsn` leads to the primary itself, with no pooler between."""
+    """Works until `stopping` is set, then lets running jobs finish for up to `drain_s`, and returns
+    the others to the queue. `dsn` connects to the primary without a pooler."""
     logging.getLogger("procrastinate").setLevel(logging.CRITICAL)  # what matters is logged here
     while not stopping.is_set():
         try:
@@ -133,7 +132,7 @@ async def run(
         except (RCommerceError, psycopg.Error, exceptions.ProcrastinateException, OSError) as error:
             log.warning("jobs_interrupted", shard=shard.name, error=str(error).strip())
         except Exception:
-            # The edge of the process: a fault of ours must not end the jobs of a shard for good.
+            # A process boundary: a bug must not end a shard's jobs for good.
             log.exception("jobs_interrupted", shard=shard.name)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), RESTART_S)
@@ -211,9 +210,9 @@ async def _watch(session: psycopg.AsyncConnection[Any]) -> None:
 
 
 async def _recover(shard: Shard) -> None:
-    """Every few seconds gives back the jobs of workers that are dead. Raises RCommerceError."""
+    """Returns the jobs of dead workers to the queue, every few seconds. Raises RCommerceError."""
     while True:
-        # One that has just registered holds its lock in a moment.
+        # A worker that has just registered takes its lock in a moment.
         await shard.once(
             None,
             """
@@ -254,7 +253,7 @@ def _logged(name: str, shard: str, task: Task) -> Task:
             log.warning("job_failed", task=name, shard=shard, error=str(error), **args)
             raise
         except Exception:
-            # The edge of the process: whatever it was, the job is tried again later.
+            # A process boundary: whatever failed, the job is retried.
             log.exception("job_failed", task=name, shard=shard, **args)
             raise
 

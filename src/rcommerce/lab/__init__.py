@@ -1,1 +1,1 @@
-"""Real servers as processes on one machine: for tests, benchmarks and drills."""
+"""Real servers as processes on one machine, for tests, benchmarks and drills."""

@@ -1,4 +1,5 @@
-"""The lab's instances as a fleet: the files of its balancers are rendered as those of any other."""
+"""The lab's instances as a fleet, so that its load balancers' files are rendered like any
+other's."""
 
 from collections.abc import Sequence
 from pathlib import Path

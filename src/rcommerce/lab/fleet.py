@@ -1,4 +1,4 @@
-"""A whole fleet on one machine: which parts there are, and how they come up and go."""
+"""A whole fleet on one machine: its parts, and how they start and stop."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ Profile = Literal["shop", "fleet"]
 State = Literal["waiting", "starting", "running", "stopped", "dead"]
 INSTANCES, SHARDS, REPLICAS = 3, 4, 2
 TENANTS = ("acme", "globex", "initech", "umbrella", "hooli", "stark")  # beside the default one
-# What each would like; where another listens already, any free one is taken.
+# Preferred ports; if one is in use, any free one is taken.
 PORTS = {
     "nginx": 8080,
     "haproxy": 8081,
@@ -52,11 +52,11 @@ PORTS = {
     "prometheus": 19090,
 }
 UP_AT_ONCE = 4
-LAB = {"RCOMMERCE_FEATURES__OPS": "Open"}  # whoever has started it may see all of it
+LAB = {"RCOMMERCE_FEATURES__OPS": "Open"}  # whoever started it may see everything
 
 
 class Runs(Protocol):
-    """What a part is: a program that is started, stopped and killed."""
+    """The interface of a part."""
 
     @property
     def address(self) -> str: ...
@@ -74,7 +74,7 @@ P = TypeVar("P", bound=Runs)
 
 @dataclass(slots=True)
 class Member:
-    """A part of the fleet by its name. `wanted` is what was asked of it last."""
+    """A part of the fleet. `wanted` is its intended state."""
 
     name: str
     about: str
@@ -83,14 +83,14 @@ class Member:
 
     @property
     def state(self) -> State:
-        """`dead`: it ended unasked, or was killed."""
+        """`dead`: it has ended by itself, or was killed."""
         if self.wanted == "running" and self.part.pid is None:
             return "dead"
         return self.wanted
 
 
 class Fleet:
-    """The parts of a profile in a folder. `tell` hears of what goes on, a line at a time."""
+    """The parts of a profile in a folder. `tell` reports progress, a line at a time."""
 
     def __init__(
         self,
@@ -102,9 +102,9 @@ class Fleet:
         environment: Mapping[str, str] | None = None,
         ports: Mapping[str, int] = PORTS,
     ) -> None:
-        """`environment` is of the instances and workers, beside their settings file. `ports` are
-        used where they are free; what has none gets any: two fleets that start at the same time
-        must not want the same ones."""
+        """`environment` is for instances and workers, beside their settings file. `ports` are used
+        if they are free; otherwise any: two fleets that start at the same time must not choose the
+        same."""
         self.folder = folder
         self.profile: Profile = profile
         self.members: dict[str, Member] = {}
@@ -119,14 +119,14 @@ class Fleet:
         self._first_valkey = ports.get("valkey")
 
     def start(self) -> None:
-        """Brings everything up, what depends on nothing first. Raises StartError."""
+        """Starts everything, dependencies first. Raises StartError."""
         if self.profile == "fleet":
             self._start_fleet()
         else:
             self._start_shop()
 
     def kill(self) -> None:
-        """Ends everything at once, also what is about to start."""
+        """Ends everything at once, including what is starting."""
         self._ending.set()
         with ThreadPoolExecutor(UP_AT_ONCE) as pool:
             list(pool.map(lambda member: member.part.kill(), reversed(self.members.values())))
@@ -134,23 +134,23 @@ class Fleet:
     # One part -----------------------------------------------------------------------------------
 
     def start_part(self, name: str) -> None:
-        """Starts what was stopped or killed. Raises KeyError, StartError."""
+        """Starts a stopped or killed part. Raises KeyError, StartError."""
         member = self.members[name]
         if member.part.pid is None:
             self._start(member)
 
     def stop_part(self, name: str) -> None:
-        """Asks a part to end, and waits until it has. Raises KeyError."""
+        """Stops a part, and waits. Raises KeyError."""
         member = self.members[name]
         member.wanted = "stopped"
         member.part.stop()
 
     def kill_part(self, name: str) -> None:
-        """Ends a part as a power cut would. Raises KeyError."""
+        """Kills a part, like a power failure. Raises KeyError."""
         self.members[name].part.kill()
 
     def command(self, *arguments: str, **more: str) -> str:
-        """What `rcommerce …` prints, run as an operator of the fleet, with `more` in its
+        """The output of `rcommerce …`, run like an operator of the fleet, with `more` in its
         environment. Raises StartError."""
         admin = Server(self.folder / "admin", settings={"RCOMMERCE_CONFIG": str(self._toml)})
         done = admin.command(*arguments, **more)
@@ -159,7 +159,7 @@ class Fleet:
             raise StartError(f"rcommerce {' '.join(arguments)} failed:\n{shown}")
         return done.stdout
 
-    # How they come up ---------------------------------------------------------------------------
+    # Starting -----------------------------------------------------------------------------------
 
     def _start_shop(self) -> None:
         primary = self._primary()
@@ -217,7 +217,8 @@ class Fleet:
         )
 
     def _installed(self, name: str, about: str, make: Callable[[], Part]) -> list[str]:
-        """The name of a part that is added where its program is installed; else it is missing."""
+        """The name of a part that is added if its program is installed; otherwise it is listed as
+        missing."""
         try:
             self._add(name, about, make())
         except StartError as error:
@@ -236,7 +237,7 @@ class Fleet:
         return self._add("worker", "R Commerce, runs the jobs", Worker(server))
 
     def _before(self, ports: Sequence[int]) -> list[str]:
-        """What stands before the instances, as far as it is installed."""
+        """The load balancers, as far as installed."""
         at, port = self.folder, self._port
         self._add(
             "nginx", "nginx, before the instances", Nginx(at / "nginx", ports, port=port["nginx"])
@@ -271,7 +272,7 @@ class Fleet:
         return part
 
     def _up(self, *names: str) -> None:
-        """Starts these beside each other. Raises the first error."""
+        """Starts these concurrently. Raises the first error."""
         with ThreadPoolExecutor(UP_AT_ONCE) as pool:
             try:
                 for done in [pool.submit(self._start, self.members[name]) for name in names]:
@@ -288,12 +289,12 @@ class Fleet:
         member.wanted = "running"
         self._tell(f"{member.name} is up: {member.about}")
 
-    # What is in it ------------------------------------------------------------------------------
+    # Contents -----------------------------------------------------------------------------------
 
     def _fill(self, *, tenants_too: bool) -> None:
-        """Migrates the databases, and gives the shops something to sell. Raises StartError."""
+        """Migrates the databases, and creates demo products. Raises StartError."""
         self._tell("the databases are being migrated")
-        if tenants_too:  # the default shop was there before the shards: it is on the primary
+        if tenants_too:  # the default shop was created before the shards: it is on the primary
             self.command("db", "upgrade", RCOMMERCE_DATABASE__SHARDS="[]")
         self.command("db", "upgrade")
         settings = load(self._toml, {}).settings

@@ -1,4 +1,4 @@
-"""HAProxy, as Debian has it, before several instances of the server."""
+"""Debian's HAProxy in front of several instances."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ def program() -> Path:
 
 
 class HAProxy(Part):
-    """A balancer before servers on these ports of the loopback address."""
+    """A load balancer for servers on these ports of the loopback address."""
 
     def __init__(self, folder: Path, ports: Sequence[int], *, port: int | None = None) -> None:
         self.folder = folder

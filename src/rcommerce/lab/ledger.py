@@ -1,7 +1,7 @@
-"""Buyers that keep their own books: what the shop has acknowledged, whatever becomes of the shop.
+"""Buyers with records of their own: what the shop has acknowledged, whatever happens to it.
 
-Each buyer places one order after the other, under an Idempotency-Key of its own, and sends the same
-request again until it has an answer. Afterwards the books are compared with the database's.
+Each buyer places one order after another, with an Idempotency-Key each, and repeats a request until
+it is answered. Afterwards the records are compared with the database.
 """
 
 import threading
@@ -26,22 +26,22 @@ ADDRESS = {
 }
 
 
-# The connection broke, the same request is under way, or whoever was asked could not do it now: a
-# balancer whose instance died says 502, one that waited for nothing 504.
+# The connection broke, the same request is in progress, or the server cannot do it now: a load
+# balancer whose instance failed returns 502, or 504 after its timeout.
 UNANSWERED = frozenset({0, 409, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
 class Purchase:
-    """What a buyer sends, again and again until it is answered."""
+    """A buyer's request, repeated until it is answered."""
 
     path: str
     body: Mapping[str, Any]
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-# Makes the next purchase of one unit of a product, of which a line of a cart is given; None where
-# the shop could not do its part of it now.
+# Prepares the next purchase of one unit, given a cart line of the product; None if the shop could
+# not do its part now.
 Prepare = Callable[[httpx.Client, str, Mapping[str, Any]], Purchase | None]
 
 
@@ -52,7 +52,7 @@ def order_at_once(client: httpx.Client, url: str, line: Mapping[str, Any]) -> Pu
 
 
 def checkout_by_card(token: str) -> Prepare:
-    """A guest's cart, checked out with a card of the test gateway."""
+    """A guest's cart, paid with a card of the test gateway."""
 
     def prepare(client: httpx.Client, url: str, line: Mapping[str, Any]) -> Purchase | None:
         try:
@@ -79,8 +79,8 @@ def checkout_by_card(token: str) -> Prepare:
 
 @dataclass(slots=True)
 class Attempt:
-    """One request: when it was sent and answered (monotonic seconds), and with which status; 0
-    where the connection broke."""
+    """One request: when it was sent and answered (monotonic seconds), and its status; 0 if the
+    connection broke."""
 
     sent: float
     answered: float
@@ -94,25 +94,25 @@ class Attempt:
 
 @dataclass(slots=True)
 class Ledger:
-    """What buyers have written down."""
+    """The buyers' records."""
 
     acknowledged: list[str] = field(default_factory=list)  # the ids of orders
     attempts: list[Attempt] = field(default_factory=list)
-    faults: list[str] = field(default_factory=list)  # answers that should never be
+    faults: list[str] = field(default_factory=list)  # unexpected responses
 
     def longest_gap_s(self, status: int = 201) -> float:
-        """The longest time without such an answer: how long writes stood still."""
+        """The longest time without an acknowledged order."""
         times = sorted(each.answered for each in self.attempts if each.status == status)
         return max((b - a for a, b in pairwise(times)), default=0.0)
 
 
-PAUSE_S = 0.02  # between two orders of a buyer, who would otherwise take all that there is
+PAUSE_S = 0.02  # seconds between two orders of a buyer
 
 
 class Buyers(AbstractContextManager["Buyers"]):
-    """So many buyers of one product, from `with` on until its end.
+    """So many buyers of one product, inside `with`.
 
-    `url` may change with every request: a balancer's choice.
+    `url` is called for every request.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class Buyers(AbstractContextManager["Buyers"]):
             thread.join(60)
 
     def await_orders(self, more: int, timeout_s: float = 30.0) -> None:
-        """Waits until so many more orders were acknowledged. Raises TimeoutError."""
+        """Waits for so many more acknowledged orders. Raises TimeoutError."""
         wanted = len(self.ledger.acknowledged) + more
         deadline = time.monotonic() + timeout_s
         while len(self.ledger.acknowledged) < wanted:
@@ -173,7 +173,7 @@ class Buyers(AbstractContextManager["Buyers"]):
             time.sleep(0.05)
             return
         headers = {**self._headers, **purchase.headers, "Idempotency-Key": str(uuid.uuid4())}
-        # An order that was begun is brought to its end, so that nobody is left in doubt.
+        # An order in progress is finished, so that its result is known.
         for _ in range(600):
             sent = time.monotonic()
             status, answer = 0, None

@@ -1,4 +1,4 @@
-"""What this process may have."""
+"""Resource limits of this process."""
 
 import resource
 
@@ -6,7 +6,7 @@ SPARE_FILES = 500
 
 
 def room_for(connections: int) -> bool:
-    """Whether this process may have so many open, asking the system for more where it may."""
+    """Whether this process may have so many open files, raising the limit if possible."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + SPARE_FILES
     if soft < wanted <= hard:

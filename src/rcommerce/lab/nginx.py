@@ -1,4 +1,4 @@
-"""nginx on the loopback address, before several instances of the server."""
+"""nginx on the loopback address, in front of several instances."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -13,7 +13,7 @@ from rcommerce.lab.balanced import balanced
 from rcommerce.lab.process import WHEELS, Part, Process
 from rcommerce.ports import free_port
 
-# Beside what an operator would write, which is the template.
+# Everything besides the rendered template.
 CONFIGURATION = """
 daemon off;
 worker_processes 1;
@@ -46,7 +46,7 @@ def program() -> Path:
 
 
 class Nginx(Part):
-    """A balancer before servers on these ports of the loopback address. `given` are settings of
+    """A load balancer for servers on these ports of the loopback address. `given` are settings of
     [nginx] in `fleet.toml`."""
 
     def __init__(
@@ -67,13 +67,13 @@ class Nginx(Part):
 
     @property
     def admin_url(self) -> str:
-        """Where it answers this machine alone: /status says which instances are in."""
+        """Its address for this machine only: /status says which instances are in."""
         return f"http://127.0.0.1:{self._admin_port}"
 
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        # One client stands for many, and what he reads is to come from an instance. One that fails
-        # is tried again soon: three that restart within fail_timeout leave none.
+        # One client stands for many, and its reads must reach an instance. A failed instance is
+        # retried soon: if three restart within fail_timeout, none is left.
         usual = {"fail_timeout_s": 2, "requests_per_second": 0, "micro_cache_s": 0}
         section = fleet.Nginx(
             listen=self.address,

@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode, as Debian has it, in front of PostgreSQL servers of the lab."""
+"""Debian's PgBouncer in transaction mode, in front of PostgreSQL servers of the lab."""
 
 import contextlib
 import os
@@ -40,8 +40,8 @@ def program() -> Path:
 
 
 class PgBouncer(Part):
-    """One pooler. `databases` maps the name that clients ask for to
-    the server behind it, and the name of the database there."""
+    """A pooler. `databases` maps the name that clients use to the server behind it, and the
+    database's name there."""
 
     def __init__(
         self,
@@ -76,8 +76,8 @@ class PgBouncer(Part):
             return cursor.fetchall() if cursor.description else []
 
     def lead(self, name: str, server: Postgres) -> None:
-        """Leads the clients of a database to another server, as after a failover: the file is
-        changed and read again."""
+        """Points a database to another server, as after a failover: changes the file and
+        reloads."""
         self._databases[name] = (server, self._databases[name][1])
         self._write_settings()
         self.admin("reload")
@@ -86,7 +86,7 @@ class PgBouncer(Part):
     def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         binaries.let_in(self.folder)
-        # The plain password serves md5 towards clients and SCRAM towards PostgreSQL alike.
+        # The plain password works for md5 towards clients and for SCRAM towards PostgreSQL.
         self._write("users.txt", f'"{USER}" "{PASSWORD}"\n')
         self._write_settings()
         self.process.start()

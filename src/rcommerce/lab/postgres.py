@@ -1,7 +1,7 @@
-"""PostgreSQL servers of one's own on the loopback address: a primary and its streaming replicas.
+"""PostgreSQL servers on the loopback address: a primary and its streaming replicas.
 
-They are what an operator would run: passwords (SCRAM), an owner that is no superuser, write-ahead
-log enough for logical replication. `initdb` and `pg_basebackup` come with the embedded server.
+Configured like an operator's: passwords (SCRAM), an owner that is no superuser, `wal_level` for
+logical replication. `initdb` and `pg_basebackup` come with the embedded server.
 """
 
 import shutil
@@ -40,7 +40,7 @@ CONFIGURATION = {
     "jit": "off",
     "random_page_cost": "1.1",
 }
-# What the owner of the shop's database needs beside owning it: replicas, and moves of tenants.
+# What the database's owner needs besides owning it: for replicas, and moves of tenants.
 OWNER = f"""
 create role {USER} login replication password '{PASSWORD}';
 grant pg_create_subscription to {USER};
@@ -48,7 +48,7 @@ grant pg_create_subscription to {USER};
 
 
 class Postgres(Part):
-    """One server in a folder of its own.
+    """A server in a folder of its own.
 
     `settings` are lines of postgresql.conf, such as {"fsync": "off"}.
     """
@@ -94,7 +94,7 @@ class Postgres(Part):
             self._copy(self._source)
 
     def stop(self) -> None:
-        """Ends it in order: fast mode, so that its clients are sent away."""
+        """Stops it in fast mode, which disconnects its clients."""
         self.process.stop(signal.SIGINT)
 
     def kill(self) -> None:
@@ -109,8 +109,8 @@ class Postgres(Part):
         name: str | None = None,
         port: int | None = None,
     ) -> "Postgres":
-        """A streaming replica, which copies this server when it starts for the first time. `name`
-        is what synchronous_standby_names may call it."""
+        """A streaming replica, which copies this server at its first start. `name` is its name for
+        synchronous_standby_names."""
         both = {**self._settings, **(settings or {})}
         made = Postgres(folder, settings=both, port=port, database=self.database)
         made._source = f"{self.conninfo()} application_name={name or folder.name}"
@@ -125,39 +125,39 @@ class Postgres(Part):
         return made
 
     def promote(self) -> None:
-        """Makes a replica the primary, and waits until it takes writes."""
+        """Promotes a replica, and waits until it accepts writes."""
         self.query("select pg_promote(true, 30)", user="postgres")
 
     def follow(self, primary: "Postgres") -> None:
-        """Lets a replica stream from another primary."""
+        """Points a replica to another primary."""
         source = f"{primary.conninfo()} application_name={self.folder.name}"
         self.configure({"primary_conninfo": source})
 
     def copy_again(self, primary: "Postgres") -> None:
-        """Makes this server, which has ended, a replica of another: what it held goes."""
+        """Turns this stopped server into a replica of another one, deleting its data."""
         shutil.rmtree(self.data)
         self._source = f"{primary.conninfo()} application_name={self.folder.name}"
         self.start()
 
     def become_primary(self, of: "Postgres") -> None:
-        """Takes over from its primary in order: nothing is written any more, and all of it is
-        here."""
+        """Takes over from its primary in order: nothing is written any more, and everything has
+        been replayed."""
         of.stop()
         self.promote()
 
     def replayed(self) -> int:
-        """How far a replica is, in bytes of write-ahead log."""
+        """A replica's position, in bytes of write-ahead log."""
         [(found,)] = self.query("select pg_last_wal_replay_lsn() - '0/0'")
         return int(found)
 
     def senders(self) -> list[int]:
-        """The process ids of those that send its write-ahead log to replicas."""
+        """The process ids of its WAL senders."""
         return [
             row[0] for row in self.query("select pid from pg_stat_replication", user="postgres")
         ]
 
     def configure(self, settings: Mapping[str, str]) -> None:
-        """Changes settings of the running server, as `alter system` and a reload do."""
+        """Changes settings of the running server: `alter system` and a reload."""
         with psycopg.connect(self.conninfo("postgres"), autocommit=True) as connection:
             for name, value in settings.items():
                 connection.execute(

@@ -1,4 +1,4 @@
-"""A server of the lab as a process: started, watched, stopped, killed, frozen."""
+"""A server of the lab as a process: start, watch, stop, kill, freeze."""
 
 import contextlib
 import os
@@ -17,12 +17,12 @@ from rcommerce.errors import StartError
 
 START_TIMEOUT_S = 30
 STOP_TIMEOUT_S = 20
-# How what a lab needs beside the shop is installed.
+# How to install what a lab needs.
 WHEELS = "run “make install” in a clone, or “pip install rcommerce[lab]”"
 
 
 def installed(program: str, title: str, packages: str) -> Path:
-    """A program of Debian's, also where the PATH leaves system folders out. Raises StartError."""
+    """A Debian program, even if the PATH lacks system folders. Raises StartError."""
     path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin:/usr/local/bin"
     found = shutil.which(program, path=path)
     if found is None:
@@ -31,7 +31,7 @@ def installed(program: str, title: str, packages: str) -> Path:
 
 
 class Process:
-    """One program in the foreground, run as a user that a database server accepts."""
+    """A program in the foreground, run as a user that a database server accepts."""
 
     def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
         self.name = name
@@ -52,7 +52,7 @@ class Process:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Starts the program; whether it answers is for `await_port` to tell."""
+        """Starts the program; `await_port` waits until it listens."""
         self.log.touch(mode=0o600)
         binaries.give(self.log)
         with self.log.open("ab") as log:
@@ -65,7 +65,7 @@ class Process:
             )
 
     def await_port(self, port: int) -> None:
-        """Waits until somebody listens. Raises StartError, with the end of the log."""
+        """Waits for a listener. Raises StartError, with the end of the log."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             if not self.is_running:
@@ -81,7 +81,7 @@ class Process:
             os.kill(self.pid, number)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Asks it to end and waits; one that hangs is killed."""
+        """Asks it to end and waits; kills it if it hangs."""
         if self._process is None:
             return
         self.send(how)
@@ -91,18 +91,18 @@ class Process:
             self.kill()
 
     def kill(self) -> None:
-        """Ends it and its children at once (SIGKILL), as a power cut would."""
+        """Kills it and its children (SIGKILL), like a power failure."""
         if self._process is None:
             return
         self._send_all(signal.SIGKILL)
         self._process.wait()
 
     def freeze(self) -> None:
-        """Stops it and its children where they are (SIGSTOP): it hangs, and refuses nothing."""
+        """Freezes it and its children (SIGSTOP): connections are accepted and not answered."""
         self._send_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Lets it go on."""
+        """Continues it (SIGCONT)."""
         self._send_all(signal.SIGCONT)
 
     def _send_all(self, number: signal.Signals) -> None:
@@ -147,27 +147,27 @@ class Part(ABC):
 
     @property
     def log(self) -> Path:
-        """Where it writes what it has to say."""
+        """Its log file."""
         return self.process.log
 
     @abstractmethod
     def start(self) -> None:
-        """Starts it, made first where there is none, and waits until it answers.
+        """Starts it, creating it at the first time, and waits until it answers.
 
         Raises StartError.
         """
 
     def stop(self) -> None:
-        """Ends it in order."""
+        """Stops it."""
         self.process.stop()
 
     def kill(self) -> None:
-        """Ends it at once, as a power cut would."""
+        """Kills it, like a power failure."""
         self.process.kill()
 
 
 def family(pid: int) -> list[int]:
-    """A process and all below it: a server's children may have sessions of their own."""
+    """A process and its descendants: a server's children may have sessions of their own."""
     found = [pid]
     for parent in found:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Prometheus, which asks instances of the server for their figures."""
+"""Prometheus, scraping instances of the server."""
 
 import json
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def program(name: str = "prometheus") -> Path:
 
 
 class Prometheus(Part):
-    """One server, which asks those on these ports each second, with the alerts of any fleet."""
+    """A server that scrapes these ports each second, with the alerts of any fleet."""
 
     def __init__(
         self,
@@ -67,11 +67,11 @@ class Prometheus(Part):
         self.process.await_port(self.port)
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """The series that a query finds now, as Prometheus' HTTP API tells them."""
+        """The present result of a query, from Prometheus' HTTP API."""
         return list(self._get("query", query=expression)["result"])
 
     def alerts(self) -> dict[str, str]:
-        """The state of each alert that the rules have, by its name: inactive, pending, firing."""
+        """The state of each alert: inactive, pending, firing."""
         groups = self._get("rules")["groups"]
         rules = [rule for group in groups for rule in group["rules"]]
         return {rule["name"]: rule["state"] for rule in rules if rule["type"] == "alerting"}

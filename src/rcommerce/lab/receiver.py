@@ -12,7 +12,7 @@ import msgspec
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A message as it came: `id` is the same each time that it is sent again."""
+    """A received message: `id` is the same for each attempt."""
 
     id: str
     headers: Mapping[str, str]
@@ -27,7 +27,8 @@ class Received:
 
 @dataclass
 class Receiver:
-    """Answers what `answer` says of each message: 204, without. Use it as a context manager."""
+    """Responds with the status that `answer` returns for a message; 204 without. Use it as a
+    context manager."""
 
     answer: Callable[[Received], int] = lambda _: 204
     received: list[Received] = field(default_factory=list)

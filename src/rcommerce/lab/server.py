@@ -1,4 +1,4 @@
-"""R Commerce itself as a process of its own, started as a user starts it."""
+"""R Commerce itself as a process, started as a user starts it."""
 
 import contextlib
 import os
@@ -96,7 +96,7 @@ class Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a command needs to work on the same shop."""
+        """The environment for a command on the same shop."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("RCOMMERCE_")}
         if self._source is not None:
             kept["PYTHONPATH"] = str(self._source)
@@ -108,7 +108,7 @@ class Server:
         }
 
     def configure(self, settings: Mapping[str, str]) -> None:
-        """More settings, from the next start on."""
+        """Adds settings, from the next start on."""
         self._settings |= settings
 
     def start(self) -> None:
@@ -135,7 +135,7 @@ class Server:
         raise StartError(f"the server did not answer in {START_TIMEOUT_S} s: see {self.log}")
 
     def stop(self) -> int:
-        """Asks it to end (SIGTERM) and waits; its exit code. One that hangs is killed."""
+        """Sends SIGTERM and waits; its exit code. Kills it if it hangs."""
         if self.process is None:
             return 0
         if self.process.poll() is None:
@@ -147,7 +147,7 @@ class Server:
         return self.process.returncode
 
     def kill(self) -> None:
-        """Ends it and its workers at once (SIGKILL), as a crash would."""
+        """Kills it and its workers (SIGKILL), like a crash."""
         if self.process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -161,7 +161,7 @@ class Server:
 
     @property
     def pid(self) -> int | None:
-        """The process id of the one that has the workers, where it runs."""
+        """The process id of the main process, if it is running."""
         if self.process is None or self.process.poll() is not None:
             return None
         return self.process.pid

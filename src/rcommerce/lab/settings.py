@@ -1,4 +1,4 @@
-"""The settings of servers in the lab, as environment variables."""
+"""Settings of servers in the lab, as environment variables."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ def database(
     hosts: Sequence[Postgres] = (),
     shards: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, str]:
-    """`[database]` with these servers. `hosts` are all that may be the primary one day; `direct`
-    is what stands behind a pooler."""
+    """`[database]` with these servers. `hosts` are all that may become the primary; `direct` are
+    the servers behind a pooler."""
     addresses = [each.address for each in hosts] or [primary.address]
     found = {
         "RCOMMERCE_DATABASE__DB_TYPE": "Postgres",

@@ -1,4 +1,4 @@
-"""`lab.json`: what a lab consists of, for commands, scripts and whoever comes after a crash."""
+"""`lab.json`: the parts of a lab, for commands, scripts, and cleaning up after a crash."""
 
 import contextlib
 import json
@@ -21,14 +21,14 @@ Phase = Literal["starting", "up", "ending", "failed"]
 
 
 def write(folder: Path, found: dict[str, Any]) -> None:
-    """Replaces it, in one step."""
+    """Replaces it atomically."""
     made = folder / f"{FILE}.new"
     made.write_text(json.dumps(found, indent=2) + "\n")
     made.replace(folder / FILE)
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """What it says; None where there is none."""
+    """Its content; None if there is none."""
     try:
         found: dict[str, Any] = json.loads((folder / FILE).read_text())
     except (FileNotFoundError, NotADirectoryError):
@@ -37,7 +37,7 @@ def read(folder: Path) -> dict[str, Any] | None:
 
 
 def require(folder: Path) -> dict[str, Any]:
-    """What a lab that runs says of itself. Raises NotFound."""
+    """The state of a running lab. Raises NotFound."""
     found = read(folder.absolute())
     if found is None:
         raise NotFound(f"there is no lab in {folder}: rcommerce lab up")
@@ -55,7 +55,7 @@ def part(found: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def ask(folder: Path, what: str, name: str) -> dict[str, str]:
-    """Lets the lab's own process do something with a part. Raises NotFound, StartError."""
+    """Asks the lab's process to act on a part. Raises NotFound, StartError."""
     part(require(folder), name)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(ASK_TIMEOUT_S)
@@ -68,7 +68,7 @@ def ask(folder: Path, what: str, name: str) -> dict[str, str]:
 
 
 def end(folder: Path) -> bool:
-    """Ends a lab, also one whose own process was killed; whether there was one. Raises
+    """Ends a lab, also one whose process was killed; returns whether there was one. Raises
     StartError."""
     found = read(folder.absolute())
     if found is None:
@@ -90,7 +90,7 @@ def remove(folder: Path) -> None:
 
 
 def end_orphans(found: dict[str, Any]) -> None:
-    """Kills the parts of a lab whose own process is gone."""
+    """Kills the parts of a lab whose process is gone."""
     for each in found["parts"]:
         if each["pid"] is not None and is_alive(each["pid"], each["born"]):
             for pid in family(each["pid"]):
@@ -99,7 +99,7 @@ def end_orphans(found: dict[str, Any]) -> None:
 
 
 def born(pid: int | None) -> int | None:
-    """When a process began, in ticks since the machine did: numbers of processes come again."""
+    """A process's start time, in clock ticks since boot: process ids are reused."""
     try:
         reported = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -109,5 +109,5 @@ def born(pid: int | None) -> int | None:
 
 
 def is_alive(pid: int, began: int | None) -> bool:
-    """Whether that very process runs."""
+    """Whether exactly this process is running."""
     return began is not None and born(pid) == began

@@ -1,5 +1,5 @@
-"""The process that has the parts of a lab: it keeps `lab.json` true, and does what other commands
-ask of it."""
+"""The process that runs the parts of a lab: keeps `lab.json` current, and executes other commands'
+requests."""
 
 import contextlib
 import json
@@ -31,8 +31,8 @@ class Supervisor:
         self._written: dict[str, Any] = {}
 
     def run(self, is_up: Callable[[], None]) -> None:
-        """Brings the fleet up, calls `is_up`, and looks after it. At the end nothing of it runs,
-        and its folder is gone, unless it never came up. Raises StartError."""
+        """Starts the fleet, calls `is_up`, and watches it. At the end nothing of it is running, and
+        its folder is removed, unless it never came up. Raises StartError."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
         keeping = threading.Thread(target=self._keep_true, daemon=True)
@@ -92,7 +92,7 @@ class Supervisor:
             state.write(self._folder, found)
             self._written = found
 
-    # What others ask ----------------------------------------------------------------------------
+    # Requests of other commands -----------------------------------------------------------------
 
     @contextlib.contextmanager
     def _listening(self) -> Iterator[None]:
@@ -114,7 +114,7 @@ class Supervisor:
                 serving.join()
 
     def answer(self, asked: dict[str, str]) -> dict[str, str]:
-        """Does what a command asks of a part; says what became of it."""
+        """Executes a request about a part; returns its result."""
         what, name = asked.get("do", ""), asked.get("part", "")
         acts = {
             "start": self._fleet.start_part,
@@ -141,7 +141,7 @@ def _interrupt(*_: object) -> None:
 
 
 def prepared(folder: Path) -> Path:
-    """The folder of a lab, empty. Raises StartError where it has something else, or one runs."""
+    """The empty folder of a lab. Raises StartError if it has other files, or a lab is running."""
     folder = folder.absolute()
     if len(str(folder / state.SOCKET)) > state.LONGEST_SOCKET:
         raise StartError(f"{folder} is too long a name for a Unix socket: choose another --dir")

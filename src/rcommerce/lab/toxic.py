@@ -1,4 +1,4 @@
-"""A TCP proxy that can be made bad: slow, silent, closed, or gone in the middle (after Shopify's
+"""A TCP proxy that can be made to fail: slow, silent, closed, or broken (after Shopify's
 Toxiproxy)."""
 
 import asyncio
@@ -12,8 +12,8 @@ PIECE_BYTES = 64 * 1024
 
 
 class Toxic:
-    """Before a server on a port of the loopback address. `delay_s` holds back each piece of an
-    answer; `hush` lets nothing come back; `cut` and `refuse` end what there is."""
+    """A proxy for a server on a port of the loopback address. `delay_s` delays each piece of a
+    response; `hush` drops responses; `cut` and `refuse` end connections."""
 
     def __init__(self, upstream: int) -> None:
         self.port = free_port()
@@ -44,25 +44,25 @@ class Toxic:
         self._loop.close()
 
     def accept(self) -> None:
-        """Lets connections in, again."""
+        """Accepts connections again."""
         self._do(self._listen())
 
     def refuse(self) -> None:
-        """Takes no connections, and cuts those that there are."""
+        """Refuses connections, and cuts existing ones."""
         self._do(self._close())
         self.cut()
 
     def cut(self) -> None:
-        """Ends every connection in the middle of what it does."""
+        """Cuts every connection."""
         self._do(self._cut())
 
     def heal(self) -> None:
-        """As a wire."""
+        """Passes everything on."""
         self.delay_s = 0.0
         self._loop.call_soon_threadsafe(self._speaking.set)
 
     def hush(self) -> None:
-        """Lets no answer through, and keeps the connections."""
+        """Drops responses, and keeps connections open."""
         self._loop.call_soon_threadsafe(self._speaking.clear)
 
     def _do(self, what: Coroutine[Any, Any, None]) -> None:

@@ -1,4 +1,4 @@
-"""Valkey on the loopback address: one server, or a Cluster of masters with their replicas."""
+"""Valkey on the loopback address: one server, or a cluster of masters with replicas."""
 
 import time
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from rcommerce.ports import free_port
 
 MASTERS = 3
 SLOTS = 16384
-NODE_TIMEOUT_MS = 1000  # until the others of a Cluster give a server up
+NODE_TIMEOUT_MS = 1000  # ms until the others of a cluster consider a server failed
 CONFIGURATION = {
     "bind": "127.0.0.1",
     "save": "",
@@ -42,9 +42,8 @@ def redis_program() -> Path:
 
 
 class Valkey(Part):
-    """One server. `settings` are lines of valkey.conf, such as {"requirepass": "secret"}; with
-    a "tls-cert-file" it speaks TLS alone;
-    `executable` is another server that understands them."""
+    """A server. `settings` are lines of valkey.conf, such as {"requirepass": "secret"}; with a
+    "tls-cert-file" it uses TLS only; `executable` is another compatible server."""
 
     def __init__(
         self,
@@ -99,7 +98,7 @@ class Valkey(Part):
         self.process.await_port(self.port)
 
     def kill(self) -> None:
-        self.process.thaw()  # one that is frozen does not die either
+        self.process.thaw()  # a frozen one does not end on SIGTERM
         super().kill()
 
 
@@ -145,7 +144,7 @@ class Cluster:
             node.kill()
 
     def start(self) -> None:
-        """Starts the servers and makes them one. Raises StartError."""
+        """Starts the servers and creates the cluster. Raises StartError."""
         for node in self.nodes:
             node.start()
         self.join()
@@ -172,7 +171,7 @@ class Cluster:
         self.await_ok()
 
     def await_ok(self) -> None:
-        """Waits until all that live agree on who has which slots. Raises StartError."""
+        """Waits until all running nodes agree on the slots. Raises StartError."""
         for node in self.nodes:
             if node.process.is_running:
                 _until(lambda node=node: _require_ok(node))

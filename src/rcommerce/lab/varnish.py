@@ -13,7 +13,7 @@ def program() -> Path:
 
 
 class Varnish(Part):
-    """One cache. `vcl` is its configuration, whose backend is at port 8080: here it is `backend`'s
+    """A cache. `vcl` is its configuration, whose backend is at port 8080: here it is `backend`'s
     port."""
 
     def __init__(self, folder: Path, vcl: str, backend: int) -> None:

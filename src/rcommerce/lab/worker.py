@@ -1,4 +1,4 @@
-"""`rcommerce worker` as a process: started, asked to stop, killed, frozen."""
+"""`rcommerce worker` as a process: start, stop, kill, freeze."""
 
 import contextlib
 import os
@@ -38,12 +38,12 @@ class Worker:
 
     @property
     def address(self) -> str:
-        """It listens nowhere."""
+        """It listens on no port."""
         return ""
 
     @property
     def exit_code(self) -> int | None:
-        """How it ended; None while it runs."""
+        """Its exit code; None while it runs."""
         return None if self._process is None else self._process.poll()
 
     def configure(self, settings: Mapping[str, str]) -> None:

@@ -1,1 +1,1 @@
-"""What keeps a failure where it is: breakers, limits."""
+"""Fault isolation: circuit breakers, limits, retry budgets."""

@@ -1,8 +1,8 @@
-"""A circuit breaker (Nygard, Release It!): a dependency that fails is left alone until it answers.
+"""A circuit breaker (Nygard, Release It!): a failing dependency is not called until it has
+recovered.
 
-Who finds out that it does is the owner's choice: a probe in the background (`try_again`), so that
-no request waits for an unavailable dependency, but for a trial call now and then where only a call
-can tell (`admits`).
+The owner chooses who finds out: a background probe (`try_again`), so that no request waits for an
+unavailable dependency, or occasional trial calls (`admits`) if only a call can tell.
 """
 
 import time
@@ -10,12 +10,12 @@ from enum import StrEnum
 
 import structlog
 
-FAILURES = 3  # in a row, until it opens
+FAILURES = 3  # consecutive failures until it opens
 log = structlog.get_logger()
 
 
 class State(StrEnum):
-    """Closed lets requests through, open does not; half-open waits for the answer to one try."""
+    """Closed lets calls through, open does not; half-open waits for the result of a trial."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -23,8 +23,8 @@ class State(StrEnum):
 
 
 class Breaker:
-    """One dependency's. `cause` is why it failed last; `transitions` counts those into each state;
-    `since` is when it went into this one, by the monotonic clock."""
+    """The breaker of one dependency. `cause` is the last failure; `transitions` counts those into
+    each state; `since` is when it entered this one, by the monotonic clock."""
 
     __slots__ = ("_failures", "_opened_at", "cause", "name", "since", "state", "transitions")
 
@@ -38,27 +38,27 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether requests go without."""
+        """Whether calls are skipped."""
         return self.state is not State.CLOSED
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether it did not answer when it was asked last."""
+        """Whether the last call failed."""
         return self._failures > 0
 
     def try_again(self) -> None:
-        """Its owner is about to ask whether it is back."""
+        """Its owner is about to probe."""
         if self.state is State.OPEN:
             self._turn(State.HALF_OPEN)
 
     def is_resting(self, rest_s: float) -> bool:
-        """Whether the next call is not to be made: it has failed less than `rest_s` ago, or another
-        call is finding out."""
+        """Whether the next call will be skipped: it failed less than `rest_s` ago, or a trial is in
+        progress."""
         return self.is_open and time.monotonic() - self.since < rest_s
 
     def admits(self, rest_s: float) -> bool:
-        """Whether a call may be made now: of an open one a single call each `rest_s`, and whoever
-        made it says how it went."""
+        """Whether a call may be made now: while it is open, one trial per `rest_s`, whose caller
+        reports the result."""
         if self.is_resting(rest_s):
             return False
         if self.is_open:
@@ -66,13 +66,13 @@ class Breaker:
         return True
 
     def succeeded(self) -> None:
-        """It has answered."""
+        """Reports a success."""
         self._failures = 0
         if self.state is not State.CLOSED:
             self._turn(State.CLOSED)
 
     def failed(self, cause: str, *, surely: bool = False) -> None:
-        """It has not, or not in time; `surely` where to ask again would not help."""
+        """Reports a failure; `surely` opens it at once."""
         self._failures += FAILURES if surely else 1
         self.cause = cause
         if self.state is State.HALF_OPEN or (

@@ -1,7 +1,7 @@
-"""Calls to addresses that others have chosen: to public addresses alone, each host with a breaker.
+"""Requests to addresses that shops choose: to public addresses only, with a breaker per host.
 
-What a name resolves to is looked at when the connection is made, and that very address is connected
-to: a name that resolves to another address afterwards (DNS rebinding) gains nothing.
+A name is resolved when the connection is made, and exactly that address is connected to: a name
+that resolves to another address later (DNS rebinding) gains nothing.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ from rcommerce.resilience.breaker import Breaker
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in its last 32 bits
-REST_S = 30.0  # of a host that has failed, until one call tries again
-HOSTS = 1000  # whose breakers are remembered
-MOST_BODY = 64 * 1024  # of an answer: what is read of it
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: an IPv4 address in the last 32 bits
+REST_S = 30.0  # seconds that a failed host is not called, until one trial call
+HOSTS = 1000  # hosts whose breakers are kept
+MOST_BODY = 64 * 1024  # bytes of a response that are read
 
 
 class CallFailed(RCommerceError):
-    """There was no answer. `is_refused`: there never will be, as the address is private."""
+    """No response. `is_refused`: there will never be one, since the address is private."""
 
     def __init__(self, why: str, *, is_refused: bool = False) -> None:
         super().__init__(why)
@@ -37,19 +37,19 @@ class CallFailed(RCommerceError):
 
 
 class HostRests(RCommerceError):
-    """The host has failed just now, and is not asked again yet."""
+    """The host has just failed, and is not called yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Its status, and the beginning of its body."""
+    """A response: its status, and the beginning of its body."""
 
     status: int
     body: bytes
 
 
 def is_public(address: Address, allowed: Sequence[Network]) -> bool:
-    """Whether a stranger may have us call it; what an IPv6 address carries of IPv4 counts, too."""
+    """Whether an address is public; the IPv4 address inside an IPv6 one counts, too."""
     if any(address.version == each.version and address in each for each in allowed):
         return True
     if isinstance(address, ipaddress.IPv6Address):
@@ -64,7 +64,7 @@ def is_public(address: Address, allowed: Sequence[Network]) -> bool:
 
 
 class _PublicOnly(httpcore.AsyncNetworkBackend):
-    """Connects to public addresses, and to those networks that the settings allow."""
+    """Connects to public addresses, and to the networks that the settings allow."""
 
     def __init__(self, allowed: Sequence[Network]) -> None:
         self._allowed = allowed
@@ -102,7 +102,7 @@ class _PublicOnly(httpcore.AsyncNetworkBackend):
 
 
 class Outgoing:
-    """Sends to hosts that others have named. Redirects are not followed."""
+    """Sends to hosts that shops have named. Redirects are not followed."""
 
     def __init__(self, allowed: Sequence[str], timeout_s: float) -> None:
         self._allowed = [ipaddress.ip_network(each, strict=False) for each in allowed]
@@ -111,7 +111,8 @@ class Outgoing:
 
     @functools.cached_property
     def _pool(self) -> httpcore.AsyncConnectionPool:
-        """Made with the first call: to read all authorities takes 30 ms, and few processes call."""
+        """Made with the first call: reading the certificate authorities takes 30 ms, and few
+        processes call."""
         return httpcore.AsyncConnectionPool(
             ssl_context=ssl.create_default_context(),
             max_connections=50,
@@ -121,7 +122,7 @@ class Outgoing:
         )
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Raises CallFailed without an answer, HostRests where it was not asked."""
+        """Raises CallFailed without a response, HostRests if the host was not called."""
         host = urlsplit(url).netloc.rpartition("@")[2]
         lines = dict(headers)
         breaker = self._breaker(host)
@@ -173,6 +174,6 @@ class Outgoing:
         return found
 
     async def close(self) -> None:
-        """Hangs up."""
+        """Closes all connections."""
         if "_pool" in self.__dict__:
             await self._pool.aclose()

@@ -1,13 +1,13 @@
-"""How often may be tried again: a share of what is asked, so that an outage is not made worse by
-those who ask twice (Finagle's RetryBudget). Each process counts for itself; the share is then the
-fleet's, too."""
+"""Retry budgets: retries are limited to a share of recent calls, so that they do not make an outage
+worse (Finagle's RetryBudget). Each process counts for itself; the share is then the fleet's,
+too."""
 
-SHARE = 0.2  # of the calls of late
-RESERVE = 100.0  # for a server that dies with that many calls under way, and at the beginning
+SHARE = 0.2  # of recent calls
+RESERVE = 100.0  # for a server that fails with so many calls in progress, and at the beginning
 
 
 class RetryBudget:
-    """Of the calls to one server. `refused` counts what was not tried again."""
+    """The budget for one server. `refused` counts retries that were not allowed."""
 
     __slots__ = ("_left", "refused")
 
@@ -16,12 +16,12 @@ class RetryBudget:
         self.refused = 0
 
     def earn(self) -> None:
-        """A call is made."""
+        """Counts a call."""
         if self._left < RESERVE:
             self._left += SHARE
 
     def spend(self) -> bool:
-        """Whether one that has failed may be made again."""
+        """Whether a failed call may be retried."""
         if self._left < 1:
             self.refused += 1
             return False

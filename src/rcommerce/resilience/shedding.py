@@ -1,19 +1,19 @@
-"""Load shedding: as much work at a time as makes answers quick; the rest waits in line, and is
-refused by how long it would wait, not by how many there are.
+"""Load shedding: limits the concurrent requests to what keeps latency low; others wait in a queue,
+and are refused according to how long they would wait, not how many there are.
 
-How much is worked on at a time follows TCP Vegas (Brakmo and Peterson, 1995), as Netflix's
-concurrency-limits does: of what is in flight, that part is a queue which the latency without load
-does not explain. Latencies are compared with the best of the same route, so that a checkout among
-reads is no sign of load.
+The concurrency limit follows TCP Vegas (Brakmo and Peterson, 1995), as Netflix's concurrency-limits
+does: of the requests in flight, those that the latency without load does not explain are a queue.
+Latencies are compared with the best of the same route, so that a checkout among reads is no sign of
+load.
 
-The line follows CoDel (RFC 8289), as Facebook's servers do (Maurer, "Fail at scale", ACM Queue
-13(8), 2015): what counts is how long one waits. As long as nobody waits for a second (two, of what
-buys), it is a burst, or many who come again and again: who came first goes first, and nobody is
-refused. Once somebody has, it is an overload: the line is kept as short as leaves nobody idle, the
-newest go first, so that what is answered is answered quickly, and who finds it full is refused at
-once, which costs next to nothing; until few are. It is one for all lines: else those who buy, just
-as many as can be served, would stand in the long line of its beginning for good. What buys goes
-before what looks, search after the catalogue, reports last.
+The queue follows CoDel (RFC 8289), as Facebook's servers do (Maurer, "Fail at scale", ACM Queue
+13(8), 2015): what counts is the waiting time. While nobody waits for a second (two for purchases),
+it is a burst: first in, first out, and nobody is refused. Once somebody has, it is an overload: the
+queue is kept just long enough to leave no worker idle, the newest request goes first, so that
+accepted ones are fast, and requests that find it full are refused at once, which costs next to
+nothing; until few are refused. The state is shared by all queues: otherwise purchases, just as many
+as can be served, would stay in a long queue for good. Purchases go before reads, search after the
+catalogue, reports last.
 """
 
 import asyncio
@@ -22,36 +22,37 @@ from collections import deque
 from enum import IntEnum
 from typing import Protocol
 
-# In flight at the least, so that whoever waits for the database leaves nobody idle; what buys waits
-# for its disk, too, which takes many commits as quickly as one.
+# Lowest limits, so that waiting for the database leaves no worker idle; purchases also wait for its
+# disk, which takes many commits as quickly as one.
 FLOOR, BUYING_FLOOR = 8, 12
 CEILING = 1000
 START = 32
-# Of what looks, while what buys waits: a processor that both need is the buyers', and a disk that
-# these wait for keeps nobody from looking.
+# The limit of reads while purchases wait: the processor that both need is for the purchases; the
+# disk that these wait for does not prevent reads.
 YIELDING = 2
-# Waiting beyond what the work itself needs: fewer, and the limit grows; more, and it falls.
+# Requests that wait beyond what the work itself needs: below FEW the limit grows, above MANY it
+# falls.
 FEW, MANY = 4.0, 8.0
-# By how much it falls at a time: the more, the longer all wait (as the gradient of Netflix's
-# concurrency-limits). Dear requests give little to learn from in a second.
+# How much it falls at a time: the more, the longer all wait (like the gradient in Netflix's
+# concurrency-limits). Expensive requests give few measurements per second.
 MOST_FALL, LEAST_FALL = 0.5, 0.9
 TOLERANCE = 2.0  # times the latency without load
 WINDOW_S = 0.1
 LEAST_SAMPLES = 10
 PROBE_S = 0.2
-BEST_OF_S = 5.0  # how long the best latency is kept: twice this at the most
-LOOKING_S, BUYING_S = 1.0, 2.0  # what one waits at the most while it is no overload
-# In one: what one waits at the most, and how many may.
+BEST_OF_S = 5.0  # seconds that the best latency is kept: twice this at most
+LOOKING_S, BUYING_S = 1.0, 2.0  # longest wait in seconds, while there is no overload
+# In an overload: the longest wait, and the most waiting requests.
 TARGET_S = 0.01
 SHORT = 8
-FEW_REFUSED = 0.1  # of those served in as long as one may wait: it is over
-TICK_S = 0.005  # how often the line is looked through
-LONGEST = 20_000  # of a burst
+FEW_REFUSED = 0.1  # of those served: if fewer are refused, the overload is over
+TICK_S = 0.005  # seconds between two checks of the queue
+LONGEST = 20_000  # most requests of a burst
 now = time.monotonic
 
 
 class Priority(IntEnum):
-    """What goes on longest comes first. Health and figures are never refused."""
+    """Highest priority first. Health and metrics are never refused."""
 
     CHECKOUT = 0
     CART = 1
@@ -61,36 +62,36 @@ class Priority(IntEnum):
 
 
 class Turn(Protocol):
-    """One who waits, such as a future: told True for his turn, False for a refusal."""
+    """A waiting request, such as a future: True for its turn, False for a refusal."""
 
     def done(self) -> bool:
-        """Whether he waits no longer."""
+        """Whether it has stopped waiting."""
 
     def set_result(self, result: bool, /) -> None:
-        """Tells him."""
+        """Sets its result."""
 
 
 class Overload:
-    """Of a process, whether it is one: what one line lacks, the others lack, too."""
+    """Whether a process is overloaded: shared by all queues."""
 
     __slots__ = ("_counted_from", "_refused", "_refused_at", "_served", "is_on")
 
     def __init__(self) -> None:
         self.is_on = False
         self._refused_at = 0.0
-        # Since the last look at whether it still is one:
+        # Since the last check:
         self._counted_from = 0.0
         self._served = self._refused = 0
 
     def begin(self, moment: float) -> None:
-        """Somebody has waited too long."""
+        """A request has waited too long."""
         if not self.is_on:
             self.is_on = True
             self._count_anew(moment)
 
     def look(self, moment: float) -> None:
-        """It is over where those who were refused would not have waited long, had they been let in
-        line; and where nobody was of late."""
+        """It is over if those refused would not have waited long in the queue, and if nobody was
+        refused lately."""
         if self.is_on and moment > self._counted_from + LOOKING_S:
             self.is_on = (
                 self._refused > FEW_REFUSED * self._served and moment < self._refused_at + LOOKING_S
@@ -98,11 +99,11 @@ class Overload:
             self._count_anew(moment)
 
     def serves(self) -> None:
-        """One who waited is let in."""
+        """Counts a request that waited and was admitted."""
         self._served += 1
 
     def refuses(self, moment: float) -> None:
-        """One is refused."""
+        """Counts a refusal."""
         self._refused += 1
         self._refused_at = moment
 
@@ -112,7 +113,7 @@ class Overload:
 
 
 class Line:
-    """Those of one priority who wait, oldest first; nobody for longer than `patience_s`."""
+    """The waiting requests of one priority, oldest first; none for longer than `patience_s`."""
 
     __slots__ = ("_overload", "_patience_s", "refused", "waiting")
 
@@ -123,7 +124,7 @@ class Line:
         self._overload = overload
 
     def turns_away(self, moment: float) -> bool:
-        """Whether one who comes now is refused."""
+        """Whether a new request is refused."""
         self._overload.look(moment)
         if len(self.waiting) < (SHORT if self._overload.is_on else LONGEST):
             return False
@@ -131,11 +132,11 @@ class Line:
         return True
 
     def join(self, turn: Turn, moment: float) -> None:
-        """One more."""
+        """Adds a request."""
         self.waiting.append((moment, turn))
 
     def next(self) -> Turn | None:
-        """Takes out whose turn it is; None where nobody waits."""
+        """Removes the next request; None if there is none."""
         while self.waiting:
             turn = (self.waiting.pop() if self._overload.is_on else self.waiting.popleft())[1]
             if not turn.done():
@@ -144,7 +145,7 @@ class Line:
         return None
 
     def refuse(self, moment: float) -> None:
-        """Tells those who have waited too long."""
+        """Refuses those that have waited too long."""
         while self.waiting:
             came, turn = self.waiting[0]
             if not turn.done():
@@ -161,7 +162,8 @@ class Line:
 
 
 class Limiter:
-    """Of a process: `in_flight` are worked on, `waiting` stand in line, `refused` are counted."""
+    """The limiter of a process: `in_flight` are running, `waiting` are in the queue, `refused` are
+    counted."""
 
     __slots__ = (
         "_begun", "_best", "_best_before", "_expected_s", "_floor", "_lines", "_most",
@@ -192,22 +194,23 @@ class Limiter:
 
     @property
     def refused(self) -> dict[Priority, int]:
-        """How many were."""
+        """How many were refused."""
         return {priority: line.refused for priority, line in self._lines.items()}
 
     def enter(self) -> bool:
-        """Whether a request may be worked on at once; whoever was let in `leave`s."""
+        """Whether a request may run at once; whoever was admitted must `leave`."""
         if self.waiting or self.in_flight >= self._room():
             return False
         self._let_in()
         return True
 
     def turns_away(self, priority: Priority) -> bool:
-        """Whether one who cannot `enter` is refused at once: else he waits for his `turn`."""
+        """Whether a request that could not `enter` is refused at once; otherwise it waits for its
+        `turn`."""
         return self._lines[priority].turns_away(now())
 
     async def turn(self, priority: Priority) -> bool:
-        """Waits in line; False for one who is refused."""
+        """Waits in the queue; False: refused."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[bool] = loop.create_future()
         self.join(priority, future)
@@ -217,18 +220,18 @@ class Limiter:
             return await future
         except asyncio.CancelledError:
             if future.done() and not future.cancelled() and future.result():
-                self.in_flight -= 1  # let in, in the very moment
+                self.in_flight -= 1  # admitted at the same moment
                 self.admit()
             raise
 
     def join(self, priority: Priority, turn: Turn) -> None:
-        """One more waits."""
+        """Adds a waiting request."""
         self._lines[priority].join(turn, now())
         self.waiting += 1
         self.admit()
 
     def admit(self) -> None:
-        """Lets in as many of those who wait as may be worked on."""
+        """Admits as many waiting requests as may run."""
         while self.waiting and self.in_flight < self._room():
             for line in self._lines.values():
                 before = len(line.waiting)
@@ -240,7 +243,7 @@ class Limiter:
                     break
 
     def refuse(self) -> None:
-        """Tells those who have waited too long."""
+        """Refuses those that have waited too long."""
         moment = now()
         for line in self._lines.values():
             before = len(line.waiting)
@@ -248,7 +251,8 @@ class Limiter:
             self.waiting -= before - len(line.waiting)
 
     def leave(self, route: str, took_s: float, *, is_typical: bool) -> None:
-        """One is done. `is_typical`: it did what its route is for, so its time says something."""
+        """Ends a request. `is_typical`: it did what its route is for, so its latency is
+        measured."""
         self.in_flight -= 1
         if is_typical:
             self._learn(route, took_s)
@@ -285,7 +289,7 @@ class Limiter:
         if self._resumes_at is not None:
             if moment - self._thrown_at >= PROBE_S:
                 self.limit, self._resumes_at = self._resumes_at, None
-                self._refused_before = sum(self.refused.values())  # these were its own doing
+                self._refused_before = sum(self.refused.values())  # caused by its own requests
         elif queue > MANY:
             gradient = TOLERANCE * self._expected_s / self._took_s
             self.limit = max(self._floor, self.limit * min(LEAST_FALL, max(MOST_FALL, gradient)))
@@ -297,8 +301,8 @@ class Limiter:
             self._forget(moment)
 
     def _forget(self, moment: float) -> None:
-        """Latencies change: the best are found again. Under load nobody meets an idle server, and
-        even the best would have waited: little is let in for a moment (as BBR's ProbeRTT does)."""
+        """Measures the best latencies again. Under load no request meets an idle server, and even
+        the best would have waited: so few are admitted for a moment (like BBR's ProbeRTT)."""
         self._best_before, self._best, self._thrown_at = self._best, {}, moment
         refused = sum(self.refused.values())
         if refused > self._refused_before:
@@ -310,8 +314,8 @@ class Limiter:
 
 
 class Limiters:
-    """Those of a process: what buys has a limit of its own. Where the disk of the primary is slow,
-    writes wait for it, and nobody who only looks is refused for that."""
+    """The limiters of a process: purchases have one of their own. If the primary's disk is slow,
+    purchases wait for it, and no read is refused for that."""
 
     __slots__ = ("buying", "looking")
 
@@ -321,5 +325,5 @@ class Limiters:
         self.looking = Limiter(LOOKING_S, yields_to=self.buying, overload=overload)
 
     def of(self, priority: Priority) -> Limiter:
-        """That which a request of this priority is let in by."""
+        """The limiter for this priority."""
         return self.buying if priority <= Priority.CART else self.looking

@@ -1,4 +1,4 @@
-"""Whether two processes have the same settings, told without telling what they are."""
+"""Compares the settings of processes without revealing them."""
 
 import hmac
 from hashlib import sha256
@@ -8,7 +8,7 @@ import msgspec
 from rcommerce.settings.load import leaves
 from rcommerce.settings.schema import Settings
 
-# What each process of a fleet may have for itself.
+# Settings that may differ between processes.
 OWN = frozenset(
     {"data_dir", "server.host", "server.port", "server.workers", "server.worker_threads",
      "jobs.concurrency", "tls.https_port", "tls.cert_file", "tls.key_file", "features.ops"}
@@ -17,8 +17,8 @@ SIZE = 12  # hexadecimal digits
 
 
 def digests(settings: Settings, secret: str) -> dict[str, str]:
-    """A digest of each setting by its key. The installation's secret goes into each, so that nobody
-    finds a weak password by trying."""
+    """A digest of each setting, by key. It includes the installation's secret, so that weak
+    passwords cannot be found by trying."""
     return {
         key: _digest(secret, msgspec.json.encode(value, enc_hook=str))
         for key, value in leaves(settings)
@@ -27,7 +27,7 @@ def digests(settings: Settings, secret: str) -> dict[str, str]:
 
 
 def fingerprint(of: dict[str, str], secret: str) -> str:
-    """One of all of them."""
+    """One digest of all."""
     return _digest(secret, msgspec.json.encode(sorted(of.items())))
 
 

@@ -1,6 +1,6 @@
 """Reads the settings: defaults, then one TOML file, then the environment.
 
-Each mistake is one message that names the place, the key and the nearest right one.
+Each mistake is one message that names the place, the key and the nearest valid one.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ SIZE_NAME = re.compile(r"[a-z0-9_-]{1,40}")
 
 
 class Loaded:
-    """The effective settings, and where each key came from."""
+    """The effective settings, and the origin of each key."""
 
     def __init__(self, settings: Settings, origins: Mapping[str, str], file: Path | None) -> None:
         self.settings = settings
@@ -58,7 +58,7 @@ class Loaded:
         self.file = file
 
     def origin(self, key: str) -> str:
-        """The file, the environment variable, or `default`."""
+        """Its origin: the file, the environment variable, or `default`."""
         if key in self.origins:
             return self.origins[key]
         inner = (value for name, value in self.origins.items() if name.startswith(key + "."))
@@ -77,7 +77,7 @@ class Loaded:
             yield key, shown, self.origin(key)
 
     def require_built(self) -> None:
-        """Raises SettingsError for the first key that asks for a part which is not built yet."""
+        """Raises SettingsError for the first key whose feature is not built yet."""
         defaults = dict(leaves(Settings()))
         for key, value in self.leaves():
             if value == defaults[key] or not _within(key, UNBUILT):
@@ -112,7 +112,7 @@ def load(file: Path | None = None, environ: Mapping[str, str] | None = None) -> 
 
 
 def read_section(path: Path, kind: type[T]) -> T:
-    """A file of its own that is checked like the settings are. Raises SettingsError."""
+    """Another file that is checked like the settings. Raises SettingsError."""
     if not path.is_file():
         raise SettingsError(f"{path}: there is no such file")
     tree = _parse(path)
@@ -121,7 +121,7 @@ def read_section(path: Path, kind: type[T]) -> T:
 
 
 def _inherit(tree: dict[str, Any]) -> None:
-    """Lets each shard have what `[database]` says where it says nothing itself."""
+    """Fills in what a shard inherits from `[database]`."""
     database = tree.get("database", {})
     for shard in database.get("shards", []):
         for name in INHERITED:
@@ -156,8 +156,8 @@ def _check(
     origins: dict[str, str],
     whole: type[Section] = Settings,
 ) -> None:
-    """Checks one table of the file in place, and notes where its keys came from. `whole` has all
-    the names there are."""
+    """Checks one table of the file in place, and records the origin of its keys. `whole` has all
+    known names."""
     hints = get_type_hints(section, include_extras=True)
     for name, value in list(tree.items()):
         key = prefix + name
@@ -181,7 +181,7 @@ def _check(
 
 
 def _overlay(tree: dict[str, Any], env: Mapping[str, str], origins: dict[str, str]) -> None:
-    """Lays the environment over the file's tree."""
+    """Overrides the file's values by the environment."""
     kinds = dict(_kinds(Settings, ""))
     for variable in sorted(env):
         if not variable.startswith(PREFIX) or variable == "RCOMMERCE_CONFIG":
@@ -210,7 +210,7 @@ def _secret_file(path: Path, variable: str) -> str:
 
 
 def _from_text(text: str, kind: Any, key: str, place: str) -> Any:
-    """An environment variable's text as the value that TOML would have held."""
+    """An environment variable's text as the value that TOML would have."""
     plain = _plain(kind)
     if _list_of_sections(kind):
         try:
@@ -232,7 +232,7 @@ def _from_text(text: str, kind: Any, key: str, place: str) -> Any:
 
 
 def _value(value: Any, kind: Any, key: str, place: str) -> Any:
-    """`value` once it has the type of `key`; enumerated words in any case."""
+    """`value` converted to the type of `key`; enumerated words in any case."""
     plain = _plain(kind)
     if get_origin(plain) is Literal:
         words = {str(word).lower(): word for word in get_args(plain)}
@@ -255,7 +255,7 @@ def _path(kind: type, value: Any) -> Any:
 
 
 def _contradictions(loaded: Loaded) -> None:
-    """Settings that are each right and wrong together: the first is raised."""
+    """Contradictions between settings: raises the first."""
     s = loaded.settings
     for check in (
         _server_faults,
@@ -372,7 +372,7 @@ def _database_faults(s: Settings) -> Faults:
 
 
 def _node_faults(node: Node, prefix: str, *, is_host_set: bool) -> Faults:
-    """What is wrong with one server and its replicas."""
+    """Contradictions of one server and its replicas."""
     name = f"{node.name}: " if isinstance(node, Shard) else ""
     for key in ("hosts", "read_replicas", "direct_hosts"):
         for address in getattr(node, key):
@@ -391,7 +391,7 @@ def _node_faults(node: Node, prefix: str, *, is_host_set: bool) -> Faults:
 
 
 def require_complete(media: Media) -> None:
-    """Raises SettingsError where the store of a section lacks a key."""
+    """Raises SettingsError if the store of a section lacks a key."""
     for key, message in _media_faults(media):
         raise SettingsError(f"{key}: {message}")
 
@@ -430,7 +430,7 @@ def _shop_faults(s: Settings) -> Faults:
 
 
 def leaves(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key below a section with its value, in the order of the schema."""
+    """Every key below a section with its value, in the schema's order."""
     for name in section.__struct_fields__:
         value = getattr(section, name)
         if isinstance(value, Section):

@@ -1,6 +1,6 @@
-"""Every settings key: its type, its default, and whether the part behind it is built.
+"""Every settings key: its type and default, and whether its feature is built.
 
-Names are those of CONFIG: an operator of R Commerce knows them. `*_secs` and `*_ttl` are seconds,
+Names are those of CONFIG, which operators of R Commerce know. `*_secs` and `*_ttl` are seconds,
 `*_mb` is MiB.
 """
 
@@ -32,8 +32,9 @@ class Cors(Section):
 
 
 class Limits(Section):
-    """`header_timeout_secs` is how long a connection may be idle, too: longer than a balancer keeps
-    its own (60 s of nginx and of AWS's), or it sends a request on one that is just being closed."""
+    """`header_timeout_secs` is also how long a connection may be idle: longer than a load
+    balancer's own limit (60 s for nginx and AWS), which would otherwise send a request on a
+    connection that is just being closed."""
 
     max_request_size_mb: Positive = 10
     rate_limit_per_minute: NotNegative = 1000
@@ -59,8 +60,7 @@ class Node(Section):
     """A PostgreSQL primary with its replicas; addresses are "host:port".
 
     `hosts` names several servers of which one is the primary, instead of `host` and `port`.
-    `direct_hosts` are the servers themselves where `pooler` stands before them: logical replication
-    does not pass a pooler.
+    `direct_hosts` are the servers behind `pooler`: logical replication does not pass a pooler.
     """
 
     host: str = "localhost"
@@ -77,16 +77,16 @@ class Node(Section):
 
     @property
     def addresses(self) -> list[str]:
-        """Where the primary is looked for, in this order."""
+        """The addresses of the primary, in the order in which they are tried."""
         return self.hosts or [f"{self.host}:{self.port}"]
 
     @property
     def direct_addresses(self) -> list[str]:
-        """The same, with no pooler between."""
+        """The same, without a pooler."""
         return self.direct_hosts or self.addresses
 
 
-# What an entry of [[database.shards]] takes from [database] unless it says otherwise.
+# What an entry of [[database.shards]] inherits from [database].
 INHERITED = ("database", "username", "password", "pool_size", "ssl_mode", "pooler")
 
 
@@ -121,7 +121,7 @@ class Cache(Section):
 
 
 class Cdn(Section):
-    """A CDN that is told by tag what is stale."""
+    """A CDN that is purged by tag."""
 
     provider: Literal["None", "Cloudflare", "Fastly", "Varnish"] = "None"
     api_token: str | None = None
@@ -133,7 +133,7 @@ class Cdn(Section):
 
 
 class ImageSize(Section):
-    """A rendition: as wide and high as fits into these pixels, or cropped to exactly them."""
+    """A rendition: scaled to fit into these pixels, or cropped to exactly them."""
 
     name: str
     width: Annotated[int, Meta(ge=1, le=8192)]
@@ -159,8 +159,8 @@ class ImageProcessing(Section):
 
 
 class Media(Section):
-    """Where uploads are kept. `public_url` is where browsers get them, such as a CDN's address;
-    without it the server gives them out itself, below /media."""
+    """Where uploads are stored. `public_url` is where browsers get them, such as a CDN's URL;
+    without it the server serves them itself, below /media."""
 
     storage_type: Literal["Local", "S3", "Gcs", "Azure"] = "Local"
     max_upload_mb: Positive = 50
@@ -183,13 +183,13 @@ class Media(Section):
 
     @property
     def base_url(self) -> str:
-        """What the addresses of media begin with."""
+        """The beginning of the URLs of media."""
         return (self.public_url or self.local_base_url or "/media").rstrip("/")
 
 
 class Jobs(Section):
-    """What happens later. `concurrency` is of each shard and queue. `in_server`: the server's
-    processes run jobs themselves; without it, they do with the embedded database."""
+    """Background jobs. `concurrency` is per shard and queue. `in_server`: the server's processes
+    run jobs; the default is true with the embedded database."""
 
     in_server: bool | None = None
     concurrency: Positive = 4
@@ -197,7 +197,7 @@ class Jobs(Section):
 
 
 class Webhooks(Section):
-    """Messages to other servers. `allowed_networks`: private networks in which receivers may be."""
+    """Webhooks. `allowed_networks`: private networks in which receivers may be."""
 
     timeout_secs: Positive = 10
     allow_http: bool = False
@@ -235,8 +235,8 @@ class RateLimiting(Section):
 
 
 class Logging(Section):
-    """`requests`: a line for each request; otherwise only for those that failed or were slow. What
-    memory answers has none."""
+    """`requests`: a line for each request; otherwise only for failed or slow ones. Responses from
+    memory have none."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["Json", "Text"] | None = None
@@ -246,7 +246,7 @@ class Logging(Section):
 
 class Telemetry(Section):
     """Traces for OpenTelemetry. `otlp_endpoint` is a collector's, for OTLP over HTTP, such as
-    http://localhost:4318; `sample_ratio` is of the traces that begin here."""
+    http://localhost:4318; `sample_ratio` is the share of traces that start here."""
 
     otlp_endpoint: str | None = None
     sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.01
@@ -358,7 +358,7 @@ class Tls(Section):
 
 
 class Features(Section):
-    """`ops`: who may see the page of the whole installation."""
+    """`ops`: who may see the fleet page."""
 
     metrics: bool = True
     ops: Literal["Staff", "Open", "Off"] = "Staff"
@@ -391,7 +391,7 @@ class Settings(Section):
 
     @property
     def port(self) -> int:
-        """Where the server listens."""
+        """The address that the server listens on."""
         return self.tls.https_port if self.tls.enabled else self.server.port
 
 
@@ -411,8 +411,8 @@ SECRETS = frozenset(
     }
 )
 
-# Understood, and refused by every command that would need them, until the part behind is built:
-# a setting away from its default must never be silently something else.
+# Accepted, and refused by every command that would need them, until the feature is built: a setting
+# that differs from its default must never be ignored silently.
 UNBUILT = (
     "payment.stripe",
     "shipping.origin",

@@ -1,1 +1,2 @@
-"""A fleet under load, simulated: what autoscaling would have done, and whether it had held."""
+"""Simulates a fleet under load: what autoscaling would have done, and whether it would have
+held."""

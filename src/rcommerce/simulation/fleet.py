@@ -1,7 +1,7 @@
-"""A fleet under a trace: instances that are wanted, come up, warm up, serve, refuse and go.
+"""A fleet under a trace: instances are requested, start, warm up, serve, refuse and end.
 
-Events are SimPy's; what is served is a flow, second by second: the traces have millions of requests
-a second, of which none has to be followed by itself.
+Events are SimPy's; requests are a flow, second by second: the traces have millions a second, none
+of which has to be followed individually.
 """
 
 import math
@@ -21,16 +21,17 @@ from rcommerce.simulation.traces import Trace
 Kind = Literal["kubernetes", "aws"]
 Events = Generator[simpy.Event, Any, None]
 STEP_S = 1.0
-SCRAPE_S = 15.0  # the metrics server's resolution: a figure is up to so old
+SCRAPE_S = 15.0  # the metrics server's resolution: metrics are up to so old
 ROW_S = 5.0
-CLUSTER_PRIMARIES = 3  # a Cluster's fewest
+CLUSTER_PRIMARIES = 3  # the fewest of a cluster
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What is simulated. `schedule_s` is until a container or machine begins, `start_s` until it
-    answers, and `ready_s` until its balancer has seen that. `database_processors` are of the
-    primary and replicas together; `connections_fit` instances have room at PostgreSQL."""
+    """The simulated setup. `schedule_s` is the time until a container or machine starts, `start_s`
+    until it answers, and `ready_s` until its load balancer has noticed. `database_processors` are
+    those of the primary and replicas together; `connections_fit` is the number of instances for
+    which PostgreSQL has connections."""
 
     name: str
     kind: Kind
@@ -56,7 +57,7 @@ class Setup:
 @dataclass(frozen=True, slots=True)
 class Around:
     """What a fleet's files do not say: processors of the databases together, primaries of Redis
-    (None: three of a Cluster, otherwise one), and the price of an instance for an hour."""
+    (None: three of a cluster, otherwise one), and the price of an instance per hour."""
 
     database_processors: float = 24
     redis_primaries: int | None = None
@@ -131,8 +132,8 @@ class Row:
 
 @dataclass(slots=True)
 class Outcome:
-    """A run. `refused_share` is of all requests; `slow_share` of the time had a p99 above the
-    bound."""
+    """A run. `refused_share` is of all requests; `slow_share` is the share of time with a p99 above
+    the bound."""
 
     setup: Setup
     trace: Trace
@@ -156,7 +157,7 @@ class Outcome:
 
     @property
     def has_held(self) -> bool:
-        """One in a thousand refused, and one second in a hundred slow, at the most."""
+        """At most one request in a thousand refused, and one second in a hundred slow."""
         return self.refused_share <= 0.001 and self.slow_share <= 0.01
 
 
@@ -208,7 +209,7 @@ class _Run:
         capacity = sum(setup.processors * 1000 / work for work in works)
         mean_ms = len(ready) * setup.processors * 1000 / capacity if capacity else costs.request_ms
         served = accepted(asked, capacity, costs, mean_ms) if capacity else 0.0
-        # A cold instance asks the database more; its processors are shared by all.
+        # A cold instance queries the database more; its processors are shared by all.
         database_ms = costs.database_ms * mean_ms / costs.request_ms
         database_rate = setup.database_processors * SHED_AT * 1000 / database_ms
         if served > database_rate:
@@ -227,7 +228,7 @@ class _Run:
             p50 = p99 = math.inf
         database = served * database_ms / 1000 / setup.database_processors
         redis = self._redis(served, mean_ms)
-        if redis > SHED_AT:  # whoever asks it waits in vain, and does without
+        if redis > SHED_AT:  # requests wait in vain, and continue without it
             p99 = max(p99, setup.redis_timeout_ms)
             self.outcome.limits.add("Redis' processors: the shop goes on without")
         self._note(
@@ -247,7 +248,7 @@ class _Run:
         )
 
     def _redis(self, rate: float, work_ms: float) -> float:
-        """How busy its primaries are, or would be; instances that are cold ask it more."""
+        """The utilization of its primaries; cold instances use it more."""
         setup, costs = self.setup, self.setup.costs
         if not setup.redis_primaries:
             return 0.0
@@ -255,7 +256,7 @@ class _Run:
         return commands * costs.redis_ms / 1000 / setup.redis_primaries
 
     def _refusing(self, rate: float) -> tuple[float, float]:
-        """Where an instance holds as many requests as it lets in: by Little's law."""
+        """The load at which an instance reaches its concurrency limit: by Little's law."""
         costs = self.setup.costs
         held = costs.in_flight_shed * max(1.0, self.setup.processors)
         mean_ms = held / rate * 1000 if rate else math.inf
@@ -273,7 +274,7 @@ class _Run:
         if row.at_s % ROW_S == 0:
             outcome.rows.append(row)
 
-    # How they come and go -----------------------------------------------------------------------
+    # Starting and ending -------------------------------------------------------------------------
 
     def _measure(self) -> Events:
         while True:
@@ -291,7 +292,7 @@ class _Run:
             self.wanted = decide()
             for _ in range(self.wanted - len(self.instances)):
                 self.env.process(self._come())
-            # The youngest go first; who goes finishes what it has, and is asked nothing more.
+            # The youngest end first; they finish their requests and get no new ones.
             by_age = sorted(
                 self.instances, key=lambda each: (each.ready_s is not None, each.born_s)
             )
@@ -337,7 +338,7 @@ class _Run:
             self.outcome.limits.add(
                 f"connections of PostgreSQL: {setup.connections_fit} instances fit"
             )
-            return  # it is refused by PostgreSQL, and never gets ready
+            return  # PostgreSQL refuses its connections, so it never becomes ready
         yield self.env.timeout(setup.start_s + setup.ready_s)
         if instance in self.instances:
             instance.ready_s = self.env.now

@@ -1,8 +1,8 @@
-"""What Kubernetes' HorizontalPodAutoscaler decides.
+"""The decisions of Kubernetes' HorizontalPodAutoscaler.
 
-The rules are those of its documentation ("Algorithm details", "Configurable scaling behavior") and
-of its source (pkg/controller/podautoscaler, release 1.32), where the documentation is short. Times
-are seconds of any clock.
+The rules are those of its documentation ("Algorithm details", "Configurable scaling behavior") and,
+where that is brief, of its source (pkg/controller/podautoscaler, release 1.32). Times are seconds
+of any clock.
 """
 
 import math
@@ -13,13 +13,13 @@ from typing import Literal
 TOLERANCE = 0.1  # --horizontal-pod-autoscaler-tolerance
 SYNC_S = 15.0  # --horizontal-pod-autoscaler-sync-period
 CPU_INITIALIZATION_S = 300.0  # --horizontal-pod-autoscaler-cpu-initialization-period
-WINDOW_S = 15.0  # over which a figure of the metrics server is taken
-FALLBACK_PERCENT = 100.0  # of its request, that a pod without a figure counts with
+WINDOW_S = 15.0  # over which the metrics server averages
+FALLBACK_PERCENT = 100.0  # percent of its request that a pod without metrics counts with
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """At the most so many pods, or per cent of them, in a period."""
+    """At most so many pods, or percent of them, in a period."""
 
     type: Literal["Percent", "Pods"]
     value: int
@@ -28,24 +28,23 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How fast it goes in one direction. Of several policies `select` takes the one that changes
-    most, or least, or forbids the direction."""
+    """How fast it scales in one direction. Of several policies `select` takes the one that changes
+    most, or least, or disables the direction."""
 
     stabilization_s: float
     policies: Sequence[Policy]
     select: Literal["Max", "Min", "Disabled"] = "Max"
 
 
-# What Kubernetes does where nothing is said.
+# Kubernetes' defaults.
 USUAL_UP = Rules(0, (Policy("Percent", 100, 15), Policy("Pods", 4, 15)))
 USUAL_DOWN = Rules(300, (Policy("Percent", 100, 15),))
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod as the autoscaler sees it. `usage` is what it uses, in the unit of its request; None
-    where there is no figure of it yet. `ready_s` is when it became ready, or None; `is_pending`
-    while its container has not started."""
+    """A pod as the autoscaler sees it. `usage` is in the unit of its request; None without metrics.
+    `ready_s` is when it became ready, or None; `is_pending` while its container has not started."""
 
     started_s: float = 0.0
     ready_s: float | None = 0.0
@@ -57,7 +56,7 @@ class Pod:
 
 @dataclass(slots=True)
 class Autoscaler:
-    """One HorizontalPodAutoscaler. `targets` are per cent of a request, by the metric's name."""
+    """One HorizontalPodAutoscaler. `targets` are percent of a request, by metric."""
 
     least: int
     most: int
@@ -72,9 +71,9 @@ class Autoscaler:
     def decide(
         self, now_s: float, current: int, pods: Mapping[str, Sequence[Pod]], request: float = 100.0
     ) -> int:
-        """How many replicas there are to be. `pods` are the same ones for each metric."""
+        """The desired number of replicas. `pods` are the same ones for each metric."""
         if current == 0:
-            return 0  # it has been switched off
+            return 0  # it is disabled
         if not self.least <= current <= self.most:
             wanted = min(max(current, self.least), self.most)
         else:
@@ -108,7 +107,7 @@ class Autoscaler:
         return current
 
     def _stabilized(self, now_s: float, current: int, proposed: int) -> int:
-        """Up by the least that was proposed in its window, down by the most."""
+        """Up by the lowest proposal in its window, down by the highest."""
         up = down = proposed
         for when, earlier in self._recommended:
             if when > now_s - self.up.stabilization_s:
@@ -145,7 +144,7 @@ class Autoscaler:
         return (min if self.down.select == "Max" else max)(limits)
 
     def _at_the_beginning(self, now_s: float, current: int, period_s: float) -> int:
-        """How many there were at the beginning of a period that ends now."""
+        """The number at the beginning of a period that ends now."""
         since = now_s - period_s
         added = sum(count for when, count in self._added if when > since)
         removed = sum(count for when, count in self._removed if when > since)
@@ -162,8 +161,8 @@ def replicas(
     *,
     is_cpu: bool = True,
 ) -> int:
-    """What one metric asks for: as many as bring its mean to the target. Pods that are not ready
-    yet, or have no figure, count such that less is changed."""
+    """The proposal of one metric: as many as bring its mean to the target. Pods that are not ready,
+    or have no metrics, count so that less is changed."""
     here = [each for each in pods if not each.is_going]
     waiting = [each for each in here if each.is_pending]
     running = [each for each in here if not each.is_pending]
@@ -177,7 +176,7 @@ def replicas(
         else:
             known.append(each.usage)
     if not known:
-        return current  # nothing is known: nothing is changed
+        return current  # nothing is known, so nothing is changed
     ratio = _ratio(known, request, target_percent)
     is_up_with_waiting = bool(waiting) and ratio > 1
     if not is_up_with_waiting and not missing:
@@ -200,7 +199,7 @@ def replicas(
 
 
 def _is_starting(pod: Pod, now_s: float) -> bool:
-    """Whether a pod uses more than its work takes, as processes do that start."""
+    """Whether a pod's usage is that of a starting process."""
     if now_s < pod.started_s + CPU_INITIALIZATION_S:
         return pod.ready_s is None or pod.measured_s < pod.ready_s + WINDOW_S
     return pod.ready_s is None

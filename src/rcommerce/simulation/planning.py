@@ -1,4 +1,4 @@
-"""How big a fleet has to be: each figure with the sum that it comes from."""
+"""The size of a fleet: each figure with its calculation."""
 
 import math
 import tomllib
@@ -10,7 +10,7 @@ from typing import Any
 from rcommerce.errors import SettingsError
 from rcommerce.simulation.service import Costs, latency_ms
 
-BUSY = 0.70  # of an instance's processors, as autoscaling aims at
+BUSY = 0.70  # utilization of an instance's processors that autoscaling aims at
 DATABASE_BUSY = 0.60
 RESERVED = 3  # connections of PostgreSQL, for superusers
 PROCESS_MB, CACHE_MB = 93, 100  # bench run memory; cache.max_size_mb
@@ -22,7 +22,7 @@ BODY_KB = 2.6
 WRITE_SHARE = 0.15  # carts and checkouts, of all requests
 WRITE_MS = 1.3  # of the primary's processors, for one of them
 HOURS_A_MONTH = 730
-# Measured on one machine; others have been half as fast, and a quiet run a sixth faster.
+# Measured on one machine; others were half as fast, and a quiet run a sixth faster.
 SPREAD = (0.85, 2.0)
 PRICES = {
     "instance_cpu_hour": 0.045,
@@ -34,8 +34,8 @@ PRICES = {
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be held. `processors` and `memory_mb` are of an instance, `database_processors` of
-    a PostgreSQL server."""
+    """The requirements. `processors` and `memory_mb` are of an instance, `database_processors` of a
+    PostgreSQL server."""
 
     rps: float
     p99_ms: float = 100.0
@@ -50,7 +50,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One figure: what it is, its value, and how it came about."""
+    """One figure: its name, its value, and its calculation."""
 
     what: str
     value: str
@@ -93,8 +93,8 @@ class Plan:
 
 
 def plan(wanted: Wanted, costs: Costs, prices: Mapping[str, float] = PRICES) -> Plan:
-    """The smallest fleet that holds it, with one instance to spare. Raises SettingsError where no
-    instance answers so quickly."""
+    """The smallest fleet that meets them, with one instance to spare. Raises SettingsError if no
+    instance is fast enough."""
     made = Plan(wanted)
     _instances(made, costs)
     _connections(made)
@@ -105,7 +105,7 @@ def plan(wanted: Wanted, costs: Costs, prices: Mapping[str, float] = PRICES) -> 
 
 
 def _needed(wanted: Wanted, costs: Costs, times: float = 1.0) -> int:
-    """Instances that are busy at most so much, and quick enough; `times` as dear a request."""
+    """Instances with at most this utilization and latency; a request costs `times` as much."""
     work_ms = costs.request_ms * times
     count = max(1, math.ceil(wanted.rps * work_ms / 1000 / wanted.processors / BUSY))
     for more in range(1000):
@@ -198,7 +198,7 @@ def _databases(made: Plan, costs: Costs) -> None:
 
 def _others(made: Plan) -> None:
     wanted = made.wanted
-    # What nobody asks for is gone after its time; at the most each read is of another page.
+    # Unused entries expire; at most each read is of another page.
     asked = math.ceil(wanted.rps * (1 - WRITE_SHARE) * PAGE_TTL_S)
     pages = min(wanted.products * wanted.tenants, asked)
     entries = pages * (ENTRY_KB + ENTRY_OVERHEAD_KB) / 1024
@@ -243,7 +243,7 @@ def _cost(made: Plan, prices: Mapping[str, float]) -> None:
 
 
 def read_prices(path: Path) -> dict[str, float]:
-    """Prices of a TOML file; what it leaves out is as it was. Raises SettingsError."""
+    """Prices from a TOML file; those it lacks keep their defaults. Raises SettingsError."""
     try:
         tree: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

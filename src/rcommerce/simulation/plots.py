@@ -1,4 +1,4 @@
-"""Pictures of a simulation: what was asked and answered, how many instances, how long it took."""
+"""Plots of a simulation: load and responses, number of instances, latency."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,22 +1,22 @@
-"""How long an instance takes, by how much there is to do: a queue with as many servers as it has
-processors.
+"""The latency of an instance by its load: a queue with as many servers as it has processors.
 
-Waits are those of M/G/c by the approximation of Lee and Longton (1959): those of M/M/c (Erlang C),
-times (1 + cv²) / 2, where cv² is the squared coefficient of variation of the work of a request.
+Waiting times are those of M/G/c by the approximation of Lee and Longton (1959): those of M/M/c
+(Erlang C), times (1 + cv²) / 2, where cv² is the squared coefficient of variation of a request's
+work.
 """
 
 import math
 from dataclasses import dataclass
 
-SHED_AT = 0.97  # of its processors, at which an instance is busy all the time
+SHED_AT = 0.97  # utilization at which an instance is busy all the time
 
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What was measured: by `bench run mixed` what a request costs and takes, the rest by hand
-    (docs/autoscaling.md). Times are in ms; `request` and `refusal` are of a processor, `database`
-    of one of PostgreSQL's, `redis` is a command's, of a primary's. A cold instance pays `cold`
-    times as much, and less as its memory fills: by half each `warm_s`."""
+    """Measured costs: by `bench run mixed`, the others by hand (docs/autoscaling.md). Times are in
+    ms; `request` and `refusal` are CPU time, `database` is PostgreSQL's, `redis` is a primary's per
+    command. A cold instance pays `cold` times as much, and less as its cache fills: half as much
+    more after each `warm_s`."""
 
     request_ms: float = 0.27
     refusal_ms: float = 0.029
@@ -31,13 +31,13 @@ class Costs:
     in_flight_shed: float = 64.0  # of each process, where it refuses the rest
 
     def at_age(self, seconds: float) -> float:
-        """What a request costs an instance that has been ready for so long, in ms."""
+        """The cost of a request for an instance that has been ready for so long, in ms."""
         left = math.exp2(-max(0.0, seconds) / self.warm_s)
         return self.request_ms * (1 + (self.cold - 1) * left)
 
 
 def erlang_c(servers: int, load: float) -> float:
-    """The share of requests that wait, of M/M/c with so much work at a time (in servers)."""
+    """The share of requests that wait, in M/M/c with so much work at a time (in servers)."""
     if load >= servers:
         return 1.0
     blocked = 1.0  # Erlang B, by its recursion
@@ -48,8 +48,7 @@ def erlang_c(servers: int, load: float) -> float:
 
 
 def wait_ms(rate: float, servers: int, work_ms: float, variation: float, share: float) -> float:
-    """How long the slowest 1 - `share` wait at the least before they are begun; infinite where more
-    comes than can be done."""
+    """The shortest wait of the slowest 1 - `share`; infinite if more arrives than can be done."""
     if servers == 0 or rate * work_ms / 1000 >= servers:
         return math.inf
     load = rate * work_ms / 1000
@@ -69,8 +68,7 @@ def latency_ms(rate: float, processors: float, work_ms: float, costs: Costs) -> 
 
 
 def accepted(offered: float, capacity: float, costs: Costs, work_ms: float) -> float:
-    """Of so many requests a second, how many are answered, where each refusal costs a little of
-    what could answer others."""
+    """Of so many requests a second, how many are answered if each refusal costs a little."""
     if offered <= capacity * SHED_AT:
         return offered
     refusal = costs.refusal_ms / work_ms

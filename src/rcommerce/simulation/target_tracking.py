@@ -1,5 +1,5 @@
-"""What AWS' target tracking decides (Amazon EC2 Auto Scaling User Guide, "Target tracking scaling
-policies"): out after three minutes above the target, in after fifteen well below it."""
+"""The decisions of AWS target tracking (Amazon EC2 Auto Scaling User Guide, "Target tracking
+scaling policies"): out after three minutes above the target, in after fifteen well below it."""
 
 import math
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ WELL_BELOW = 0.9
 
 @dataclass(slots=True)
 class TargetTracking:
-    """A group's policy. `warmup_s`: an instance counts, for figures and as being on its way, only
-    after that."""
+    """A group's policy. `warmup_s`: only after that does an instance count, for metrics and as
+    started."""
 
     least: int
     most: int
@@ -21,8 +21,8 @@ class TargetTracking:
     _figures: list[float] = field(default_factory=list)
 
     def decide(self, current: int, percent: float | None) -> int:
-        """How many there are to be, once a minute; `percent` is the mean of those that are warm,
-        None where there is none."""
+        """The desired number, once a minute; `percent` is the mean of the warm instances, None
+        without any."""
         if percent is None:
             return current
         self._figures = [*self._figures, percent][-IN_AFTER:]
@@ -32,7 +32,7 @@ class TargetTracking:
             return self._bounded(max(current, wanted))
         quiet = self._figures
         if len(quiet) == IN_AFTER and max(quiet) < WELL_BELOW * self.target_percent:
-            # As many as keep it below the target: one is taken at a time where that is not sure.
+            # As many as keep it below the target: one at a time if that is not certain.
             wanted = math.ceil(current * percent / self.target_percent)
             self._figures = []
             return self._bounded(min(current, max(wanted, current - max(1, current // 4))))

@@ -1,4 +1,4 @@
-"""How many requests a second come: a day, a flash sale, Black Friday, bots, or a file."""
+"""Load traces: a day, a flash sale, Black Friday, bots, or a file."""
 
 import csv
 import math
@@ -16,7 +16,8 @@ BLACK_FRIDAY_EDGE = 284e6 / 60  # requests a second at the edge, at the most
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """`at` gives the requests a second that reach the instances, by the seconds since it began."""
+    """`at` gives the requests a second that reach the instances, by the seconds since the
+    beginning."""
 
     name: str
     about: str
@@ -25,8 +26,8 @@ class Trace:
 
 
 def built_in(ordinary: float, edge_hits: float) -> dict[str, Trace]:
-    """Those that are known by name. `ordinary` requests a second reach the instances when nothing
-    special is on; of those at the edge, the CDN answers a share of `edge_hits` itself."""
+    """The built-in traces. `ordinary` requests a second reach the instances on an ordinary day; the
+    CDN answers a share of `edge_hits` of those at the edge."""
     friday = BLACK_FRIDAY_EDGE * (1 - edge_hits)
     return {
         "diurnal": Trace(
@@ -61,8 +62,8 @@ def built_in(ordinary: float, edge_hits: float) -> dict[str, Trace]:
 
 
 def from_csv(path: Path) -> Trace:
-    """A file with two columns: seconds since the beginning, requests a second. Between two lines it
-    is a straight one. Raises SettingsError."""
+    """A file with two columns: seconds since the beginning, requests a second, with linear
+    interpolation. Raises SettingsError."""
     points: list[tuple[float, float]] = []
     try:
         with path.open(encoding="utf-8", newline="") as file:
@@ -113,7 +114,7 @@ def _sale(t: float) -> float:
 
 
 def _friday(hour: float) -> float:
-    """From an evening before, over midnight's rush, to the peak of the morning."""
+    """From the evening before, over midnight's rush, to the morning's peak."""
     rush = math.exp(-(((hour - 2.0) / 0.15) ** 2)) * 0.8
     morning = 1 / (1 + math.exp(-(hour - 5.0) * 3)) * (0.8 + 0.2 * math.exp(-((hour - 6.5) ** 2)))
     return max(0.15, rush, morning)

@@ -1,4 +1,4 @@
-"""Copies objects from one store to another; begun again, it goes on where it was."""
+"""Copies objects from one store to another; after an interruption it continues."""
 
 import asyncio
 import tempfile
@@ -14,8 +14,7 @@ async def copied(
     source: Objects, target: Objects, content_type: Callable[[str], str | None]
 ) -> AsyncIterator[tuple[Found, bool]]:
     """Each object once it is in the target, and whether it had to be copied: one that is there in
-    its full size does not. Those without a content type are left out. Raises Unavailable.
-    """
+    its full size need not be. Objects without a content type are left out. Raises Unavailable."""
     async for page in source.list():
         wanted = [(each, kind) for each in page if (kind := content_type(each.key)) is not None]
         for begin in range(0, len(wanted), AT_ONCE):

@@ -1,5 +1,4 @@
-"""The store of objects as the shop uses it, whichever it is: every call has a deadline, and one
-breaker stands before them all."""
+"""The object store, whichever it is: every call has a deadline, and one breaker guards them all."""
 
 import asyncio
 import contextlib
@@ -19,11 +18,11 @@ from rcommerce.resilience.breaker import Breaker
 
 T = TypeVar("T")
 Store = LocalStore | S3Store | GCSStore | AzureStore
-CHUNK_BYTES = 1024 * 1024  # of a download: what one request to the store brings
-PART_BYTES = 8 * 1024 * 1024  # of an upload; S3 takes none below 5 MiB
-PARTS_AT_ONCE = 3  # of one upload: what it may hold in memory
+CHUNK_BYTES = 1024 * 1024  # bytes of a download per request to the store
+PART_BYTES = 8 * 1024 * 1024  # bytes of an upload per request; S3 accepts none below 5 MiB
+PARTS_AT_ONCE = 3  # bytes of one upload in memory
 PROBE_EVERY_S = 1.0
-PROBE_KEY = "rcommerce-probe"  # need not be there: that the store says so is an answer
+PROBE_KEY = "rcommerce-probe"  # need not exist: the store's answer is what counts
 _REASON_LENGTH = 200
 
 
@@ -42,7 +41,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An object that is being read: how large it is, which of its bytes come, and those."""
+    """An object that is being read: its size, the range, and the bytes."""
 
     size_bytes: int
     span: range
@@ -50,7 +49,7 @@ class Reading:
 
 
 class Objects:
-    """A store of objects. Each method raises Unavailable where it does not answer in time."""
+    """A store of objects. Each method raises Unavailable if it does not answer in time."""
 
     def __init__(self, store: Store, name: str, timeout_s: float) -> None:
         self.name = name
@@ -59,8 +58,9 @@ class Objects:
         self._timeout_s = timeout_s
 
     async def put(self, key: str, file: Path | bytes, content_type: str, size_bytes: int) -> None:
-        """Keeps a file's bytes under a key: all of them, or nothing. Large ones go in parts."""
-        is_local = isinstance(self.store, LocalStore)  # which keeps bytes alone
+        """Stores a file's bytes under a key: all of them, or nothing. Large ones are sent in
+        parts."""
+        is_local = isinstance(self.store, LocalStore)  # a store of bytes only
         attributes = {} if is_local else {"Content-Type": content_type}
         parts = size_bytes / PART_BYTES
         await self._ask(
@@ -77,10 +77,11 @@ class Objects:
         )
 
     async def read(self, key: str, wanted: Callable[[int], range] | None = None) -> Reading:
-        """Begins to read an object, from its size the bytes that are `wanted`; all, without.
+        """Begins to read an object, with the range that `wanted` computes from its size; without
+        it, all.
 
-        The bytes come in pieces, each by a request of its own: a slow client holds no connection
-        to the store, and a lost one costs a piece. Raises Missing.
+        The bytes are read in pieces, a request each: a slow client holds no connection to the
+        store, and a lost one costs a piece. Raises Missing.
         """
         size = (await self.find(key)).size_bytes if wanted else None
         span = wanted(size) if wanted and size is not None else None
@@ -110,17 +111,17 @@ class Objects:
         )
 
     async def find(self, key: str) -> Found:
-        """What is known of an object. Raises Missing."""
+        """An object's metadata. Raises Missing."""
         meta = await self._ask(lambda: obstore.head_async(self.store, key))
         return Found(meta["path"], meta["size"], meta["last_modified"])
 
     async def delete(self, key: str) -> None:
-        """Removes an object; one that is not there is no error."""
+        """Deletes an object; a missing one is no error."""
         with contextlib.suppress(Missing):
             await self._ask(lambda: obstore.delete_async(self.store, key))
 
     async def list(self, prefix: str = "") -> AsyncIterator[list[Found]]:
-        """All objects below a prefix, which ends at a slash, in pages of up to 1,000."""
+        """All objects below a prefix, which ends with a slash, in pages of up to 1,000."""
         stream = obstore.list(self.store, prefix or None, chunk_size=1000)
         while True:
             try:
@@ -131,12 +132,12 @@ class Objects:
 
     @property
     def put_headers(self) -> dict[str, str]:
-        """What a PUT to such an address must have."""
+        """The headers that a PUT to such a URL must have."""
         return {"x-ms-blob-type": "BlockBlob"} if isinstance(self.store, AzureStore) else {}
 
     async def sign_put(self, key: str, expires_s: int) -> str | None:
-        """An address that takes a PUT of this object until it expires, with `put_headers`; None
-        where the store gives out no such ones."""
+        """A URL for a PUT of this object until it expires, with `put_headers`; None if the store
+        has none."""
         store = self.store
         if isinstance(store, LocalStore):
             return None
@@ -145,15 +146,15 @@ class Objects:
         )
 
     async def run(self) -> None:
-        """Asks the store every second whether it is there, while it is in doubt: requests need not
-        find out."""
+        """Probes the store every second while it is in doubt, so that requests need not find
+        out."""
         while True:
             await asyncio.sleep(PROBE_EVERY_S)
             if self.breaker.is_in_doubt:
                 await self.probe()
 
     async def probe(self) -> None:
-        """Asks the store for an object that need not be there."""
+        """Probes the store with an object that need not exist."""
         self.breaker.try_again()
         try:
             await self._answer(lambda: obstore.head_async(self.store, PROBE_KEY), self._timeout_s)
@@ -194,6 +195,6 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong in a line: the library's errors are trees of many."""
+    """An error in one line: the library's are trees of several."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:_REASON_LENGTH]

@@ -18,10 +18,10 @@ RETRIES = 2
 
 
 def open_objects(media: Media) -> Objects:
-    """The store; nothing has been asked of it yet. Raises SettingsError.
+    """The store, not accessed yet. Raises SettingsError.
 
-    What the settings leave out of a bucket's credentials comes from where its cloud puts them: the
-    environment (AWS_ACCESS_KEY_ID, …), or the machine's own role.
+    Credentials that the settings lack come from the cloud's usual places: the environment
+    (AWS_ACCESS_KEY_ID, …), or the machine's role.
     """
     try:
         store, name = _store(media)
@@ -54,7 +54,7 @@ def _store(media: Media) -> tuple[Store, str]:
             "endpoint": media.s3_endpoint,
             "access_key_id": media.s3_access_key,
             "secret_access_key": media.s3_secret_key,
-            # A server of one's own has no host name for each bucket.
+            # A server of one's own has no host name per bucket.
             "virtual_hosted_style_request": None if media.s3_endpoint is None else False,
         }
         client["allow_http"] = (media.s3_endpoint or "").startswith("http://")

@@ -1,1 +1,1 @@
-"""What an operator sees: figures for Prometheus."""
+"""Metrics for Prometheus, heartbeats, and the fleet overview."""

@@ -1,4 +1,4 @@
-"""Figures of what all processes of a fleet should have in common: their settings and the time."""
+"""Metrics of what all processes of a fleet should agree on: settings and time."""
 
 from rcommerce import clock
 from rcommerce.settings import Settings
@@ -7,7 +7,7 @@ from rcommerce.telemetry.prometheus import Update
 
 
 def of_agreement(settings: Settings, secret: str) -> Update:
-    """Makes the figures; the result brings them up to date."""
+    """Creates the metrics; the result updates them."""
     from prometheus_client import Gauge
 
     info = Gauge(

@@ -1,4 +1,4 @@
-"""Figures of the breakers."""
+"""Metrics of circuit breakers."""
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
@@ -10,8 +10,8 @@ from rcommerce.telemetry.prometheus import Update
 def of_breakers(
     breakers: Callable[[], Iterable[Breaker]], hosts: Callable[[], Iterable[Breaker]]
 ) -> Update:
-    """Makes the figures of the breakers of named dependencies, and of webhooks' hosts together:
-    those are the shops' words. The result brings them up to date."""
+    """Creates the metrics of named dependencies' breakers, and of webhooks' hosts together, whose
+    names shops choose. The result updates them."""
     from prometheus_client import Counter, Gauge
 
     states = Gauge(
@@ -34,7 +34,7 @@ def of_breakers(
 
     def update() -> None:
         found = {breaker.name: breaker for breaker in breakers()}
-        for name in known - found.keys():  # a server that is one no more
+        for name in known - found.keys():  # no longer a server
             for state in State:
                 states.labels(name, state).set(0)
                 reported.pop((name, state), None)

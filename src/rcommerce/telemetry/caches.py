@@ -1,4 +1,4 @@
-"""Figures of each level of the cache, of the limits and of the CDN."""
+"""Metrics of each cache level, of rate limits and of the CDN."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,7 +7,7 @@ from rcommerce.cdn.purger import Purger
 from rcommerce.commerce.shop import Services
 from rcommerce.telemetry.prometheus import Update, counting
 
-# Counters of the cache, by what keeps them: an attribute, and what it counts.
+# Counters of a part: an attribute, and what it counts.
 _OF_MEMORY = {
     "hits": "Requests answered from memory",
     "misses": "Pages that memory did not have, for one request or many",
@@ -32,7 +32,7 @@ def of_caches(
     services: Services,
     purgers: Sequence[Purger],
 ) -> Update:
-    """Makes the figures of each level of the cache; the result brings them up to date."""
+    """Creates the metrics of each cache level; the result updates them."""
     from prometheus_client import Gauge
 
     pages = Gauge("rcommerce_cache_pages", "Pages in memory", multiprocess_mode="livesum")

@@ -1,4 +1,4 @@
-"""Figures of the database servers: what this instance sees of them, and what they say."""
+"""Metrics of the database servers: as this instance sees them, and as they report."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from rcommerce.jobs.queue import QUEUES
 from rcommerce.telemetry.prometheus import Update
 
 WITHIN_EVERY_S = 10.0
-# As `pg_stat_activity` names them; those of none are PostgreSQL's own processes.
+# As `pg_stat_activity` names them; PostgreSQL's own processes have none.
 SESSION_STATES = (
     "active", "idle", "idle in transaction", "idle in transaction (aborted)",
     "fastpath function call", "disabled",
@@ -29,8 +29,8 @@ select state, count(*) from pg_stat_activity
 
 
 def of_databases(cluster: Cluster) -> Update:
-    """Makes the figures of the databases; the result brings them up to date, once a second or so:
-    on the path of a request nothing is counted that is not counted anyway."""
+    """Creates the metrics of the databases; the result updates them, about once a second: on the
+    path of a request nothing is counted that is not counted anyway."""
     from prometheus_client import Counter, Gauge
 
     where = ["shard", "server"]
@@ -104,8 +104,8 @@ def of_databases(cluster: Cluster) -> Update:
 
 
 class Within:
-    """Figures that only a server itself has: its sessions, and the jobs that wait there. Every
-    process asks now and then; all say the same."""
+    """Metrics that only a server itself has: its sessions, and its jobs. Every process queries them
+    now and then; all report the same."""
 
     def __init__(self, cluster: Cluster) -> None:
         from prometheus_client import Gauge
@@ -130,8 +130,8 @@ class Within:
         )
 
     async def run(self) -> None:
-        """Asks for as long as the process lives. A server that does not answer keeps no other
-        waiting; its figures stay as they were, and its breaker says why."""
+        """Queries for as long as the process lives. A server that does not answer delays no other;
+        its metrics stay, and its breaker has the cause."""
         while True:
             asked = [self._ask_queues(shard) for shard in self._cluster]
             asked += [

@@ -1,5 +1,5 @@
-"""What each process says of itself, every few seconds, in a table of the control database: so that
-any instance can show the whole fleet, also to those who have no Prometheus at hand."""
+"""Each process's state, written every few seconds to a table of the control database, so that any
+instance can show the whole fleet without Prometheus."""
 
 import asyncio
 import os
@@ -23,14 +23,14 @@ from rcommerce.settings.digests import digests
 from rcommerce.telemetry.requests import BOUNDS_S, Requests
 
 BEAT_EVERY_S = 2.0
-LAST_S = 1.0  # to say that it ends
-FORGOTTEN_S = 60.0  # after so long without a sign
+LAST_S = 1.0  # seconds to report the shutdown
+FORGOTTEN_S = 60.0  # seconds of silence after which a process is forgotten
 Kind = Literal["server", "worker"]
 log = structlog.get_logger()
 
 
 class Pool(msgspec.Struct):
-    """Connections of a process to a database server."""
+    """A process's connections to a database server."""
 
     server: str
     size: int
@@ -39,12 +39,12 @@ class Pool(msgspec.Struct):
 
 
 class Figures(msgspec.Struct, kw_only=True):
-    """Of a process since its last beat. Latencies in milliseconds, memory in MiB, `cpu` in
-    processors; ratios are None where nothing was asked for."""
+    """A process's metrics since its last heartbeat. Latencies in milliseconds, memory in MiB, `cpu`
+    in processors; ratios are None without requests."""
 
     requests_per_s: float = 0.0
-    errors_per_s: float = 0.0  # 5xx but for what was refused
-    refused_per_s: float = 0.0  # 429 and 503: for load, or for want of a dependency
+    errors_per_s: float = 0.0  # 5xx except shed requests
+    refused_per_s: float = 0.0  # 429 and 503: overload, or an unavailable dependency
     orders_per_s: float = 0.0
     p50_ms: float | None = None
     p99_ms: float | None = None
@@ -55,11 +55,11 @@ class Figures(msgspec.Struct, kw_only=True):
     memory_mb: float = 0.0
     clock_behind_s: float = 0.0
     pools: list[Pool] = []
-    open_breakers: dict[str, str] = {}  # the cause by the dependency
+    open_breakers: dict[str, str] = {}  # the cause, by dependency
 
 
 class Process(msgspec.Struct, kw_only=True):
-    """A process as it has said. `silent_s`: since when it has not."""
+    """A process's last heartbeat, and the seconds since then."""
 
     instance: str
     pid: int
@@ -73,7 +73,7 @@ class Process(msgspec.Struct, kw_only=True):
 
 
 class Meter:
-    """Makes the figures of this process from what it counts anyway."""
+    """Computes this process's metrics from its counters."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Meter:
         self._at = time.monotonic()
 
     def read(self) -> Figures:
-        """Those since it was read last."""
+        """Those since the last call."""
         before, self._before = self._before, self._counted()
         at, self._at = self._at, time.monotonic()
         took_s = max(self._at - at, 1e-3)
@@ -141,8 +141,8 @@ class Meter:
 
 
 def quantile(buckets: list[float], at: float) -> float | None:
-    """Of latencies in buckets of BOUNDS_S, in milliseconds, as Prometheus' histogram_quantile: in a
-    bucket they are taken to be spread evenly. None where there are none."""
+    """A percentile of latencies in buckets of BOUNDS_S, in milliseconds, like Prometheus'
+    histogram_quantile: within a bucket they are assumed to be spread evenly. None without any."""
     left = sum(buckets) * at
     if not left:
         return None
@@ -165,7 +165,7 @@ def _resident_mb() -> float:
 
 
 class Heart:
-    """Beats for as long as the process lives. `instance` is its name in the fleet."""
+    """Sends heartbeats for as long as the process lives. `instance` is its name in the fleet."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class Heart:
         self._has_beaten = False
 
     async def run(self) -> None:
-        """Where the control database is unavailable, nobody hears it."""
+        """Without the control database, they are lost."""
         while True:
             try:
                 await self.beat()
@@ -194,7 +194,7 @@ class Heart:
             await asyncio.sleep(BEAT_EVERY_S)
 
     def process(self) -> Process:
-        """What it would say now."""
+        """The present heartbeat."""
         return Process(
             instance=self.instance, pid=os.getpid(), kind=self._kind, version=__version__,
             settings=self._settings, is_draining=self._is_draining(), figures=self._meter.read(),
@@ -202,7 +202,7 @@ class Heart:
         )  # fmt: skip
 
     async def beat(self) -> None:
-        """Says it once, in a message of which no cache need hear. Raises Unavailable."""
+        """Sends one, in a message that no cache needs to know of. Raises Unavailable."""
         now, self._has_beaten = self.process(), True
         await self._services.cluster.control.once(
             None,
@@ -230,7 +230,8 @@ class Heart:
         )
 
     async def stop(self) -> None:
-        """Says that it ends: nobody misses it. A database that hangs does not hold that up."""
+        """Reports the shutdown, so that nobody misses it. A hanging database does not delay
+        that."""
         if not self._has_beaten:
             return
         try:
@@ -244,13 +245,13 @@ class Heart:
 
 
 def name(settings: Settings, kind: Kind) -> str:
-    """Of this process in the fleet: the host, and the port where it listens."""
+    """This process's name in the fleet: host and port."""
     host = socket.gethostname()
     return f"{host}:{settings.port}" if kind == "server" else f"{host} worker"
 
 
 async def heard(conn: Connection) -> list[Process]:
-    """Every process that has given a sign of late."""
+    """Every process with a recent heartbeat."""
     rows = await conn.dicts(
         """
         select instance, pid, kind, version, settings, is_draining, figures,

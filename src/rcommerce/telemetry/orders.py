@@ -1,4 +1,4 @@
-"""Figures of what the shop is for."""
+"""Metrics of orders."""
 
 from collections.abc import Mapping
 
@@ -6,8 +6,7 @@ from rcommerce.telemetry.prometheus import Update
 
 
 def of_orders(events: Mapping[str, int], refused: Mapping[str, int]) -> Update:
-    """Makes the figures of orders and of what could not be sold; the result brings them up to
-    date."""
+    """Creates the metrics of orders and stock-outs; the result updates them."""
     from prometheus_client import Counter
 
     orders = Counter("rcommerce_orders", "What became of orders, by their events", ["event"])

@@ -1,5 +1,5 @@
-"""The whole fleet at a glance: what its processes have said, what this one sees of the databases,
-and what has changed since the last look."""
+"""The whole fleet at a glance: the processes' heartbeats, this process's view of the databases, and
+what has changed since the last look."""
 
 import asyncio
 import contextlib
@@ -23,14 +23,14 @@ from rcommerce.telemetry.heartbeats import Figures, Heart, Kind, Pool, Process
 
 LOOK_EVERY_S = 1.0
 ASK_TIMEOUT_S = 1.0
-SILENT_S = 3 * heartbeats.BEAT_EVERY_S  # without a sign for so long, it may be dead
+SILENT_S = 3 * heartbeats.BEAT_EVERY_S  # seconds without a heartbeat after which it may be dead
 KEPT_EVENTS = 100
 State = Literal["up", "draining", "silent"]
 Mood = Literal["good", "bad", "neutral"]
 
 
 class Instance(Figures, kw_only=True):
-    """The processes of one server or worker together. Of latencies the worst process's."""
+    """The processes of one server or worker together. Latencies are the worst process's."""
 
     name: str
     kind: Kind
@@ -42,7 +42,7 @@ class Instance(Figures, kw_only=True):
 
 
 class Node(msgspec.Struct, kw_only=True):
-    """A database server, as the instance sees it that was asked."""
+    """A database server, as seen by the instance that was asked."""
 
     name: str
     state: str
@@ -51,7 +51,7 @@ class Node(msgspec.Struct, kw_only=True):
 
 
 class ShardView(msgspec.Struct, kw_only=True):
-    """A shard. Counts are None where it could not be asked."""
+    """A shard. Counts are None if it could not be asked."""
 
     name: str
     primary: Node
@@ -64,7 +64,7 @@ class ShardView(msgspec.Struct, kw_only=True):
 
 
 class Event(msgspec.Struct, kw_only=True):
-    """Something has changed. `at` is in seconds since 1970."""
+    """A change. `at` is in seconds since 1970."""
 
     at: float
     mood: Mood
@@ -72,8 +72,8 @@ class Event(msgspec.Struct, kw_only=True):
 
 
 class View(msgspec.Struct, kw_only=True):
-    """All of it. `heard_s`: how old the word of the others is, while the control database is
-    away."""
+    """The whole view. `heard_s`: the age of the heartbeats, while the control database is
+    unavailable."""
 
     at: float
     seen_by: str
@@ -84,7 +84,7 @@ class View(msgspec.Struct, kw_only=True):
 
 
 class Overview:
-    """Looks while somebody watches: once for all who do."""
+    """Looks while somebody watches: once for all."""
 
     def __init__(self, services: Services, heart: Heart, is_ending: Callable[[], bool]) -> None:
         self._services = services
@@ -98,7 +98,7 @@ class Overview:
         self._events: deque[Event] = deque(maxlen=KEPT_EVENTS)
 
     async def view(self) -> View:
-        """As it is now, or was a moment ago."""
+        """The present view, or that of a moment ago."""
         async with self._looking:
             if self._view is None or time.monotonic() - self._looked_at >= LOOK_EVERY_S * 0.9:
                 found = await self._look()
@@ -109,7 +109,7 @@ class Overview:
             return self._view
 
     async def watch(self) -> AsyncIterator[View]:
-        """One look after the other, until the process is about to end."""
+        """One view after another, until the process shuts down."""
         while not self._is_ending():
             yield await self.view()
             await asyncio.sleep(LOOK_EVERY_S)
@@ -122,7 +122,7 @@ class Overview:
             shard.tenants = None if places is None else places.get(shard.name, 0)
         passed_s = time.monotonic() - self._heard_at
         processes = list(self._heard)
-        if places is None:  # the others may be well; only nobody can tell
+        if places is None:  # the others may be healthy, but nobody can tell
             processes = processes or [self._heart.process()]
         return View(
             at=clock.now(),
@@ -133,8 +133,8 @@ class Overview:
         )
 
     async def _listen(self) -> dict[str, int] | None:
-        """Reads the heartbeats, and the number of tenants of each shard. None: the control
-        database is unavailable."""
+        """The heartbeats, and the number of tenants of each shard. None: the control database is
+        unavailable."""
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):
                 async with self._services.cluster.control.read(Freshness.LATEST) as conn:
@@ -176,7 +176,7 @@ def _ms(seconds: float) -> float:
 
 
 def together(processes: Iterable[Process]) -> list[Instance]:
-    """The processes by their instances."""
+    """The processes by instance."""
     by_name: dict[str, list[Process]] = defaultdict(list)
     for each in processes:
         by_name[each.instance].append(each)
@@ -232,8 +232,8 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 
 def drift(by_name: dict[str, list[Process]]) -> dict[str, list[str]]:
-    """The settings in which an instance differs from most of the others; where there is no most,
-    all who differ from one another."""
+    """The settings in which an instance differs from most others; without a majority, all that
+    differ."""
     living = {
         name: each.settings
         for name, found in by_name.items()
@@ -253,7 +253,7 @@ def drift(by_name: dict[str, list[Process]]) -> dict[str, list[str]]:
 
 
 def changes(before: View, now: View) -> list[Event]:
-    """What has happened between two looks."""
+    """What has changed between two looks."""
     found: list[tuple[Mood, str]] = []
     old = {each.name: each for each in before.instances}
     new = {each.name: each for each in now.instances}

@@ -1,7 +1,7 @@
-"""How figures get to Prometheus: what the worker processes of this instance know, put together.
+"""Metrics for Prometheus, of all worker processes of this instance together.
 
-The library is imported where a worker begins: it decides then, by PROMETHEUS_MULTIPROC_DIR, that
-its figures are shared between processes.
+The library is imported when a worker starts: it then decides, by PROMETHEUS_MULTIPROC_DIR, that its
+metrics are shared between processes.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ Update = Callable[[], None]
 
 
 def exposition(port: int) -> tuple[bytes, str]:
-    """The figures of all workers of this instance, which listen on `port`, as text; and its media
+    """The metrics of all workers of this instance, which listen on `port`, as text; and its media
     type."""
     from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
     from prometheus_client.core import GaugeMetricFamily
@@ -33,7 +33,7 @@ def exposition(port: int) -> tuple[bytes, str]:
 
 
 class _Once:
-    """Figures that are made when they are asked for."""
+    """Metrics that are computed when they are scraped."""
 
     def __init__(self, families: list[Any]) -> None:
         self._families = families
@@ -43,7 +43,7 @@ class _Once:
 
 
 def _connections(port: int) -> int:
-    """Established connections to a port, as Linux lists them; those of all workers. Elsewhere 0."""
+    """Established connections to a port, from Linux' list; those of all workers. Elsewhere 0."""
     ours = re.compile(rb"^ *\d+: [0-9A-F]+:%04X [0-9A-F]+:[0-9A-F]{4} 01 " % port, re.MULTILINE)
     found = 0
     for name in ("tcp", "tcp6"):
@@ -53,7 +53,7 @@ def _connections(port: int) -> int:
 
 
 def forget_the_dead() -> None:
-    """A worker that was killed has left its gauges behind. Before any figure is made."""
+    """Removes the gauges of killed workers, before any metric is created."""
     folder = os.environ.get(FOLDER)
     if not folder:
         return
@@ -66,7 +66,7 @@ def forget_the_dead() -> None:
 
 
 def counting(prefix: str, about: Mapping[str, str], *parts: object) -> Update:
-    """Counters of what the attributes of some parts count together."""
+    """Counters of what attributes of some objects count together."""
     from prometheus_client import Counter
 
     counters = {
@@ -85,7 +85,7 @@ def counting(prefix: str, about: Mapping[str, str], *parts: object) -> Update:
 
 
 def together(updates: Iterable[Update]) -> Update:
-    """All of them, one after the other."""
+    """Runs all updates."""
     every = list(updates)
 
     def update() -> None:

@@ -1,7 +1,7 @@
-"""Requests as they are counted: by method, route and status, and by how long they took.
+"""Counts requests: by method, route and status, and by duration.
 
-Counting is a few additions to plain numbers: the page cache answers in microseconds. Once a second
-they go to Prometheus.
+Counting is a few additions to plain numbers, since cache hits take microseconds. They are passed to
+Prometheus once a second.
 """
 
 import time
@@ -15,9 +15,9 @@ from typing import Any
 from rcommerce.resilience.shedding import Limiters, Priority
 from rcommerce.telemetry.prometheus import Update
 
-# Upper bounds of the histogram's buckets, in seconds. 0.1 is what the alert on latency asks for.
+# Upper bounds of the histogram's buckets, in seconds. The alert on latency needs 0.1.
 BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-UNMATCHED = "unmatched"  # the route of a path that there is not: paths are the clients' words
+UNMATCHED = "unmatched"  # the route of an unknown path: paths are client input
 OTHER = "OTHER"
 _METHODS = frozenset(HTTPMethod)
 now = time.monotonic
@@ -31,13 +31,13 @@ class Series:
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
 
     def add(self, took_s: float) -> None:
-        """One more."""
+        """Counts one more."""
         self.seconds += took_s
         self.buckets[bisect_left(BOUNDS_S, took_s)] += 1
 
 
 class Requests:
-    """Those of a process. `in_flight` are in work now; `refused` counts problems by their code."""
+    """The requests of a process. `in_flight` are in progress; `refused` counts problems by code."""
 
     __slots__ = ("in_flight", "refused", "series")
 
@@ -47,7 +47,7 @@ class Requests:
         self.series: dict[tuple[str, str, int], Series] = {}
 
     def add(self, method: str, route: str, status: int, took_s: float) -> None:
-        """Counts a request that has been answered. `route` is a template, never a path."""
+        """Counts a finished request. `route` is a template, never a path."""
         key = (method, route, status)
         found = self.series.get(key)
         if found is None:
@@ -57,7 +57,7 @@ class Requests:
 
 
 def of_requests(requests: Requests) -> Update:
-    """Makes the figures of the requests; the result brings them up to date."""
+    """Creates the metrics of requests; the result updates them."""
     from prometheus_client import Counter, Gauge, Histogram
 
     total = Counter("http_requests", "Requests answered", ["method", "route", "status"])
@@ -91,7 +91,7 @@ def of_requests(requests: Requests) -> Update:
 
 
 def of_limiters(limiters: Limiters) -> Update:
-    """The same of what is let in."""
+    """The same for load shedding."""
     from prometheus_client import Counter, Gauge
 
     limit = Gauge(
@@ -122,7 +122,7 @@ def of_limiters(limiters: Limiters) -> Update:
 
 
 def _add(histogram: Any, counts: Sequence[int], seconds: float) -> None:
-    """Many observations at once: the library itself takes one at a time."""
+    """Adds many observations at once: the library itself adds one at a time."""
     histogram._sum.inc(seconds)  # noqa: SLF001
     for bucket, count in zip(histogram._buckets, counts, strict=True):  # noqa: SLF001
         if count:

@@ -9,7 +9,7 @@ import msgspec
 from rcommerce.commerce.carts.schema import Access, CartLine
 from rcommerce.database import Connection, Statement
 
-# A guest's token, the cart's customer, or staff: an id alone opens nothing.
+# Access: a guest's token, the cart's customer, or staff. An id alone gives none.
 _MAY = """(c.token_hash = %(token_hash)s or c.customer_id = %(caller)s or %(is_staff)s)"""
 _THIS = f"c.tenant_id = %(tenant)s and c.id = %(cart)s and {_MAY}"
 _LIVE = "c.status = 'active' and c.expires_at > now()"
@@ -29,9 +29,9 @@ _JSON = """
         'items', sums.items)
     """
 _ZERO = "(select round(0::numeric, currency_digits(c.currency)) as amount) zero"
-# What can be bought now. The row of a variant that is gone is null, and so is its status.
+# What can be bought now. The row of a deleted variant is null, and so is its status.
 _SOLD = "coalesce(p.status = 'active' and v.currency = c.currency, false)"
-# A cart that has been ordered costs what its order does, whatever becomes of the catalogue.
+# An ordered cart shows its order's prices, whatever happens to the catalogue.
 _VIEW = f"""
     {_JSON}
       from cart c
@@ -85,7 +85,7 @@ def _params(tenant: UUID, cart: UUID, access: Access, **more: Any) -> dict[str, 
 async def view(
     conn: Connection, tenant: UUID, cart: UUID, access: Access, token: str | None, media: str
 ) -> bytes | None:
-    """A cart with its items and sums as JSON; the addresses of uploads begin with `media`."""
+    """A cart with its items and totals as JSON; URLs of uploads begin with `media`."""
     return await conn.json_or_none(_VIEW, _params(tenant, cart, access, token=token, media=media))
 
 
@@ -141,7 +141,7 @@ async def of_customer(conn: Connection, tenant: UUID, customer: UUID) -> UUID | 
 
 
 async def forget_expired_of(conn: Connection, tenant: UUID, customer: UUID) -> None:
-    """Forgets a customer's active cart where it ran out."""
+    """Deletes a customer's active cart if it has expired."""
     await conn.execute(
         """
         delete from cart
@@ -155,8 +155,7 @@ async def forget_expired_of(conn: Connection, tenant: UUID, customer: UUID) -> N
 async def make_for_customer(
     conn: Connection, tenant: UUID, customer: UUID, new: UUID, currency: str, days: int
 ) -> tuple[UUID, str]:
-    """(id, currency) of the customer's active cart: a new one, or one made meanwhile. Its row is
-    held by this transaction."""
+    """(id, currency) of the customer's active cart, created if there is none. Locks its row."""
     row = await conn.one(
         """
         insert into cart (tenant_id, id, customer_id, currency, expires_at)
@@ -190,7 +189,7 @@ async def by_token(conn: Connection, tenant: UUID, token_hash: bytes) -> tuple[U
 
 
 async def status(conn: Connection, tenant: UUID, cart: UUID, access: Access) -> str | None:
-    """A cart's status; None where there is none that has not run out."""
+    """A cart's status; None if it does not exist or has expired."""
     found: str | None = await conn.value(
         f"select c.status from cart c where {_THIS} and c.expires_at > now()",
         _params(tenant, cart, access),
@@ -199,10 +198,10 @@ async def status(conn: Connection, tenant: UUID, cart: UUID, access: Access) -> 
 
 
 def opening(tenant: UUID, cart: UUID, access: Access, days: int) -> Statement:
-    """Holds an active cart's row, and keeps the cart for `days` more: (currency,).
+    """Locks an active cart's row and extends its life to `days`: (currency,).
 
-    A tenth of that is soon enough to say so again: the index of what runs out is not written at
-    each change.
+    The expiry is only written if it changes by more than a tenth, so that its index is not updated
+    at each change.
     """
     return Statement(
         f"""
@@ -229,10 +228,10 @@ async def add_item(
     variant: UUID | None,
     quantity: int,
 ) -> Any:
-    """Puts units of a variant into a cart whose row is held, on top of those that are there.
+    """Adds units of a variant to a locked cart, on top of those that are there.
 
-    Returns (how many variants fit, that variant's currency, other lines in the cart, whether it
-    was added).
+    Returns (how many variants match, the variant's currency, number of other lines in the cart,
+    whether it was added).
     """
     return await conn.one(
         f"""
@@ -283,7 +282,7 @@ async def add_item(
 async def set_quantity(
     conn: Connection, tenant: UUID, cart: UUID, item: UUID, quantity: int
 ) -> bool:
-    """A line's new quantity, in a cart whose row is held; False where it has no such line."""
+    """Sets a line's quantity in a locked cart; False if it has no such line."""
     return bool(
         await conn.execute(
             """
@@ -296,7 +295,7 @@ async def set_quantity(
 
 
 async def remove_items(conn: Connection, tenant: UUID, cart: UUID, item: UUID | None) -> int:
-    """Takes one line out of a cart whose row is held, or all; how many went."""
+    """Deletes one line of a locked cart, or all; returns how many."""
     return await conn.execute(
         """
         delete from cart_item
@@ -308,7 +307,7 @@ async def remove_items(conn: Connection, tenant: UUID, cart: UUID, item: UUID | 
 
 
 async def delete(conn: Connection, tenant: UUID, cart: UUID, access: Access) -> bool:
-    """Removes an active cart."""
+    """Deletes an active cart."""
     return bool(
         await conn.execute(
             f"delete from cart c where {_THIS} and c.status = 'active'",
@@ -320,7 +319,8 @@ async def delete(conn: Connection, tenant: UUID, cart: UUID, access: Access) -> 
 async def close_merged(
     conn: Connection, tenant: UUID, token_hash: bytes
 ) -> tuple[UUID, str] | None:
-    """Closes the active guest cart of a token, whose lines go into another: (id, currency)."""
+    """Closes the active guest cart of a token, whose lines are merged into another: (id,
+    currency)."""
     row = await conn.one_or_none(
         f"""
         update cart c set status = 'merged', updated_at = now()
@@ -333,8 +333,8 @@ async def close_merged(
 
 
 async def move_items(conn: Connection, tenant: UUID, source: UUID, target: UUID) -> bool:
-    """Puts the lines of one cart into another of the same currency, both held; False where a line
-    would have more than 9999 units: its own are lost then, so take it all back."""
+    """Merges the lines of one locked cart into another of the same currency. Returns False if a
+    line would exceed 9999 units: the lines are lost then, so roll back."""
     row = await conn.one(
         """
         with gone as (
@@ -362,7 +362,7 @@ async def move_items(conn: Connection, tenant: UUID, source: UUID, target: UUID)
 
 
 def holding(tenant: UUID, cart: UUID, access: Access) -> Statement:
-    """Holds a cart's row, whatever its status: the fields of HeldCart."""
+    """Locks a cart's row, whatever its status: the fields of HeldCart."""
     return Statement(
         f"""
         select c.id, c.status, c.customer_id, c.currency, c.shipping_address, c.shipping_service,
@@ -376,8 +376,8 @@ def holding(tenant: UUID, cart: UUID, access: Access) -> Statement:
 
 
 async def lines(conn: Connection, tenant: UUID, cart: UUID, currency: str) -> list[CartLine]:
-    """The lines of a cart with their variants as they are now. What a variant that is gone cost
-    is what the buyer was shown."""
+    """The lines of a cart with their variants' present data. A deleted variant has the price that
+    the buyer was shown."""
     body = await conn.json(
         """
         select coalesce(json_agg(json_build_object(
@@ -402,7 +402,7 @@ async def lines(conn: Connection, tenant: UUID, cart: UUID, currency: str) -> li
 
 
 async def set_prices(conn: Connection, tenant: UUID, cart: UUID) -> None:
-    """The lines now cost what their variants cost: the buyer is shown it."""
+    """Stores the variants' present prices with the lines: the buyer is shown them."""
     await conn.execute(
         """
         update cart_item i set unit_price = v.price
@@ -428,7 +428,7 @@ async def update(conn: Connection, tenant: UUID, cart: UUID, values: Mapping[str
 
 
 async def with_expired(conn: Connection) -> list[UUID]:
-    """Tenants of this shard with active carts that ran out."""
+    """Tenants of this shard with expired active carts."""
     rows = await conn.all(
         """
         select p.tenant_id from tenant_placement p
@@ -441,7 +441,7 @@ async def with_expired(conn: Connection) -> list[UUID]:
 
 
 async def delete_expired(conn: Connection, tenant: UUID, limit: int) -> int:
-    """Forgets active carts that ran out; returns how many."""
+    """Deletes expired active carts; returns how many."""
     return await conn.execute(
         """
         delete from cart c

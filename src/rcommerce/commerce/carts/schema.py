@@ -1,4 +1,4 @@
-"""What carts take in, and how checkout reads one."""
+"""Requests of carts, and the rows that checkout reads."""
 
 from decimal import Decimal
 from typing import Annotated, Any
@@ -11,14 +11,14 @@ from rcommerce.commerce.fields import Currency, Input
 
 
 class NewCart(Input, kw_only=True):
-    """A guest's cart; the currency is the shop's."""
+    """A guest's cart, in the shop's currency."""
 
     currency: Currency | None = None
     email: Annotated[str, Meta(max_length=254)] | None = None
 
 
 class Merge(Input):
-    """A guest's cart, to be put into the caller's own."""
+    """A guest's cart, to be merged into the caller's own."""
 
     session_token: Annotated[str, Meta(min_length=1, max_length=255)]
 
@@ -30,7 +30,7 @@ class Coupon(Input):
 
 
 class Access(msgspec.Struct, frozen=True):
-    """By what right a cart is opened: a guest's token, being its customer, or running the shop."""
+    """What gives access to a cart: a guest's token, being its customer, or running the shop."""
 
     token_hash: bytes | None
     customer_id: UUID | None
@@ -38,7 +38,7 @@ class Access(msgspec.Struct, frozen=True):
 
 
 class CartLine(msgspec.Struct, kw_only=True):
-    """A line of a cart with its variant as it is now."""
+    """A line of a cart with its variant's present data."""
 
     item_id: UUID
     product_id: UUID
@@ -54,15 +54,15 @@ class CartLine(msgspec.Struct, kw_only=True):
 
 
 class Shown(msgspec.Struct, kw_only=True):
-    """What a checkout has last shown the buyer: (quantity, price) of each line by its id, and the
-    total by the way to ship, "" where nothing is shipped."""
+    """What a checkout last showed the buyer: (quantity, price) of each line by its id, and the
+    total for each shipping service, "" if nothing is shipped."""
 
     lines: dict[UUID, tuple[int, Decimal]]
     totals: dict[str, Decimal]
 
 
 class HeldCart(msgspec.Struct, kw_only=True):
-    """A cart whose row the transaction holds, with its lines as they are while it does."""
+    """A locked cart and its lines."""
 
     id: UUID
     status: str
@@ -74,11 +74,11 @@ class HeldCart(msgspec.Struct, kw_only=True):
     lines: list[CartLine]
 
 
-# What comes out, as OpenAPI describes it: PostgreSQL builds it.
+# Responses, for OpenAPI: PostgreSQL builds them.
 
 
 class CartView(msgspec.Struct, kw_only=True):
-    """A cart and its sums. `session_token` is told to who has sent it."""
+    """A cart and its totals. `session_token` is only returned to a client that sent it."""
 
     id: UUID
     session_token: str | None
@@ -98,8 +98,8 @@ class CartView(msgspec.Struct, kw_only=True):
 
 
 class CartItemView(msgspec.Struct, kw_only=True):
-    """A line of a cart. What is no longer sold stays until the buyer takes it out, is not
-    `is_available`, and does not count in the cart's sums."""
+    """A line of a cart. An item that is no longer sold stays until the buyer removes it, has
+    `is_available` false, and does not count in the totals."""
 
     id: UUID
     cart_id: UUID

@@ -20,7 +20,7 @@ WRITE = "carts:write"
 
 
 def access(shop: Shop, token: str | None, *, write: bool = False) -> Access:
-    """What the caller can show for a cart."""
+    """The caller's credentials for a cart."""
     return Access(
         token_hash=ids.token_hash(token) if token else None,
         customer_id=shop.caller.customer_id,
@@ -29,7 +29,7 @@ def access(shop: Shop, token: str | None, *, write: bool = False) -> Access:
 
 
 async def create_guest(shop: Shop, new: NewCart) -> tuple[str, bytes]:
-    """A guest's cart: its token, which alone opens it, and its JSON. Raises Invalid."""
+    """A guest's cart: its token, which alone gives access to it, and its JSON. Raises Invalid."""
     currency = money.currency(new.currency or shop.tenant.currency)
     cart, token = ids.new_id(), ids.secret_token()
     days = shop.services.settings.checkout.cart_ttl_days
@@ -41,15 +41,15 @@ async def create_guest(shop: Shop, new: NewCart) -> tuple[str, bytes]:
 
 
 async def mine(shop: Shop, token: str | None) -> bytes:
-    """The cart of the customer, made where there is none, or of the guest's token.
+    """The customer's cart, created if there is none, or the guest's by its token.
 
-    Raises Unauthenticated with neither, NotFound for a token that opens nothing, Gone.
+    Raises Unauthenticated with neither, NotFound for an unknown token, Gone.
     """
     return await view(shop, await my_id(shop, token, write=False), token)
 
 
 async def my_id(shop: Shop, token: str | None, *, write: bool = True) -> UUID:
-    """The id of that cart; to `write` into one that was ordered is refused with Conflict."""
+    """The id of that cart. With `write`, raises Conflict if it was ordered."""
     customer = shop.caller.customer_id
     if customer is None:
         if token is None:
@@ -73,7 +73,7 @@ async def _of_guest(shop: Shop, token: str, *, write: bool) -> UUID:
 
 
 async def _make(tx: Connection, shop: Shop, customer: UUID) -> tuple[UUID, str]:
-    """(id, currency) of the customer's cart, made where there is none; its row is held."""
+    """(id, currency) of the customer's cart, created if there is none. Locks its row."""
     await queries.forget_expired_of(tx, shop.tenant.id, customer)
     return await queries.make_for_customer(
         tx,
@@ -86,7 +86,7 @@ async def _make(tx: Connection, shop: Shop, customer: UUID) -> tuple[UUID, str]:
 
 
 async def view(shop: Shop, cart: UUID, token: str | None) -> bytes:
-    """A cart as JSON. Raises NotFound, also where the caller may not open it."""
+    """A cart as JSON. Raises NotFound, also if the caller has no access."""
     async with shop.read() as conn:
         return await _view(conn, shop, cart, access(shop, token), token)
 
@@ -99,7 +99,7 @@ async def _view(conn: Connection, shop: Shop, cart: UUID, by: Access, token: str
 
 
 def _refuse_status(status: str | None) -> NoReturn:
-    """Says why a cart is not open. Raises Gone, Conflict, NotFound."""
+    """Raises the reason why a cart is not open: Gone, Conflict, NotFound."""
     if status == "merged":
         raise Gone("the cart was merged into its customer's", code="cart_merged")
     if status == "ordered":
@@ -111,8 +111,8 @@ def _refuse_status(status: str | None) -> NoReturn:
 async def _opened(
     shop: Shop, cart: UUID, token: str | None
 ) -> AsyncIterator[tuple[Connection, str, Access]]:
-    """A transaction that holds an active cart: its connection, the cart's currency, and by what
-    right it is opened. Raises NotFound, Gone, Conflict."""
+    """A transaction with a locked active cart: its connection, the cart's currency, and the access.
+    Raises NotFound, Gone, Conflict."""
     by = access(shop, token, write=True)
     days = shop.services.settings.checkout.cart_ttl_days
     async with shop.hold(queries.opening(shop.tenant.id, cart, by, days)) as (tx, row):
@@ -122,7 +122,7 @@ async def _opened(
 
 
 async def add_item(shop: Shop, cart: UUID, token: str | None, line: OrderLine) -> bytes:
-    """Puts a line into a cart. Raises NotFound, Gone, Conflict, Invalid, Unprocessable."""
+    """Adds a line to a cart. Raises NotFound, Gone, Conflict, Invalid, Unprocessable."""
     async with _opened(shop, cart, token) as (tx, currency, by):
         fitting, its_currency, lines, added = await queries.add_item(
             tx,
@@ -161,7 +161,7 @@ def _refuse_quantity() -> NoReturn:
 async def set_quantity(
     shop: Shop, cart: UUID, token: str | None, item: UUID, quantity: int
 ) -> bytes:
-    """A line's new quantity. Raises NotFound, Gone, Conflict."""
+    """Sets a line's quantity. Raises NotFound, Gone, Conflict."""
     async with _opened(shop, cart, token) as (tx, _, by):
         if not await queries.set_quantity(tx, shop.tenant.id, cart, item, quantity):
             _no_line()
@@ -173,7 +173,7 @@ def _no_line() -> NoReturn:
 
 
 async def remove_items(shop: Shop, cart: UUID, token: str | None, item: UUID | None) -> bytes:
-    """Takes a line out, or all of them. Raises NotFound, Gone, Conflict."""
+    """Removes a line, or all of them. Raises NotFound, Gone, Conflict."""
     async with _opened(shop, cart, token) as (tx, _, by):
         gone = await queries.remove_items(tx, shop.tenant.id, cart, item)
         if item is not None and gone == 0:
@@ -182,7 +182,7 @@ async def remove_items(shop: Shop, cart: UUID, token: str | None, item: UUID | N
 
 
 async def delete(shop: Shop, cart: UUID, token: str | None) -> None:
-    """Forgets a cart. Raises NotFound, Gone, Conflict."""
+    """Deletes a cart. Raises NotFound, Gone, Conflict."""
     by = access(shop, token, write=True)
     async with shop.write() as tx:
         if not await queries.delete(tx, shop.tenant.id, cart, by):
@@ -190,13 +190,13 @@ async def delete(shop: Shop, cart: UUID, token: str | None) -> None:
 
 
 async def merge(shop: Shop, session_token: str) -> bytes:
-    """Puts a guest's cart into the customer's own. Raises Unauthenticated, NotFound, Gone,
-    Conflict, Unprocessable: nothing has moved then."""
+    """Merges a guest's cart into the customer's own. Raises Unauthenticated, NotFound, Gone,
+    Conflict, Unprocessable; nothing has changed then."""
     customer = shop.caller.require_customer()
     token_hash = ids.token_hash(session_token)
     async with shop.write() as tx:
-        # Both rows are held, the customer's first: no line is added to a cart that is emptied, and
-        # none is put into one that has become an order meanwhile.
+        # Both rows are locked, the customer's first: no line is added to a cart that is being
+        # merged away, or to one that has become an order.
         target, currency = await _make(tx, shop, customer)
         guest = await queries.close_merged(tx, shop.tenant.id, token_hash)
         if guest is None:
@@ -216,8 +216,8 @@ async def merge(shop: Shop, session_token: str) -> bytes:
 async def held(
     shop: Shop, cart: UUID, token: str | None
 ) -> AsyncIterator[tuple[Connection, HeldCart]]:
-    """A transaction that holds a cart, active or ordered: its connection, and the cart with its
-    lines priced as of now. Raises NotFound, Gone."""
+    """A transaction with a locked cart, active or ordered: its connection, and the cart with its
+    lines at present prices. Raises NotFound, Gone."""
     by = access(shop, token, write=True)
     async with shop.hold(queries.holding(shop.tenant.id, cart, by)) as (tx, row):
         if row is None or row[1] == "merged":
@@ -242,25 +242,25 @@ async def held(
 async def show(
     tx: Connection, shop: Shop, cart: UUID, shown: Shown, values: Mapping[str, Any]
 ) -> None:
-    """Notes what a checkout shows the buyer of a cart that is held, and has chosen for it: from
-    now on that is what the cart costs."""
+    """Stores what a checkout shows the buyer of a locked cart, and the choices made: from now on
+    that is what the cart may be completed for."""
     kept = Jsonb(msgspec.to_builtins(shown))
     await queries.update(tx, shop.tenant.id, cart, {**values, "shown": kept})
     await queries.set_prices(tx, shop.tenant.id, cart)
 
 
 async def with_expired(conn: Connection) -> list[UUID]:
-    """Tenants of this shard with carts that ran out."""
+    """Tenants of this shard with expired carts."""
     return await queries.with_expired(conn)
 
 
 async def forget_expired(tx: Connection, shop: Shop, limit: int) -> int:
-    """Forgets carts that ran out; returns how many."""
+    """Deletes expired carts; returns how many."""
     return await queries.delete_expired(tx, shop.tenant.id, limit)
 
 
 async def apply_coupon(shop: Shop, cart: UUID, token: str | None, code: str) -> NoReturn:
-    """Raises NotFound, Gone, Conflict; else Unprocessable: this shop has made no coupon."""
+    """Raises NotFound, Gone, Conflict, otherwise Unprocessable: this release has no coupons."""
     async with _opened(shop, cart, token):
         raise Unprocessable(f"the coupon “{code}” is not valid", code="coupon_invalid")
 

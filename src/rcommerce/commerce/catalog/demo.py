@@ -1,6 +1,6 @@
-"""Plausible products, the same ones for the same number: for a first look and for benchmarks.
+"""Generates plausible products, the same ones for the same number: for demos and benchmarks.
 
-Written through COPY, so that 100,000 take about half a minute.
+Written with COPY, so that 100,000 take about half a minute.
 """
 
 import json
@@ -58,7 +58,7 @@ COLLECTIONS = ("New arrivals", "Gifts under 50", "Summer", "For the kitchen")
 
 
 def demo_id(tenant: UUID, *parts: object) -> UUID:
-    """The id of a demo row: the same for the same words."""
+    """A row's id: the same for the same words."""
     return uuid5(NAMESPACE, ":".join(str(part) for part in (tenant, *parts)))
 
 
@@ -69,9 +69,9 @@ async def load(
     count: int,
     progress: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Makes products 1 to `count`, but for those that are there; returns how many were made.
+    """Makes products 1 to `count` except those that exist; returns how many were made.
 
-    `conn` is in a transaction. `progress` is told how many of them are done.
+    `conn` is in a transaction. `progress` is called with the number done.
     """
     async with conn.cursor() as cursor:
         await cursor.execute("set local statement_timeout = 0")
@@ -104,8 +104,8 @@ async def load(
 
 
 async def _taxonomy(cursor: AsyncCursor[Any], tenant: UUID) -> dict[str, UUID]:
-    """The ids of the demo's categories and collections by their slugs: the shop may have such
-    already, under ids of its own."""
+    """The ids of the demo's categories and collections by slug. A shop may have some of them
+    already, with other ids."""
     nodes: list[tuple[str, str | None]] = [
         (root, None) for root in sorted({kind[1] for kind in KINDS})
     ]
@@ -172,7 +172,7 @@ async def _copy(
     places: dict[str, UUID],
     numbers: list[int],
 ) -> None:
-    """One batch: each table by one COPY."""
+    """Writes one batch: one COPY per table."""
     tables: dict[str, list[tuple[Any, ...]]] = {table: [] for table in _COLUMNS}
     for number in numbers:
         for table, row in _rows(tenant, currency, location, places, number):

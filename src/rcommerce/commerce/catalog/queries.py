@@ -1,5 +1,5 @@
-"""SQL that reads the catalogue. A product and a list are one statement each: PostgreSQL builds the
-JSON, and its bytes go out as they are."""
+"""SQL that reads the catalogue. A product, and a list, is one statement: PostgreSQL builds the
+JSON, and its bytes are the response."""
 
 from typing import Any
 from uuid import UUID
@@ -8,7 +8,7 @@ from rcommerce.commerce.catalog.schema import Priced, ProductFilter
 from rcommerce.commerce.paging import Key, Window, list_sql
 from rcommerce.database import Connection
 
-# Units for sale of a product: null where none of its variants is tracked.
+# Available units of a product: null if none of its variants is tracked.
 _STOCK = """(
     select sum(level.on_hand - level.reserved)
       from variant v
@@ -19,8 +19,8 @@ _CATEGORY = """(
     select json_build_object('id', c.id, 'name', c.name, 'slug', c.slug)
       from category c where (c.tenant_id, c.id) = (t.tenant_id, t.category_id))"""
 
-# Renditions are only worked out where there are any: a function of its own costs PostgreSQL half as
-# much as all the rest.
+# Renditions are only computed for images that have some: calling a function for each image would
+# cost PostgreSQL half as much as the rest.
 _DETAIL = f"""
     select t.version::text, json_build_object('product', json_build_object(
         'id', t.id,
@@ -109,7 +109,7 @@ _WHICH = {
     "slug": "t.slug = %(key)s",
 }
 _COST = ", 'cost_price', v.cost_price::text"
-# Written out once: the four statements that there are of a product.
+# Built once: the four statements that read a product.
 DETAIL = {
     (by, staff): _DETAIL
     % {
@@ -124,8 +124,8 @@ DETAIL = {
 async def product(
     conn: Connection, tenant: UUID, key: str, media: str, *, by: str, staff: bool
 ) -> tuple[str, bytes] | None:
-    """A product's version and JSON, `by` its "id" or "slug". Others than staff see no drafts. The
-    addresses of uploads begin with `media`."""
+    """A product's version and JSON, `by` its "id" or "slug". Only staff see drafts. URLs of uploads
+    begin with `media`."""
     row = await conn.raw_row(DETAIL[by, staff], {"tenant": tenant, "key": key, "media": media})
     if row is None:
         return None
@@ -153,13 +153,13 @@ _ROW = f"""json_build_object(
           from product_image i where (i.tenant_id, i.product_id) = (t.tenant_id, t.id)),
     'created_at', rfc3339(t.created_at))"""
 
-CODES = 100  # products that are found by the beginning of a SKU or of a barcode, of each
-LEAST_CODE = 3  # characters, of such a beginning
+CODES = 100  # most products that are matched by the prefix of a SKU, and of a barcode
+LEAST_CODE = 3  # characters of the shortest prefix
 
 
 def _coded(column: str) -> str:
-    """The products with a variant whose code (lower case) is the one that is sought, or begins with
-    it; by operators that the index on it has, whatever the database's collation."""
+    """The products with a variant whose code (in lower case) equals the term or begins with it,
+    with operators that the index supports whatever the database's collation."""
     return f"""
         (select v.product_id, lower(v.{column}) = code.whole as is_whole
            from code
@@ -171,8 +171,8 @@ def _coded(column: str) -> str:
           limit {CODES})"""
 
 
-# What is sought: by its code, and by words; misspelt ones only where no code is meant. Worked out
-# once for a statement.
+# The search term: as a code, and as words; similar words are only looked up if the term is no code.
+# Computed once per statement.
 _SOUGHT = f"""
     code as materialized (
         select whole, whole || case when length(whole) >= {LEAST_CODE}
@@ -188,7 +188,7 @@ _SOUGHT = f"""
 _CODED = "t.id = any(array(select product_id from coded))"
 _WHOLE = "t.id = any(array(select product_id from coded where is_whole))"
 _WORDED = "t.search @@ (select query from sought)"
-# Of an exact code, of the beginning of one, of words.
+# Matches of an exact code, of a code's prefix, of words.
 _RANK = f"""(case when {_WHOLE} then 2 when {_CODED} then 1 else 0 end
     + ts_rank(t.search, (select query from sought)))::float8"""
 _ID = Key("t.id", "uuid")
@@ -233,7 +233,7 @@ _CONDITIONS = {
 async def products(
     conn: Connection, tenant: UUID, wanted: ProductFilter, window: Window, media: str
 ) -> bytes:
-    """A page of products as JSON; the addresses of uploads begin with `media`."""
+    """A page of products as JSON; URLs of uploads begin with `media`."""
     where = ["t.tenant_id = %(tenant)s"]
     params: dict[str, Any] = {"tenant": tenant, "media": media, **window.params()}
     for name, condition in _CONDITIONS.items():
@@ -244,7 +244,7 @@ async def products(
     if wanted.inventory_status is not None:
         where.append(_FOR_SALE if wanted.inventory_status == "in_stock" else f"not {_FOR_SALE}")
     if wanted.is_featured:
-        where.append("t.is_featured")  # as the partial index has it
+        where.append("t.is_featured")  # as in the partial index's condition
     ranked: list[str] = []
     if wanted.q is not None:
         params["q"] = wanted.q
@@ -266,7 +266,7 @@ async def products(
 
 
 async def priced(conn: Connection, tenant: UUID, variants: list[UUID]) -> list[Priced]:
-    """The variants as they are now; those that are not there are left out."""
+    """These variants' present data; missing ones are left out."""
     return await conn.records(
         Priced,
         """
@@ -283,7 +283,7 @@ async def priced(conn: Connection, tenant: UUID, variants: list[UUID]) -> list[P
 async def only_variants(
     conn: Connection, tenant: UUID, products: list[UUID]
 ) -> list[tuple[UUID, UUID, int]]:
-    """(product, its first variant, how many it has) of active products."""
+    """(product, its first variant, number of variants) of active products."""
     rows = await conn.all(
         """
         select v.product_id, (array_agg(v.id order by v.position, v.id))[1], count(*)

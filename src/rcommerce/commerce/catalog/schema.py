@@ -1,4 +1,4 @@
-"""What the catalogue takes in."""
+"""Requests of the catalogue."""
 
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -48,12 +48,12 @@ Url = Annotated[
         examples=["https://example.com/shirt.jpg"],
     ),
 ]
-# Free-form, for the shop's own use; its size is bounded by the request's.
+# Free-form, for the shop's own use; bounded by the request's size.
 MetaFields = dict[Annotated[str, Meta(max_length=255)], Any]
 
 
 class NewVariant(Input, kw_only=True):
-    """A variant to be made. `weight` is in the unit of the product; without it, the product's."""
+    """A new variant. `weight` is in the product's unit; without it, the product's weight counts."""
 
     title: Annotated[str, Meta(min_length=1, max_length=800)] | None = None
     sku: Name | None = None
@@ -72,7 +72,7 @@ class NewVariant(Input, kw_only=True):
 
 
 class VariantChange(Input, kw_only=True):
-    """Fields of a variant to change; those left out stay. Stock is changed under /inventory."""
+    """Fields of a variant to change; others stay. Stock is changed under /inventory."""
 
     title: Annotated[str, Meta(min_length=1, max_length=800)] | UnsetType = UNSET
     sku: Name | None | UnsetType = UNSET
@@ -90,7 +90,7 @@ class VariantChange(Input, kw_only=True):
 
 
 class NewImage(Input, kw_only=True):
-    """An image by its address, `src`, or of an upload, `media_id`: one of the two."""
+    """An image by its URL, `src`, or of an upload, `media_id`: one of the two."""
 
     src: Url | None = None
     media_id: UUID | None = None
@@ -101,7 +101,7 @@ class NewImage(Input, kw_only=True):
 
 
 class ImageChange(Input, kw_only=True):
-    """Fields of an image to change; those left out stay."""
+    """Fields of an image to change; others stay."""
 
     src: Url | UnsetType = UNSET
     alt_text: Line | UnsetType = UNSET
@@ -111,7 +111,7 @@ class ImageChange(Input, kw_only=True):
 
 
 class Option(Input, kw_only=True):
-    """What variants differ in, such as Size with its values."""
+    """A way in which variants differ, such as Size, with its values."""
 
     name: Name
     values: Annotated[list[Name], Meta(max_length=250)] = []
@@ -121,9 +121,9 @@ Options = Annotated[list[Option], Meta(max_length=3)]
 
 
 class NewProduct(Input, kw_only=True):
-    """A product to be made, with its variants and images.
+    """A new product with its variants and images.
 
-    Without `variants` it gets one of its own price, sku and inventory_quantity.
+    Without `variants` it gets one with its own price, sku and inventory_quantity.
     """
 
     title: Name
@@ -156,7 +156,7 @@ class NewProduct(Input, kw_only=True):
 
 
 class ProductChange(Input, kw_only=True):
-    """Fields of a product to change; those left out stay."""
+    """Fields of a product to change; others stay."""
 
     title: Name | UnsetType = UNSET
     slug: Slug | UnsetType = UNSET
@@ -180,7 +180,7 @@ class ProductChange(Input, kw_only=True):
 
 
 class ProductFilter(msgspec.Struct, kw_only=True, frozen=True):
-    """Which products of a list, and in which order."""
+    """Filter and order of a list of products."""
 
     status: Status | None = None
     product_type: str | None = None
@@ -199,7 +199,7 @@ class ProductFilter(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Priced(msgspec.Struct, frozen=True):
-    """A variant as a cart or an order takes it: what it is called and costs now."""
+    """A variant for a cart or an order: its present names and price."""
 
     product_id: UUID
     variant_id: UUID
@@ -212,11 +212,11 @@ class Priced(msgspec.Struct, frozen=True):
     is_active: bool
 
 
-# What comes out, as OpenAPI describes it: PostgreSQL builds it.
+# Responses, for OpenAPI: PostgreSQL builds them.
 
 
 class Link(msgspec.Struct):
-    """A category or collection that a product is in."""
+    """A category or collection of a product."""
 
     id: UUID
     slug: str
@@ -239,7 +239,7 @@ class ImageView(msgspec.Struct):
 
 class VariantView(msgspec.Struct, kw_only=True):
     """A variant. `weight` is in the product's `weight_unit`; null: the product's own weight.
-    `cost_price` is for staff alone."""
+    `cost_price` is only shown to staff."""
 
     id: UUID
     title: str

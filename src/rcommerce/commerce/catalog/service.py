@@ -76,12 +76,12 @@ async def products(
 
 
 def visible(shop: Shop, status: str | None) -> str | None:
-    """The status that a list may show: others than staff see what is active, whatever they ask."""
+    """The status that a list may show: only staff see anything but active products."""
     return status if shop.caller.may(READ) else "active"
 
 
 async def create(shop: Shop, new: NewProduct) -> tuple[UUID, str, bytes]:
-    """Makes a product; returns its id, version and JSON.
+    """Creates a product; returns its id, version and JSON.
 
     Raises Invalid, Conflict, Unprocessable.
     """
@@ -130,7 +130,7 @@ async def create(shop: Shop, new: NewProduct) -> tuple[UUID, str, bytes]:
 
 
 def _own_variant(new: NewProduct) -> NewVariant:
-    """The one variant of a product that names none."""
+    """The single variant of a product without `variants`."""
     if new.price is None:
         raise Invalid.field("price", "is required, here or in each of variants")
     return NewVariant(
@@ -164,7 +164,7 @@ async def change(
 async def _reprice(
     tx: Connection, shop: Shop, product_id: UUID, currency: str, data: ProductChange
 ) -> None:
-    """A price given for the product goes to its variant, where it has just one."""
+    """A product's price is that of its variant, if it has only one."""
     prices = _prices({"price": data.price, "compare_at_price": data.compare_at_price}, currency)
     if not prices:
         return
@@ -178,7 +178,7 @@ async def _reprice(
 
 
 async def delete(shop: Shop, product_id: UUID, if_match: str | None) -> None:
-    """Removes a product. Raises NotFound, PreconditionFailed, Conflict."""
+    """Deletes a product. Raises NotFound, PreconditionFailed, Conflict."""
     async with shop.write() as tx:
         await _begin(tx, shop, product_id, if_match)
         await writes.delete_product(tx, shop.tenant.id, product_id)
@@ -217,7 +217,7 @@ async def change_variant(
 async def delete_variant(
     shop: Shop, product_id: UUID, variant: UUID, if_match: str | None
 ) -> tuple[str, bytes]:
-    """Removes a variant; a product keeps at least one. Raises NotFound, Conflict."""
+    """Deletes a variant; a product keeps at least one. Raises NotFound, Conflict."""
     async with shop.write() as tx:
         await _begin(tx, shop, product_id, if_match)
         if not await writes.delete_variant(tx, shop.tenant.id, product_id, variant):
@@ -230,7 +230,7 @@ async def delete_variant(
 async def add_image(
     shop: Shop, product_id: UUID, new: NewImage, if_match: str | None
 ) -> tuple[str, bytes]:
-    """Adds an image, by its address or of an upload. Raises NotFound, PreconditionFailed, Invalid,
+    """Adds an image, by its URL or of an upload. Raises NotFound, PreconditionFailed, Invalid,
     Unprocessable."""
     async with shop.write() as tx:
         await _begin(tx, shop, product_id, if_match)
@@ -246,7 +246,7 @@ async def change_image(
         await _begin(tx, shop, product_id, if_match)
         values = _columns(data)
         if data.src is not UNSET:
-            values["media_id"] = None  # what is shown is no longer an upload
+            values["media_id"] = None  # it no longer shows an upload
         if not await writes.update_image(tx, shop.tenant.id, product_id, image, values):
             raise NotFound("the product has no such image")
         return await _finish(tx, shop, product_id)
@@ -255,7 +255,7 @@ async def change_image(
 async def delete_image(
     shop: Shop, product_id: UUID, image: UUID, if_match: str | None
 ) -> tuple[str, bytes]:
-    """Removes an image. Raises NotFound, PreconditionFailed."""
+    """Deletes an image. Raises NotFound, PreconditionFailed."""
     async with shop.write() as tx:
         await _begin(tx, shop, product_id, if_match)
         if not await writes.delete_image(tx, shop.tenant.id, product_id, image):
@@ -264,10 +264,10 @@ async def delete_image(
 
 
 async def _begin(tx: Connection, shop: Shop, product_id: UUID, if_match: str | None) -> str:
-    """Every change of a product begins so: may it, is it there, is it the version that was read.
+    """Begins every change of a product: checks the permission, that it exists, and its version.
 
-    The product's row is held until the end, which puts the changes of one product in a line.
-    Returns its currency.
+    Locks the product's row, so that changes of a product happen one after another. Returns its
+    currency.
     """
     shop.caller.require(WRITE)
     found = await writes.lock_product(tx, shop.tenant.id, product_id)
@@ -278,7 +278,7 @@ async def _begin(tx: Connection, shop: Shop, product_id: UUID, if_match: str | N
 
 
 async def _finish(tx: Connection, shop: Shop, product_id: UUID) -> tuple[str, bytes]:
-    """And ends so: the next version, and what the product is now."""
+    """Ends every change: increments the version; returns the product."""
     await writes.touch(tx, shop.tenant.id, product_id)
     return await _product(tx, shop, str(product_id))
 
@@ -315,7 +315,7 @@ async def _add_variant(
 async def _check_image(
     tx: Connection, shop: Shop, product_id: UUID, image: UUID | None | UnsetType
 ) -> None:
-    """Raises Unprocessable where a variant is to show an image that its product does not have."""
+    """Raises Unprocessable if a variant's image is not one of its product's."""
     if isinstance(image, UUID) and not await writes.has_image(
         tx, shop.tenant.id, product_id, image
     ):
@@ -383,9 +383,9 @@ def _weight(value: Decimal | None) -> Decimal | None:
 async def lines(
     conn: Connection, shop: Shop, wanted: Sequence[OrderLine]
 ) -> list[tuple[Priced, int]]:
-    """The variants that were asked for, as they are sold now, with their quantities.
+    """The requested variants with their present data, and the quantities.
 
-    A product with one variant may be named alone. Raises Invalid, NotFound.
+    A product with a single variant may be named alone. Raises Invalid, NotFound.
     """
     alone = [line.product_id for line in wanted if line.variant_id is None]
     default: dict[UUID, tuple[UUID, int]] = {}

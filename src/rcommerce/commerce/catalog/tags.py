@@ -1,4 +1,4 @@
-"""What an answer of the catalogue shows, as tags; migration 0003 says what invalidates each."""
+"""The cache tags of catalogue responses; migration 0003 has what invalidates each."""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -27,17 +27,17 @@ class _List(msgspec.Struct):
     products: list[_Product]
 
 
-# They read the ids out of the JSON that PostgreSQL has built, and skip the rest.
+# Reads only the ids from the JSON that PostgreSQL built.
 _DETAIL = msgspec.json.Decoder(_Detail)
 _LIST = msgspec.json.Decoder(_List)
 
 
-# That there is none is invalidated by any change of which there are.
+# "Not found" is invalidated by any change of what exists.
 OF_NO_PRODUCT = ("products",)
 
 
 def of_product(body: bytes) -> Iterator[str]:
-    """The tags of a product by itself."""
+    """The tags of a product."""
     product = _DETAIL.decode(body).product
     yield f"product:{product.id}"
     yield "shown"
@@ -48,7 +48,7 @@ def of_product(body: bytes) -> Iterator[str]:
 
 
 def of_list(wanted: ProductFilter, body: bytes) -> Iterator[str]:
-    """The tags of a page of products: those on it, and what decides which they are."""
+    """The tags of a page of products: the products on it, and what decides which they are."""
     yield "products"
     if wanted.sort == "price" or wanted.min_price is not None or wanted.max_price is not None:
         yield "price"

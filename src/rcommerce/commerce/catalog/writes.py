@@ -1,5 +1,5 @@
-"""SQL that changes the catalogue. Every change of a product's parts makes the product's version
-one higher: that is what If-Match compares."""
+"""SQL that changes the catalogue. Every change of a product or its parts increments the product's
+version, which If-Match compares."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from rcommerce.database import Connection
 
 
 async def lock_product(conn: Connection, tenant: UUID, product: UUID) -> Any:
-    """(version, currency) of a product whose row is now held by this transaction."""
+    """(version, currency) of a product, whose row this transaction locks."""
     return await conn.one_or_none(
         """
         select p.version, p.currency from product p
@@ -44,19 +44,19 @@ async def update_product(
 async def update_variant(
     conn: Connection, tenant: UUID, product: UUID, variant: UUID, values: Mapping[str, Any]
 ) -> bool:
-    """Sets columns of a product's variant; False where there is none."""
+    """Sets columns of a product's variant; False if there is none."""
     return await _update(conn, "variant", tenant, variant, values, product)
 
 
 async def update_image(
     conn: Connection, tenant: UUID, product: UUID, image: UUID, values: Mapping[str, Any]
 ) -> bool:
-    """Sets columns of a product's image; False where there is none."""
+    """Sets columns of a product's image; False if there is none."""
     return await _update(conn, "product_image", tenant, image, values, product)
 
 
 async def delete_product(conn: Connection, tenant: UUID, product: UUID) -> bool:
-    """Removes a product with all that is its own; orders keep what they hold of it."""
+    """Deletes a product with everything that belongs to it; orders keep their copies."""
     return bool(
         await conn.execute(
             "delete from product where (tenant_id, id) = (%(tenant)s, %(product)s)",
@@ -66,7 +66,7 @@ async def delete_product(conn: Connection, tenant: UUID, product: UUID) -> bool:
 
 
 async def delete_variant(conn: Connection, tenant: UUID, product: UUID, variant: UUID) -> bool:
-    """Removes a variant; False where the product has no such one."""
+    """Deletes a variant; False if the product has no such one."""
     return bool(
         await conn.execute(
             """
@@ -79,7 +79,7 @@ async def delete_variant(conn: Connection, tenant: UUID, product: UUID, variant:
 
 
 async def has_image(conn: Connection, tenant: UUID, product: UUID, image: UUID) -> bool:
-    """Whether it is one of the product's."""
+    """Whether the image is one of the product's."""
     return bool(
         await conn.value(
             """
@@ -92,7 +92,7 @@ async def has_image(conn: Connection, tenant: UUID, product: UUID, image: UUID) 
 
 
 async def delete_image(conn: Connection, tenant: UUID, product: UUID, image: UUID) -> bool:
-    """Removes an image; False where the product has no such one."""
+    """Deletes an image; False if the product has no such one."""
     return bool(
         await conn.execute(
             """
@@ -105,7 +105,8 @@ async def delete_image(conn: Connection, tenant: UUID, product: UUID, image: UUI
 
 
 async def touch(conn: Connection, tenant: UUID, product: UUID) -> None:
-    """After a change: the next version, and the price that lists show, its lowest variant's."""
+    """After a change: increments the version, and updates the price that lists show, its lowest
+    variant's."""
     await conn.execute(
         """
         update product p
@@ -144,7 +145,7 @@ async def _update(
     values: Mapping[str, Any],
     product: UUID | None = None,
 ) -> bool:
-    """Sets `values` (columns of `table`, never a client's words) in one row."""
+    """Sets `values` (columns of `table`, never client input) in one row."""
     where = "(tenant_id, id) = (%(_tenant)s, %(_row)s)"
     if product is not None:
         where += " and product_id = %(_product)s"

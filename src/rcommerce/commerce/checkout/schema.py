@@ -1,4 +1,4 @@
-"""What checkout takes in and gives out."""
+"""Requests and responses of checkout."""
 
 from decimal import Decimal
 from typing import Annotated, Any
@@ -25,7 +25,7 @@ ServiceCode = Annotated[str, Meta(min_length=1, max_length=64, examples=["standa
 
 
 class ChosenRate(Input, kw_only=True):
-    """A way to ship, as it was offered. Only its codes count: prices are worked out here."""
+    """A shipping rate as it was offered. Only its codes count: the server computes prices."""
 
     provider_id: Line = "manual"
     service_code: ServiceCode
@@ -38,7 +38,7 @@ class ChosenRate(Input, kw_only=True):
 
 
 class Initiation(Input, kw_only=True):
-    """Where a cart is to be sent."""
+    """The address of a cart."""
 
     cart_id: UUID
     shipping_address: Address
@@ -48,7 +48,7 @@ class Initiation(Input, kw_only=True):
 
 
 class ShippingChoice(Input, kw_only=True):
-    """How a cart is to be sent: a rate that was offered, or its codes."""
+    """The shipping of a cart: a rate that was offered, or its codes."""
 
     cart_id: UUID
     shipping_rate: ChosenRate | None = None
@@ -57,7 +57,7 @@ class ShippingChoice(Input, kw_only=True):
 
 
 class Completion(Input, kw_only=True):
-    """The last step: where to, how, and who pays."""
+    """The last step: addresses, shipping, and payment."""
 
     cart_id: UUID
     shipping_address: Address
@@ -66,7 +66,7 @@ class Completion(Input, kw_only=True):
     customer_email: Email
     notes: Paragraph = ""
     selected_shipping_rate: ChosenRate | None = None
-    # What the client has shown the buyer: any other total is a 409.
+    # The total that the client has shown the buyer: any other total is a 409.
     expected_total: Money | None = None
 
 
@@ -87,8 +87,8 @@ class SummaryItem(msgspec.Struct, kw_only=True):
 
 
 class Summary(msgspec.Struct, kw_only=True):
-    """What a checkout would cost, and the choices that are left. Items that are no longer sold are
-    among the items, and not in the sums."""
+    """The cost of a checkout, and the remaining choices. Items that are no longer sold are listed
+    but do not count in the totals."""
 
     cart_id: UUID
     items: list[SummaryItem]
@@ -107,7 +107,7 @@ class Summary(msgspec.Struct, kw_only=True):
 
 
 class Completed(msgspec.Struct, kw_only=True):
-    """An order that was placed. `order_token` opens it for a guest."""
+    """A placed order. `order_token` gives a guest access to it."""
 
     order: OrderView
     payment_id: UUID

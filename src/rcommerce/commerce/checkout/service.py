@@ -1,8 +1,8 @@
-"""The rules of checkout: what it costs, then reserve, charge, confirm.
+"""The rules of checkout: price it, then reserve, charge, confirm.
 
-A checkout can be cut off anywhere and done again. A cart becomes one order and an order has one
-open payment (both are constraints of the database), and a gateway is asked under the payment's id:
-so the same order and one charge come out, however often it is tried.
+A checkout can be interrupted anywhere and repeated. A cart becomes one order and an order has one
+open payment (both are database constraints), and the gateway is called with the payment's id: the
+result is the same order and one charge, however often it is tried.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -50,7 +50,7 @@ log = structlog.get_logger()
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """What a cart costs today: its available lines, and the ways to ship them."""
+    """A cart's present cost: its available lines, and its shipping rates."""
 
     items: list[NewItem]
     rates: list[Rate]
@@ -59,13 +59,13 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def service(self) -> str | None:
-        """The code of the way to ship that is chosen."""
+        """The code of the chosen shipping rate."""
         return self.rate.service_code if self.rate else None
 
 
 async def initiate(shop: Shop, data: Initiation, token: str | None) -> Summary:
-    """Notes where to send a cart, and works out what it costs today. Raises NotFound, Gone,
-    Conflict, Unprocessable."""
+    """Stores a cart's address and computes its cost. Raises NotFound, Gone, Conflict,
+    Unprocessable."""
     async with carts.held(shop, data.cart_id, token) as (tx, cart):
         _require_open(shop, cart)
         if data.currency is not None and data.currency.upper() != cart.currency:
@@ -79,7 +79,7 @@ async def initiate(shop: Shop, data: Initiation, token: str | None) -> Summary:
 
 
 async def choose_shipping(shop: Shop, data: ShippingChoice, token: str | None) -> Summary:
-    """Notes how to send a cart. Raises NotFound, Gone, Conflict, Invalid, Unprocessable."""
+    """Stores a cart's shipping rate. Raises NotFound, Gone, Conflict, Invalid, Unprocessable."""
     code = data.shipping_rate.service_code if data.shipping_rate else data.service_code
     if code is None:
         raise Invalid.field("shipping_rate", "is required, or service_code")
@@ -93,10 +93,10 @@ async def choose_shipping(shop: Shop, data: ShippingChoice, token: str | None) -
 
 
 async def complete(shop: Shop, data: Completion, token: str | None) -> bytes:
-    """Places the order and takes the money: {order, payment_id, total_charged, currency} as JSON.
+    """Places the order and charges: {order, payment_id, total_charged, currency} as JSON.
 
     Raises NotFound, Gone, OutOfStock, PriceChanged, PaymentFailed, Unprocessable, Unavailable.
-    After each of them the cart is as it was, and may be completed again.
+    After each of them the cart is unchanged and may be completed again.
     """
     payments.gateway(shop, data.payment_method.gateway_id)
     async with carts.held(shop, data.cart_id, token) as (tx, cart):
@@ -120,8 +120,8 @@ async def complete(shop: Shop, data: Completion, token: str | None) -> bytes:
 async def _place(
     tx: Connection, shop: Shop, cart: HeldCart, data: Completion
 ) -> tuple[OrderState, PaymentState] | PriceChanged:
-    """The cart's order and its payment: those that are there already, or new ones. Where it would
-    cost other than the buyer was last shown, that is shown instead."""
+    """The cart's order and its payment, existing or new. If the cost differs from what the buyer
+    was last shown, it is shown instead (PriceChanged)."""
     method = data.payment_method
     if cart.status == "ordered":
         found = await orders.of_cart(tx, shop, cart.id)
@@ -191,8 +191,8 @@ async def _answer(shop: Shop, order: UUID, payment: PaymentState) -> bytes:
 
 
 def _require_open(shop: Shop, cart: HeldCart) -> None:
-    """Raises Conflict where the cart was ordered or has what is no longer sold, Unprocessable
-    where it is empty."""
+    """Raises Conflict if the cart was ordered or has an item that is no longer sold, Unprocessable
+    if it is empty."""
     if cart.status == "ordered":
         raise Conflict("the cart has been ordered already", code="cart_closed")
     if not cart.lines:
@@ -214,8 +214,8 @@ def _require_open(shop: Shop, cart: HeldCart) -> None:
 
 
 def _offer(shop: Shop, cart: HeldCart, country: str | None, wanted: str | None) -> Offer:
-    """Works it out, shipped as `wanted`, else as the buyer chose before. Without a country nothing
-    is shipped yet. Raises Unprocessable."""
+    """Computes the offer, with the `wanted` rate or the one chosen before. Without a country
+    nothing is shipped yet. Raises Unprocessable."""
     lines = [(_priced(line, cart.currency), line.quantity) for line in _available(cart)]
     items = orders.items_of(lines, cart.currency)
     rates = [] if country is None else orders.rates(shop, items, cart.currency, country)
@@ -250,8 +250,8 @@ async def _show(
     offer: Offer,
     values: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """The buyer is shown an offer, and what it would cost shipped in other ways: it is what the
-    cart may be completed for."""
+    """Stores an offer as shown to the buyer, with its total for each rate: the cart may be
+    completed for it."""
     ways: list[Rate | None] = [*offer.rates] or [None]
     shown = Shown(
         lines={line.item_id: (line.quantity, line.price) for line in cart.lines},
@@ -264,8 +264,8 @@ async def _show(
 
 
 def _changes(cart: HeldCart, offer: Offer, data: Completion) -> list[dict[str, Any]]:
-    """What differs from what the buyer was last shown, line by line, and in the total: by the last
-    summary, or where there was none by the cart; and by what the client says that it has shown."""
+    """The differences from what the buyer was last shown, per line and in the total: in the last
+    summary, or if there was none in the cart; and from what the client says it has shown."""
     total = offer.totals.total
     after = {line.item_id: (line.quantity, line.price) for line in cart.lines}
     before = {line.item_id: (line.quantity, line.seen_price) for line in cart.lines}
@@ -275,7 +275,7 @@ def _changes(cart: HeldCart, offer: Offer, data: Completion) -> list[dict[str, A
         before = cart.shown.lines
         if data.selected_shipping_rate is None:
             service = cart.shipping_service
-        # A way to ship that was not offered then is shown first.
+        # A rate that was not offered before has to be shown first.
         seen_total = cart.shown.totals.get(offer.service or "")
     changes: list[dict[str, Any]] = []
     for item in sorted(before.keys() | after.keys()):
@@ -329,9 +329,9 @@ def _summary(cart: HeldCart, offer: Offer) -> Summary:
 
 
 async def sweep(services: Services, shard: Shard, limit: int = 100) -> int:
-    """Ends what ran out or was cut off: reservations, carts, orders whose payment never came, and
-    refunds that a crash has left half done. Of every tenant of a shard, and safe to run anywhere
-    at once; returns how much there was to do. Raises Unavailable."""
+    """Finishes what has expired or was interrupted: reservations, carts, orders whose payment never
+    came, and refunds interrupted by a crash. For every tenant of a shard; safe to run concurrently.
+    Returns the number of things done. Raises Unavailable."""
     async with shard.read() as conn:
         expired = {*await inventory.with_expired(conn), *await carts.with_expired(conn)}
         unpaid = await payments.due(conn, limit)
@@ -356,8 +356,8 @@ async def _on(work: Callable[[Shop, UUID], Awaitable[None]], what: UUID, shop: S
 
 
 async def end(services: Services, tenant_id: UUID, work: Callable[[Shop], Awaitable[None]]) -> None:
-    """Does a piece of the sweep's work. What cannot be done now is tried again next time; the
-    others must not wait for it."""
+    """Runs one piece of the sweep. A failure is retried in the next round and delays no other
+    piece."""
     try:
         async with services.cluster.control.read(Freshness.FRESH) as conn:
             tenant = await tenants.by_id(conn, tenant_id)
@@ -365,5 +365,5 @@ async def end(services: Services, tenant_id: UUID, work: Callable[[Shop], Awaita
             await work(Shop(services, tenant, SWEEP))
     except (Problem, GatewayError, TimeoutError) as error:
         log.warning("sweep_postponed", tenant=str(tenant_id), error=str(error))
-    except Exception:  # a fault of ours in one shop stops no other
+    except Exception:  # a bug in one shop stops no other
         log.exception("sweep_failed", tenant=str(tenant_id))

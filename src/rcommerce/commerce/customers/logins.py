@@ -29,20 +29,20 @@ log = structlog.get_logger()
 
 
 async def register(shop: Shop, new: Registration) -> Session:
-    """Makes a customer and logs them in. Raises Conflict where the email is taken."""
+    """Registers a customer and logs them in. Raises Conflict if the email is taken."""
     await _require_patience(shop, "register")
     customer = await service.insert(shop, new, "customer")
     async with shop.write() as tx:
         answer = await _session(tx, shop, customer, ids.new_id(), "Welcome.")
-    # The account is there: without a cookie for now, if sessions are unavailable.
+    # The account exists: without a cookie for now, if sessions are unavailable.
     with contextlib.suppress(Unavailable):
         await _begin_session(shop, customer)
     return answer
 
 
 async def login(shop: Shop, data: Login) -> Session:
-    """Raises Unauthenticated, with the same words whether email or password is wrong, TooMany
-    after several tries, Unavailable while sessions are unavailable."""
+    """Raises Unauthenticated, with the same message for a wrong email and a wrong password, TooMany
+    after several attempts, Unavailable while sessions are unavailable."""
     await _require_patience(shop, "login", data.email)
     async with shop.read() as conn:
         customer = await queries.credentials(conn, shop.tenant.id, data.email.lower())
@@ -55,7 +55,7 @@ async def login(shop: Shop, data: Login) -> Session:
 
 
 async def _require_patience(shop: Shop, what: str, email: str | None = None) -> None:
-    """Raises TooMany for who tries too often: an address, or whoever asks for one account."""
+    """Raises TooMany after too many attempts from an address or for an account."""
     limits = shop.services.limits
     await limits.spend(f"{what}-address", f"{shop.tenant.id}:{shop.client.address}")
     if email is not None:
@@ -65,8 +65,8 @@ async def _require_patience(shop: Shop, what: str, email: str | None = None) -> 
 async def refresh(shop: Shop, refresh_token: str) -> Session:
     """A new pair of tokens. Raises Unauthenticated.
 
-    A token that comes a second time was stolen, or its answer was lost: its family ends (RFC 9700
-    section 4.14.2), and the customer logs in again.
+    A token that is used a second time was stolen, or its response was lost: its family is revoked
+    (RFC 9700, section 4.14.2), and the customer logs in again.
     """
     token_hash = ids.token_hash(refresh_token)
     async with shop.write() as tx:
@@ -82,8 +82,8 @@ async def refresh(shop: Shop, refresh_token: str) -> Session:
 
 
 async def logout(shop: Shop, refresh_token: str | None) -> None:
-    """Ends what the caller has: the session of his cookie, the access token that he sends, the
-    family of a refresh token. Raises Unavailable while sessions are unavailable."""
+    """Revokes the caller's cookie session, the access token sent, and a refresh token's family.
+    Raises Unavailable while sessions are unavailable."""
     proof, customer = shop.caller.proof, shop.caller.customer_id
     if proof is not None and customer is not None:
         if proof.session is not None:
@@ -104,7 +104,7 @@ async def logout(shop: Shop, refresh_token: str | None) -> None:
 
 
 async def logout_everywhere(shop: Shop) -> None:
-    """Ends all that the caller is logged in by: cookies, access tokens, refresh tokens."""
+    """Revokes all sessions, access tokens and refresh tokens of the caller."""
     customer = shop.caller.require_customer()
     async with shop.write() as tx:
         await _end_everything(tx, shop, customer)
@@ -113,7 +113,7 @@ async def logout_everywhere(shop: Shop) -> None:
 
 
 async def sessions_of(shop: Shop) -> SessionsAnswer:
-    """Where the caller is logged in by cookie. Raises Unauthenticated, Unavailable."""
+    """The caller's cookie sessions. Raises Unauthenticated, Unavailable."""
     customer = shop.caller.require_customer()
     state = await _standing(shop, customer)
     mine = shop.caller.proof.session if shop.caller.proof else None
@@ -145,8 +145,8 @@ async def end_session(shop: Shop, session_id: str) -> None:
 
 
 async def enter_by_session(shop: Shop, token: str) -> None:
-    """Makes the customer of a cookie the caller; one whose session is over stays a guest. Raises
-    Unavailable while sessions are unavailable."""
+    """Makes the customer of a cookie the caller; with an expired session the caller stays a guest.
+    Raises Unavailable while sessions are unavailable."""
     token_hash = sessions.hash_of(token)
     found = await shop.services.sessions.find(shop, token_hash)
     if found is None:
@@ -161,12 +161,12 @@ async def enter_by_session(shop: Shop, token: str) -> None:
 
 
 async def require_standing(shop: Shop) -> None:
-    """Raises Unauthenticated where the caller's access token was revoked."""
+    """Raises Unauthenticated if the caller's access token was revoked."""
     proof, customer = shop.caller.proof, shop.caller.customer_id
     if proof is None or customer is None:
         return
     state = await _standing(shop, customer)
-    if state is None:  # gone, or the shop has moved and this process had not heard of it
+    if state is None:  # deleted, or the tenant has moved and this process does not know yet
         await shop.relocate()
         state = await _standing(shop, customer)
     if (
@@ -178,7 +178,7 @@ async def require_standing(shop: Shop) -> None:
 
 
 async def _standing(shop: Shop, customer: UUID) -> Standing | None:
-    """The deny list of a customer: PostgreSQL has it, Redis keeps it. None: the account is gone."""
+    """The revoked tokens of a customer, from Redis or PostgreSQL. None: the account is deleted."""
     found = await shop.cached(
         service.DENY_LIST,
         str(customer),
@@ -195,7 +195,7 @@ async def _end_everything(tx: Connection, shop: Shop, customer: UUID) -> None:
 
 
 async def _begin_session(shop: Shop, customer: Credentials) -> None:
-    """A new cookie, instead of the one that the client has: who knew that one is not logged in by
+    """A new cookie instead of the client's present one: whoever knew that one is not logged in by
     it (session fixation)."""
     token, now = sessions.new_token(customer.role), clock.now()
     session = StoredSession(
@@ -252,7 +252,7 @@ async def _session(
 
 
 async def request_reset(shop: Shop, email: str) -> None:
-    """Mails a link where there is such a customer; says nothing of whether there is. Raises
+    """Mails a link if the customer exists; the response does not tell whether it does. Raises
     TooMany."""
     await _require_patience(shop, "password-reset", email)
     async with shop.write() as tx:
@@ -271,12 +271,12 @@ async def request_reset(shop: Shop, email: str) -> None:
             customer.email, f"Your password at {shop.tenant.name}", text
         )
     except OSError as error:
-        # The answer must not differ from that for an unknown email.
+        # The response must not differ from that for an unknown email.
         log.warning("mail_failed", error=str(error))
 
 
 async def confirm_reset(shop: Shop, token: str, password: str) -> None:
-    """Sets a new password and ends every session. Raises Invalid for a token that does not hold,
+    """Sets a new password and revokes every session. Raises Invalid for an invalid token,
     TooMany."""
     await _require_patience(shop, "password-reset")
     password_hash = await passwords.hashed(password)

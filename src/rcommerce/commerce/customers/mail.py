@@ -1,4 +1,4 @@
-"""Senders of mail: to the log, or through an SMTP server."""
+"""Mail senders: to the log, or through an SMTP server."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ class SmtpMailer:
     settings: Email
 
     async def send(self, to: str, subject: str, text: str) -> None:
-        """Raises OSError where the server refuses or cannot be reached."""
+        """Raises OSError if the server refuses or cannot be reached."""
         await asyncio.to_thread(self._send, to, subject, text)
 
     def _send(self, to: str, subject: str, text: str) -> None:
@@ -47,9 +47,8 @@ class SmtpMailer:
 
 @contextlib.contextmanager
 def connected(email: Email) -> Iterator[smtplib.SMTP]:
-    """The mail server, logged in to. Whose certificate nobody known has issued is refused:
-    SSL_CERT_FILE names an issuer of one's own. Raises OSError: smtplib's own errors are some, too.
-    """
+    """The mail server, logged in. A certificate of an unknown issuer is rejected; SSL_CERT_FILE
+    adds issuers. Raises OSError, of which smtplib's own errors are subclasses."""
     with smtplib.SMTP(email.smtp_host or "", email.smtp_port, timeout=TIMEOUT_S) as server:
         if email.smtp_tls:
             server.starttls(context=ssl.create_default_context())

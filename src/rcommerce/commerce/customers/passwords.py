@@ -1,5 +1,5 @@
-"""Password hashes: Argon2id with the parameters of the OWASP Password Storage Cheat Sheet
-(19 MiB, two passes), a few at a time so that a rush of logins cannot take all the memory."""
+"""Password hashes: Argon2id with the parameters of the OWASP Password Storage Cheat Sheet (19 MiB,
+two passes), a few at a time, so that many simultaneous logins cannot exhaust the memory."""
 
 import asyncio
 from functools import cache
@@ -18,7 +18,7 @@ async def hashed(password: str) -> str:
 
 
 async def matches(password_hash: str | None, password: str) -> bool:
-    """Whether the password is the one that was hashed. Takes as long where nobody has one."""
+    """Whether the password matches the hash. Takes as long if there is no hash."""
     async with _TURN:
         return await asyncio.to_thread(_verify, password_hash, password)
 

@@ -30,7 +30,7 @@ KEYS = (Key("t.id", "uuid"),)
 
 
 async def insert(conn: Connection, values: Mapping[str, Any]) -> bool:
-    """A new customer; False where the tenant has this email already."""
+    """A new customer; False if the tenant has this email already."""
     return bool(
         await conn.execute(
             """
@@ -84,7 +84,7 @@ async def insert_refresh(
 
 
 async def use_refresh(conn: Connection, tenant: UUID, token_hash: bytes) -> RefreshState | None:
-    """Marks a refresh token as used, and says how it stood before. None: never heard of."""
+    """Marks a refresh token as used; returns its previous state, None if it is unknown."""
     return await conn.record(
         RefreshState,
         """
@@ -105,7 +105,7 @@ async def use_refresh(conn: Connection, tenant: UUID, token_hash: bytes) -> Refr
 
 
 async def revoke_family(conn: Connection, tenant: UUID, family: UUID) -> None:
-    """Ends every refresh token that descends from one login."""
+    """Revokes every refresh token that descends from one login."""
     await conn.execute(
         """
         update refresh_token set revoked_at = now()
@@ -116,7 +116,7 @@ async def revoke_family(conn: Connection, tenant: UUID, family: UUID) -> None:
 
 
 async def revoke_all(conn: Connection, tenant: UUID, customer: UUID) -> None:
-    """Ends every refresh token of a customer."""
+    """Revokes every refresh token of a customer."""
     await conn.execute(
         """
         update refresh_token set revoked_at = now()
@@ -127,7 +127,7 @@ async def revoke_all(conn: Connection, tenant: UUID, customer: UUID) -> None:
 
 
 async def standing(conn: Connection, tenant: UUID, customer: UUID) -> bytes | None:
-    """Which tokens of a customer hold, as JSON; None where there is no such customer."""
+    """Which tokens of a customer are valid, as JSON; None if there is no such customer."""
     return await conn.json_or_none(
         """
         select json_build_object('token_version', t.token_version, 'revoked',
@@ -143,8 +143,7 @@ async def standing(conn: Connection, tenant: UUID, customer: UUID) -> bytes | No
 async def revoke_token(
     conn: Connection, tenant: UUID, customer: UUID, token: UUID, expires_at: float
 ) -> None:
-    """Ends an access token; forgets those that have run out meanwhile. `expires_at` is in seconds
-    since 1970."""
+    """Revokes an access token; deletes the expired ones. `expires_at` is in seconds since 1970."""
     await conn.execute(
         """
         with old as (
@@ -160,7 +159,7 @@ async def revoke_token(
 
 
 async def end_all_tokens(conn: Connection, tenant: UUID, customer: UUID) -> None:
-    """Ends every access token and every session of a customer."""
+    """Revokes every access token and session of a customer."""
     await conn.execute(
         """
         update customer set token_version = token_version + 1
@@ -195,7 +194,7 @@ async def insert_session(
 async def session(
     conn: Connection, tenant: UUID, token_hash: str, ttl_s: int, longest_s: int
 ) -> StoredSession | None:
-    """The session of a hash, if it is not over."""
+    """The session of a hash, unless it has expired."""
     return await conn.record(
         StoredSession,
         f"""{_SESSION} where (tenant_id, token_hash) = (%(tenant)s, %(hash)s)
@@ -222,7 +221,7 @@ async def sessions(
 
 
 async def touch_session(conn: Connection, tenant: UUID, token_hash: str) -> None:
-    """It was used now."""
+    """Records that a session was used now."""
     await conn.execute(
         """
         update session set seen_at = now()
@@ -235,7 +234,7 @@ async def touch_session(conn: Connection, tenant: UUID, token_hash: str) -> None
 async def end_sessions(
     conn: Connection, tenant: UUID, customer: UUID, token_hashes: list[str]
 ) -> None:
-    """Forgets some of a customer's sessions."""
+    """Deletes some of a customer's sessions."""
     await conn.execute(
         """
         delete from session
@@ -249,7 +248,7 @@ async def end_sessions(
 async def forget_sessions(
     conn: Connection, tenant: UUID, customer: UUID, ttl_s: int, longest_s: int
 ) -> None:
-    """Forgets a customer's sessions that are over."""
+    """Deletes a customer's expired sessions."""
     await conn.execute(
         f"""
         delete from session
@@ -262,7 +261,7 @@ async def forget_sessions(
 async def insert_reset(
     conn: Connection, tenant: UUID, token_hash: bytes, customer: UUID, minutes: int
 ) -> None:
-    """A password reset that may be confirmed for some minutes."""
+    """A password reset, valid for some minutes."""
     await conn.execute(
         """
         insert into password_reset (tenant_id, token_hash, customer_id, expires_at)
@@ -273,7 +272,7 @@ async def insert_reset(
 
 
 async def use_reset(conn: Connection, tenant: UUID, token_hash: bytes) -> UUID | None:
-    """Uses a reset up; the customer, or None where it is unknown, used or too old."""
+    """Uses a reset; returns the customer, or None if it is unknown, used or expired."""
     customer: UUID | None = await conn.value(
         """
         update password_reset set used_at = now()
@@ -374,9 +373,9 @@ async def put_address(
     *,
     is_default: bool,
 ) -> bool:
-    """Makes or replaces an address; False where the id is another customer's.
+    """Creates or replaces an address; False if the id is another customer's.
 
-    The first address is the default one, and there is at most one.
+    The first address is the default one, and there is at most one default.
     """
     return bool(
         await conn.execute(
@@ -409,7 +408,7 @@ async def put_address(
 async def delete_address(
     conn: Connection, tenant: UUID, customer_id: UUID, address_id: UUID
 ) -> bool:
-    """Removes an address; False where the customer has no such one."""
+    """Deletes an address; False if the customer has no such one."""
     return bool(
         await conn.execute(
             """

@@ -1,4 +1,4 @@
-"""What customers send and get."""
+"""Requests and responses of customers."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -25,7 +25,7 @@ class Registration(Input, kw_only=True):
 
 
 class Login(Input):
-    """A customer's proof."""
+    """Credentials of a customer."""
 
     email: Email
     password: Annotated[str, Meta(min_length=1, max_length=256)]
@@ -38,13 +38,13 @@ class Refresh(Input):
 
 
 class Logout(Input):
-    """The refresh token to end with its family; without it, the access token just runs out."""
+    """The refresh token whose family is revoked; without it, the access token expires by itself."""
 
     refresh_token: Token | None = None
 
 
 class ResetRequest(Input):
-    """Whose password was forgotten."""
+    """The account whose password was forgotten."""
 
     email: Email
 
@@ -57,7 +57,7 @@ class ResetConfirmation(Input):
 
 
 class CustomerChange(Input, kw_only=True):
-    """Fields of a customer to change; those left out stay."""
+    """Fields of a customer to change; others stay."""
 
     first_name: Name | UnsetType = UNSET
     last_name: Name | UnsetType = UNSET
@@ -67,14 +67,14 @@ class CustomerChange(Input, kw_only=True):
 
 
 class SavedAddress(Input, kw_only=True):
-    """An address to keep."""
+    """An address to store."""
 
     address: Address
     is_default: bool = False
 
 
 class Person(msgspec.Struct):
-    """Who has logged in."""
+    """The customer who has logged in."""
 
     id: UUID
     email: str
@@ -83,7 +83,7 @@ class Person(msgspec.Struct):
 
 
 class Session(msgspec.Struct):
-    """What a login gives. `expires_in` is in seconds."""
+    """The result of a login. `expires_in` is in seconds."""
 
     customer: Person
     access_token: str
@@ -94,14 +94,14 @@ class Session(msgspec.Struct):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """Which tokens of a customer hold: those of this version, but for some."""
+    """The valid tokens of a customer: those of this version, except some."""
 
     token_version: int
     revoked: list[UUID]
 
 
 class Credentials(msgspec.Struct, frozen=True):
-    """What a login is checked against."""
+    """A customer's row for a login."""
 
     id: UUID
     email: str
@@ -113,7 +113,7 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class RefreshState(msgspec.Struct, frozen=True):
-    """A refresh token's place in its family."""
+    """A refresh token and its family."""
 
     family_id: UUID
     customer_id: UUID
@@ -122,12 +122,12 @@ class RefreshState(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct):
-    """A sentence for people."""
+    """A message for people."""
 
     message: str
 
 
-# What comes out, as OpenAPI describes it: PostgreSQL builds it.
+# Responses, for OpenAPI: PostgreSQL builds them.
 
 
 class CustomerView(msgspec.Struct, kw_only=True):
@@ -152,7 +152,7 @@ class CustomerAnswer(msgspec.Struct):
 
 
 class CustomersAnswer(msgspec.Struct, kw_only=True):
-    """A page of customers; a customer also gets itself as `customer`."""
+    """A page of customers; a customer gets their own data, also as `customer`."""
 
     customers: list[CustomerView]
     customer: CustomerView | UnsetType = UNSET
@@ -160,7 +160,7 @@ class CustomersAnswer(msgspec.Struct, kw_only=True):
 
 
 class AddressView(msgspec.Struct, kw_only=True):
-    """A kept address."""
+    """A stored address."""
 
     id: UUID
     is_default: bool
@@ -181,7 +181,7 @@ class AddressesAnswer(msgspec.Struct):
 
 
 class SessionView(msgspec.Struct, kw_only=True):
-    """A login by cookie; `is_current` is the one that asks."""
+    """A login by cookie; `is_current` is that of this request."""
 
     id: str
     created_at: str
@@ -192,6 +192,6 @@ class SessionView(msgspec.Struct, kw_only=True):
 
 
 class SessionsAnswer(msgspec.Struct):
-    """Where a customer is logged in, the latest first."""
+    """A customer's cookie sessions, latest first."""
 
     sessions: list[SessionView]

@@ -1,4 +1,4 @@
-"""The rules of customers: who they are, and where they live."""
+"""The rules of customers and their addresses."""
 
 from collections.abc import Awaitable, Callable
 from typing import Literal
@@ -24,12 +24,12 @@ KEPT, DENY_LIST = "customer", "token:blacklist"  # namespaces in Redis
 
 
 async def create_staff(shop: Shop, new: Registration) -> UUID:
-    """Makes one of the staff. Raises Conflict where the email is taken."""
+    """Creates a staff account. Raises Conflict if the email is taken."""
     return (await insert(shop, new, "staff")).id
 
 
 async def insert(shop: Shop, new: Registration, role: Literal["customer", "staff"]) -> Credentials:
-    """A new account. Raises Conflict where the email is taken."""
+    """A new account. Raises Conflict if the email is taken."""
     currency = money.currency(new.currency or shop.tenant.currency)
     password_hash = await passwords.hashed(new.password)
     email = new.email.lower()
@@ -53,13 +53,13 @@ async def insert(shop: Shop, new: Registration, role: Literal["customer", "staff
 
 
 async def forget(shop: Shop, customer: UUID) -> None:
-    """Others hear of a change; whoever asks at once is not even given what they do not know yet."""
+    """Removes the customer's cached data, so that no request is given what is outdated."""
     await shop.forget(DENY_LIST, str(customer))
     await shop.forget(KEPT, *(f"{customer}:{what}" for what in ("me", "addresses")))
 
 
 async def me(shop: Shop) -> bytes:
-    """The caller as JSON, kept for the caller alone. Raises Unauthenticated."""
+    """The caller as JSON, cached for the caller alone. Raises Unauthenticated."""
     customer = shop.caller.require_customer()
     found = await _kept(shop, customer, "me", queries.customer)
     if found is None:
@@ -73,7 +73,7 @@ async def _kept(
     what: str,
     query: Callable[[Connection, UUID, UUID], Awaitable[bytes | None]],
 ) -> bytes | None:
-    """Something that is a customer's own."""
+    """Cached data of the caller."""
     return await shop.cached(
         KEPT,
         f"{customer}:{what}",
@@ -84,7 +84,7 @@ async def _kept(
 
 
 async def one(shop: Shop, customer: UUID) -> bytes:
-    """A customer as JSON: itself, or any for staff. Raises NotFound."""
+    """A customer as JSON: the caller, or any for staff. Raises NotFound."""
     if shop.caller.customer_id != customer:
         shop.caller.require(READ)
     async with shop.read() as conn:
@@ -95,7 +95,7 @@ async def one(shop: Shop, customer: UUID) -> bytes:
 
 
 async def email_of(conn: Connection, shop: Shop, customer: UUID) -> str:
-    """A customer's email. Raises Unauthenticated where the account is gone."""
+    """A customer's email. Raises Unauthenticated if the account was deleted."""
     found = await queries.credentials_of(conn, shop.tenant.id, customer)
     if found is None:
         raise Unauthenticated("this account no longer exists")
@@ -105,7 +105,7 @@ async def email_of(conn: Connection, shop: Shop, customer: UUID) -> str:
 async def everyone(
     shop: Shop, page: int | None, per_page: int, cursor: str | None, email: str | None
 ) -> bytes:
-    """A page of customers for staff; a customer gets a list of itself."""
+    """A page of customers for staff; a customer gets a list of themself."""
     if not shop.caller.may(READ) and shop.caller.customer_id is not None:
         person = await me(shop)
         meta = (
@@ -142,7 +142,7 @@ async def addresses(shop: Shop) -> bytes:
 
 
 async def put_address(shop: Shop, data: SavedAddress, address: UUID | None) -> bytes:
-    """Keeps an address: a new one, or one that is there. Raises NotFound."""
+    """Stores a new or existing address. Raises NotFound."""
     customer = shop.caller.require_customer()
     row = address or ids.new_id()
     async with shop.write() as tx:
@@ -160,7 +160,7 @@ async def put_address(shop: Shop, data: SavedAddress, address: UUID | None) -> b
 
 
 async def delete_address(shop: Shop, address: UUID) -> None:
-    """Forgets an address. Raises NotFound."""
+    """Deletes an address. Raises NotFound."""
     customer = shop.caller.require_customer()
     async with shop.write() as tx:
         if not await queries.delete_address(tx, shop.tenant.id, customer, address):

@@ -1,9 +1,8 @@
-"""Who is logged in by a cookie: in Redis, 24 hours from the last request; without Redis, in the
-shop's database.
+"""Cookie sessions: in Redis, for 24 hours after the last request; without Redis, in the tenant's
+database.
 
-A cookie's value is random and kept nowhere: what is stored is its hash. It says at its beginning
-whether one of the staff has it, so that whoever answers from a cache can tell without asking; to
-change that gains nothing.
+A cookie's value is random; only its hash is stored. It begins with a mark for staff, so that caches
+can tell without a lookup; forging it gains nothing.
 """
 
 import contextlib
@@ -18,7 +17,7 @@ from rcommerce.commerce.customers import queries
 from rcommerce.commerce.shop import Shop, StoredSession
 from rcommerce.errors import Unavailable
 
-LONGEST_S = 30 * 86400  # however often it is used (OWASP: an absolute timeout)
+LONGEST_S = 30 * 86400  # maximum, however often it is used (OWASP: absolute timeout)
 STAFF, CUSTOMER = "s_", "c_"
 LONGEST_AGENT = 300
 AWAY = "sessions are away for a moment: try again"
@@ -42,9 +41,9 @@ class DatabaseSessions:
     async def find(self, shop: Shop, token_hash: str) -> StoredSession | None:
         async with shop.read() as conn:
             found = await queries.session(conn, shop.tenant.id, token_hash, self._ttl_s, LONGEST_S)
-        # Once a minute is often enough to know when it was used last.
+        # The last use is written once a minute at most.
         if found is not None and clock.now() - found.seen_at > min(60, self._ttl_s / 4):
-            with contextlib.suppress(Unavailable):  # to read, no primary is needed
+            with contextlib.suppress(Unavailable):  # reading needs no primary
                 async with shop.write_once() as tx:
                     await queries.touch_session(tx, shop.tenant.id, token_hash)
         return found
@@ -59,8 +58,8 @@ class DatabaseSessions:
 
 
 class RedisSessions:
-    """In Redis, where any instance finds them: `session:TENANT:HASH`, and the hashes of each
-    customer in a set beside."""
+    """In Redis, where every instance finds them: `session:TENANT:HASH`, and each customer's hashes
+    in a set beside it."""
 
     def __init__(self, redis: Redis, ttl_s: int) -> None:
         self._redis = redis
@@ -73,7 +72,7 @@ class RedisSessions:
             _raw(session),
         )
         try:
-            # Listed first: a session that is not listed could not be ended.
+            # Listed first: a session that is not listed could not be revoked.
             await self._redis.call("sadd", of, token_hash)
             await self._redis.call("expire", of, LONGEST_S)
             await self._redis.call("set", key, raw, ex=self._ttl_s)
@@ -134,12 +133,12 @@ def new_token(role: str) -> str:
 
 
 def hash_of(token: str) -> str:
-    """What is stored of it."""
+    """The hash that is stored of it."""
     return ids.token_hash(token).hex()
 
 
 def public_id(token_hash: str) -> str:
-    """What a session is called in the API: half of its hash opens nothing."""
+    """A session's id in the API: half of its hash, which gives no access."""
     return token_hash[:32]
 
 
@@ -148,8 +147,8 @@ def _raw(session: StoredSession) -> bytes:
 
 
 def _read(raw: bytes) -> StoredSession | None:
-    """A session; None for what is none. One lives through releases: a new field needs a default,
-    and one that is gone is passed over."""
+    """A session; None if the bytes are none. Sessions outlive releases: a new field needs a
+    default, and a removed one is ignored."""
     try:
         return _DECODER.decode(raw)
     except msgspec.DecodeError:

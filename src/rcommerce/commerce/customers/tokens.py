@@ -15,7 +15,7 @@ ALGORITHM = "HS256"
 
 
 def issue(secret: str, tenant: UUID, customer: UUID, role: str, version: int, hours: int) -> str:
-    """A token for `hours` hours; `version` is the customer's, with which it ends."""
+    """A token for `hours` hours; `version` is the customer's: raising it revokes the token."""
     now = int(clock.now())
     claims = {
         "sub": str(customer),
@@ -38,7 +38,7 @@ def read(secret: str, token: str) -> tuple[UUID, Caller]:
             algorithms=[ALGORITHM],
             options={
                 "require": ["sub", "tid", "role", "exp", "jti"],
-                # Those two by this machine's clock, which may not be that of who issued it.
+                # Not these two by this machine's clock, which may differ from the issuer's.
                 "verify_exp": False,
                 "verify_iat": False,
             },
@@ -53,7 +53,7 @@ def read(secret: str, token: str) -> tuple[UUID, Caller]:
 
 
 def order_token(secret: str, order: UUID) -> str:
-    """What opens a guest's order: worked out, so that a retried checkout answers the same."""
+    """The token of a guest's order: derived, so that a repeated checkout returns the same."""
     return hmac.new(secret.encode(), b"order:" + order.bytes, sha256).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Writes many products at once: those of an import. A few statements for each batch."""
+"""Writes many products at once, for imports: a few statements per batch."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Row = tuple[UUID, Parsed]  # with the id of its product
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the products of an import."""
+    """How many products were created, updated and unchanged."""
 
     created: int = 0
     updated: int = 0
@@ -25,7 +25,7 @@ class Counts:
     variants: int = 0
 
     def add(self, other: "Counts") -> None:
-        """Sums up."""
+        """Adds another result."""
         self.created += other.created
         self.updated += other.updated
         self.unchanged += other.unchanged
@@ -35,7 +35,7 @@ class Counts:
 async def sku_owners(
     conn: Connection, tenant: UUID, skus: Sequence[str]
 ) -> dict[str, tuple[str, Any]]:
-    """Which of these SKUs are taken: (the product's slug, the variant's options)."""
+    """Which of these SKUs are in use: (the product's slug, the variant's options)."""
     rows = await conn.all(
         """
         select v.sku, p.slug, v.option_values
@@ -48,7 +48,7 @@ async def sku_owners(
 
 
 async def analyze(shop: Shop) -> None:
-    """Lets PostgreSQL plan for the sizes that the tables have now."""
+    """Updates PostgreSQL's statistics, so that it plans for the tables' present sizes."""
     async with shop.write() as tx:
         await tx.execute("analyze product, variant, product_image, inventory_level")
 
@@ -62,10 +62,10 @@ async def upsert(
     set_stock: bool,
     actor: str,
 ) -> Counts:
-    """Makes or changes these products, matched by slug; their variants, matched by options.
+    """Creates or updates these products, matched by slug, and their variants, matched by options.
 
-    What is the same stays as it is, so that a second run changes nothing. Stock is set for new
-    variants; for others only with `set_stock`, as it would undo what was sold since.
+    Unchanged rows are not written, so a second run changes nothing. Stock is set for new variants;
+    for existing ones only with `set_stock`, since it would undo later sales.
     """
     written = await _upsert_products(tx, tenant, currency, found)
     known = await tx.all(
@@ -78,7 +78,7 @@ async def upsert(
     by_slug: dict[str, UUID] = {row[0]: row[1] for row in known}
     rows = [(by_slug[each.product.slug or ""], each) for each in found]
     changed = set(written)
-    # What is new has nothing that it could be compared with.
+    # New products have nothing to compare with.
     new = [(product, each) for product, each in rows if written.get(product)]
     old = [(product, each) for product, each in rows if not written.get(product)]
     images = await _add_images(tx, tenant, new)
@@ -105,7 +105,7 @@ async def upsert(
 async def _upsert_products(
     tx: Connection, tenant: UUID, currency: str, found: Sequence[Parsed]
 ) -> dict[UUID, bool]:
-    """Those that were made (True) or changed (False)."""
+    """Those that were created (True) or updated (False)."""
     rows = await tx.all(
         """
         insert into product as kept
@@ -181,8 +181,8 @@ async def _upsert_variants(
     rows: Sequence[Row],
     images: Mapping[tuple[UUID, str], UUID],
 ) -> list[tuple[Any, ...]]:
-    """(variant, product, whether it is new) of those that were made or changed. A variant whose
-    row names no image keeps the one that it has."""
+    """(variant, product, whether it is new) of those that were created or updated. A variant whose
+    row has no image keeps its own."""
     values = [
         _variant_row(product, variant, position, images)
         for product, each in rows
@@ -256,7 +256,7 @@ def _variant_row(
 async def _add_images(
     tx: Connection, tenant: UUID, new: Sequence[Row]
 ) -> dict[tuple[UUID, str], UUID]:
-    """Gives products that have none their images: the ids by product and address."""
+    """Adds images to products that have none: the ids by product and URL."""
     rows = list(_image_rows(new))
     if rows:
         await tx.execute(
@@ -272,7 +272,7 @@ async def _add_images(
 
 
 async def _images(tx: Connection, tenant: UUID, old: Sequence[Row]) -> dict[tuple[UUID, str], UUID]:
-    """The images of products, as far as variants have one of their own."""
+    """The images of products that are the image of a variant."""
     products = [product for product, each in old if any(v.image_src for v in each.variants)]
     if not products:
         return {}
@@ -299,7 +299,7 @@ def _image_rows(rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
 
 
 async def _set_images(tx: Connection, tenant: UUID, old: Sequence[Row]) -> set[UUID]:
-    """Gives each product exactly the images of the file; those whose images have changed."""
+    """Replaces each product's images by those of the file; returns the products that changed."""
     found = await tx.all(
         """
         with wanted as materialized (
@@ -337,7 +337,7 @@ async def _set_images(tx: Connection, tenant: UUID, old: Sequence[Row]) -> set[U
 async def _add_stock(
     tx: Connection, tenant: UUID, fresh: set[UUID], rows: Sequence[Row], actor: str
 ) -> None:
-    """The stock of variants that were just made, at the default location; with movements."""
+    """Sets the stock of new variants at the default location, with movements."""
     values = [
         {"variant_id": str(variant.id), "on_hand": variant.inventory_quantity}
         for _, each in rows
@@ -365,7 +365,7 @@ async def _add_stock(
 
 
 async def _set_stock(tx: Connection, tenant: UUID, old: Sequence[Row], actor: str) -> None:
-    """Sets on_hand at the default location, never below what is reserved; with movements."""
+    """Sets on_hand at the default location, never below what is reserved, with movements."""
     rows = [
         {
             "product_id": str(product),
@@ -412,7 +412,7 @@ async def _set_stock(tx: Connection, tenant: UUID, old: Sequence[Row], actor: st
 
 
 async def _touch(tx: Connection, tenant: UUID, products: Sequence[UUID]) -> None:
-    """The next version of products that have changed, and their lowest variant's price."""
+    """Increments the version of products that have changed, and updates their lowest price."""
     await tx.execute(
         """
         update product p

@@ -47,10 +47,10 @@ _METAFIELD = re.compile(r"\(product\.metafields\.([^()]+)\)$")
 
 
 class Columns:
-    """Where each field stands in a row."""
+    """The position of each field in a row."""
 
     def __init__(self, header: Sequence[str]) -> None:
-        """Raises ValueError where it is no export's."""
+        """Raises ValueError if it is no product export."""
         self.count = len(header)
         self.places: dict[str, int] = {}
         self.metafields: dict[str, int] = {}
@@ -72,6 +72,6 @@ class Columns:
             )
 
     def name(self, field: str) -> str:
-        """What the file calls a field."""
+        """The file's name of a field."""
         place = self.places.get(field)
         return NAMES[field][0] if place is None else self.header[place]

@@ -3,7 +3,7 @@
 import re
 from decimal import Decimal
 
-# Separated by a space, a narrow space or an apostrophe: never the decimal one.
+# A space, a narrow space or an apostrophe separates thousands, never decimals.
 _SPACED = re.compile(r"(?<=[0-9])[ \u00a0\u202f'’](?=[0-9]{3}(?![0-9]))")
 _PLAIN = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
 _POINT = re.compile(
@@ -17,14 +17,14 @@ _AMBIGUOUS = re.compile(r"-?[1-9][0-9]{0,2}[.,][0-9]{3}")
 
 
 class Ambiguous(ValueError):
-    """May be one number or a thousand times as much."""
+    """The number has two readings, which differ by a factor of a thousand."""
 
 
 def number(text: str, *, has_decimal_commas: bool) -> Decimal:
-    """The number of a cell. `has_decimal_commas`: the file may be of a country that writes so, and
-    then 1.299 may be 1299.
+    """The number in a cell. `has_decimal_commas`: the file may come from a country that uses them,
+    and 1.299 may then be 1299.
 
-    Raises Ambiguous, and ValueError for what is no number.
+    Raises Ambiguous; ValueError if it is no number.
     """
     text = _SPACED.sub("", text)
     if _AMBIGUOUS.fullmatch(text) and ("," in text or has_decimal_commas):

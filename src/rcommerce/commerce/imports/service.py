@@ -1,4 +1,4 @@
-"""Imports products: reads a file, writes batches, and keeps account of what was left out."""
+"""Imports products: reads a file, writes batches, and records what was rejected."""
 
 import asyncio
 from collections import Counter
@@ -15,15 +15,15 @@ from rcommerce.database import Connection
 
 BATCH = 500
 WRITERS = 2
-# Batches before which PostgreSQL counts the tables again: a shop that was empty has grown to many
-# times what its plans were made for, sooner than autovacuum looks.
+# After these batches PostgreSQL's statistics are updated: a shop that was empty has grown to many
+# times the size that its plans were made for, sooner than autovacuum looks.
 ANALYZED_BEFORE = {4**power for power in range(10)}
 
 
 @dataclass(slots=True)
 class Report:
-    """What an import did. `layout`: how the file was read. `rejected` were left out; `notes` were
-    taken in another way; `untaken` counts what stood in columns that are not taken."""
+    """The result of an import. `layout`: how the file was read. `rejected` were left out; `notes`
+    were changed; `untaken` counts the values in columns that are not imported."""
 
     layout: str = ""
     counts: Counts = field(default_factory=Counts)
@@ -44,10 +44,10 @@ async def products(
     set_stock: bool = False,
     progress: Callable[[Report], None] = lambda _: None,
 ) -> Report:
-    """Imports a Shopify export. Each batch is one transaction; a dry run takes each back. Some are
-    written at a time, while the next is read.
+    """Imports a Shopify export. Each batch is a transaction; a dry run rolls each back. Some
+    batches are written concurrently, while the next one is read.
 
-    Raises ValueError where the file is no such export.
+    Raises ValueError if the file is no such export.
     """
     export = await asyncio.to_thread(Export, file, shop.tenant.currency)
     report = Report(layout=str(export.layout), untaken=export.untaken)
@@ -116,7 +116,7 @@ def _sorted_out(found: Iterator[Parsed | Fault], report: Report) -> Iterator[Par
 async def _without_foreign_skus(
     tx: Connection, shop: Shop, batch: list[Parsed], report: Report
 ) -> list[Parsed]:
-    """Leaves out variants whose SKU is another's in the shop."""
+    """Rejects variants whose SKU another product of the shop has."""
     skus = [variant.sku for each in batch for variant in each.variants if variant.sku]
     owners = await bulk.sku_owners(tx, shop.tenant.id, skus)
     kept = []

@@ -1,10 +1,10 @@
-"""Reads a Shopify product export: streaming, row by row.
+"""Reads a Shopify product export, streaming.
 
-A product stands in one row or in several that follow each other with the same handle: the first
-has the title, each may have a variant, an image, or both. What is wrong with a row is reported with
-its line, and the rows around it stay good.
+A product takes one row, or several that follow each other with the same handle: the first has the
+title, each may have a variant, an image, or both. A fault in a row is reported with its line, and
+does not affect other rows.
 
-Source: https://help.shopify.com/manual/products/import-export/using-csv
+Source: Shopify help, manual/products/import-export/using-csv
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ OPTIONS = (1, 2, 3)
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A row, or a part of one, that was left out; or `is_note`, taken in another way."""
+    """A row or part of one that was rejected; or, with `is_note`, a value that was changed."""
 
     line: int
     handle: str
@@ -45,8 +45,7 @@ class Fault:
 
 
 class Variant(NewVariant, kw_only=True):
-    """A variant with the address of its image, the line that it stands in, and the id that it gets
-    where it is new."""
+    """A variant with its image's URL, its line, and the id that it gets if it is new."""
 
     image_src: Url | None = None
     line: int = 0
@@ -63,7 +62,7 @@ class Parsed:
 
 
 class _Wrong(Exception):
-    """What is wrong with a part of a row."""
+    """A fault in a part of a row."""
 
 
 @dataclass(slots=True)
@@ -75,23 +74,23 @@ class _Row:
     columns: Columns
 
     def __getitem__(self, field: str) -> str:
-        """The cell of a field; empty where the file has no such column."""
+        """The cell of a field; empty if the file has no such column."""
         place = self.columns.places.get(field)
         return "" if place is None else self.cells[place]
 
     def wrong(self, field: str, words: str) -> _Wrong:
-        """A fault of a field, by the name of its column."""
+        """A fault of a field, with its column's name in the file."""
         return _Wrong(f"{self.columns.name(field)}: {words}")
 
 
 class Export:
-    """The products of a file, and what is wrong with it, in the order of the file.
+    """The products of a file, and its faults, in the order of the file.
 
-    `untaken` counts the cells that are not empty, of each column that is not taken.
+    `untaken` counts the non-empty cells of each column that is not imported.
     """
 
     def __init__(self, file: BinaryIO, currency: str) -> None:
-        """Raises ValueError where it is no such export."""
+        """Raises ValueError if it is no such export."""
         self.layout = layout(file)
         self.untaken: Counter[str] = Counter()
         self._currency = currency
@@ -99,13 +98,13 @@ class Export:
         self._rows = self.layout.rows(file)
         _, header = next(self._rows)
         if isinstance(header, str):
-            raise ValueError(f"line 1: {header}")  # noqa: TRY004 - of the file's text
+            raise ValueError(f"line 1: {header}")  # noqa: TRY004 - a fault of the file's text
         self._columns = Columns(header)
         self._seen: set[int] = set()
-        self._skus: dict[int, int] = {}  # their hashes, and the lines where they stand
+        self._skus: dict[int, int] = {}  # hashes of the handles, and their lines
 
     def __iter__(self) -> Iterator[Parsed | Fault]:
-        """Once. Raises ValueError where the file ends within a character."""
+        """Can be iterated once. Raises ValueError if the file ends within a character."""
         group: list[_Row] = []
         handle = ""
         for line, cells in self._rows:
@@ -178,7 +177,7 @@ class Export:
         yield Parsed(line, product, variants)
 
     def _fields(self, row: _Row) -> NewProduct:
-        """The product with its own fields."""
+        """The product with its own fields, but no variants."""
         if ids.is_uuid(row["handle"]):
             raise row.wrong("handle", "must not look like an id")
         status = row["status"].lower()
@@ -323,17 +322,17 @@ class Export:
 def _complete(
     product: NewProduct, names: list[str], variants: list[Variant], images: list[NewImage]
 ) -> None:
-    """Gives a product what its variants tell. Raises msgspec.ValidationError."""
+    """Sets a product's fields that come from its variants. Raises msgspec.ValidationError."""
     options: list[dict[str, Any]] = []
     for name in filter(None, names):
         values = (variant.option_values[name] for variant in variants)
         options.append({"name": name, "values": list(dict.fromkeys(values))})
     if options == [{"name": "Title", "values": ["Default Title"]}]:
-        options = []  # how Shopify writes a product without options
+        options = []  # Shopify's form of a product without options
         for variant in variants:
             variant.option_values, variant.title = {}, "Default"
     product.options = msgspec.convert({"title": "x", "options": options}, NewProduct).options
-    # The product weighs what its first variant weighs; a variant's own weight is another one.
+    # A product has its first variant's weight; a variant that differs has its own.
     product.weight = next((variant.weight for variant in variants if variant.weight), None)
     known = {image.src for image in images}
     for variant in variants:
@@ -378,6 +377,6 @@ def _printable(cell: str) -> str:
 
 
 def _words(error: msgspec.ValidationError) -> str:
-    """The validator's message with the field in front."""
+    """The validator's message, with the field in front."""
     reason, _, place = str(error).replace("`", "").partition(" - at $.")
     return f"{place}: {reason}" if place else reason

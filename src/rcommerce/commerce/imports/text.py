@@ -1,7 +1,7 @@
-"""How a table of text was written: its encoding, and what separates its columns.
+"""How a text table was written: its encoding and its separator.
 
-Spreadsheets write what their system is set to: UTF-8 with or without a byte order mark, UTF-16
-("Unicode text"), Windows-1252; commas, semicolons, tabs.
+Spreadsheets use their system's settings: UTF-8 with or without a byte order mark, UTF-16 ("Unicode
+text"), Windows-1252; commas, semicolons, tabs.
 """
 
 import codecs
@@ -17,7 +17,7 @@ LARGEST_FIELD = 10 * 1024 * 1024  # characters
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _BOMS = {codecs.BOM_UTF8: "UTF-8", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 _CODECS = {"UTF-8": "utf-8-sig", "UTF-16": "utf-16", "Windows-1252": "cp1252"}
-# What `surrogateescape` makes of a byte that is not valid.
+# The code points that `surrogateescape` decodes invalid bytes to.
 _INVALID = re.compile("[\udc80-\udcff]")
 _VALID = re.compile("[^\x00-\x7f\udc80-\udcff]")
 
@@ -33,9 +33,9 @@ class Layout:
         return f"{self.encoding}, separated by {DELIMITERS[self.delimiter]}"
 
     def rows(self, file: BinaryIO) -> Iterator[tuple[int, list[str] | str]]:
-        """(the line where a row begins, its cells), or what is wrong with it in words.
+        """(the line where a row begins, its cells), or a description of its fault.
 
-        Raises ValueError where the file ends within a character.
+        Raises ValueError if the file ends within a character.
         """
         csv.field_size_limit(LARGEST_FIELD)
         file.seek(0)
@@ -56,21 +56,21 @@ class Layout:
 
 
 def layout(file: BinaryIO) -> Layout:
-    """How a file was written. Raises ValueError where it is empty."""
+    """How a file was written. Raises ValueError if it is empty."""
     encoding = _encoding(file)
     file.seek(0)
     text = _text(file, encoding)
     head = text.readline()
-    text.detach()  # else the file would be closed with it
+    text.detach()  # otherwise the wrapper closes the file
     if not head.strip():
         raise ValueError("the file is empty")
-    # That which the first line has most of, quoted cells aside.
+    # The most frequent one in the first line, outside quotes.
     bare = re.sub(r'"[^"]*"', "", head)
     return Layout(encoding, max(DELIMITERS, key=bare.count))
 
 
 def is_invalid(cell: str) -> bool:
-    """Whether bytes of a cell were no character of the file's encoding."""
+    """Whether a cell has bytes that are invalid in the file's encoding."""
     return not cell.isascii() and _INVALID.search(cell) is not None
 
 
@@ -80,7 +80,7 @@ def _text(file: BinaryIO, encoding: str) -> io.TextIOWrapper:
 
 
 def _encoding(file: BinaryIO) -> str:
-    """By its byte order mark; else UTF-8, unless not one of its characters beyond ASCII is."""
+    """By the byte order mark; otherwise UTF-8, unless no character beyond ASCII is valid UTF-8."""
     file.seek(0)
     head = file.read(4)
     for mark, name in _BOMS.items():

@@ -1,5 +1,5 @@
-"""SQL of stock. A level changes only by one conditional statement, rows in a fixed order, and
-the same statement writes the movement that says why."""
+"""SQL of stock. A level is changed only by a conditional statement, rows in a fixed order; the same
+statement writes the movement with its reason."""
 
 from uuid import UUID
 
@@ -22,11 +22,10 @@ async def reserve(
     reason: str,
     actor: str,
 ) -> list[Short]:
-    """Holds units of every line, or of none: returns the lines that are short.
+    """Reserves units of every line, or of none: returns the lines that are short.
 
-    A line is taken from the default location first, and from others where that has too few. A
-    variant that may be oversold (`inventory_policy` continue) takes what is there; one that is
-    not tracked takes nothing.
+    Units come from the default location first, then from others. A variant that may be oversold
+    (`inventory_policy` continue) reserves what is there; one that is not tracked reserves nothing.
     """
     return await conn.records(
         Short,
@@ -99,7 +98,7 @@ async def reserve(
     )
 
 
-# What gives reserved units back, from a CTE `gone` of deleted reservations.
+# Releases reserved units, from a CTE `gone` of deleted reservations.
 _RELEASE = """
         , ordered as (
             select gone.tenant_id, gone.variant_id, gone.location_id, gone.order_id,
@@ -137,7 +136,7 @@ _RELEASE = """
 async def release_order(
     conn: Connection, tenant: UUID, order: UUID, *, reason: str, actor: str
 ) -> int:
-    """Gives back what an order held; returns how many reservations that were."""
+    """Releases an order's reservations; returns how many."""
     count = await conn.value(
         """
         with gone as (
@@ -154,7 +153,7 @@ async def release_order(
 async def release(
     conn: Connection, tenant: UUID, reservation: UUID, *, reason: str, actor: str
 ) -> int:
-    """Gives back one reservation that was made by hand; returns 0 where there is none."""
+    """Releases one reservation made by hand; returns 0 if there is none."""
     count = await conn.value(
         """
         with gone as (
@@ -170,7 +169,7 @@ async def release(
 
 
 async def with_expired(conn: Connection) -> list[UUID]:
-    """Tenants of this shard with reservations made by hand that ran out."""
+    """Tenants of this shard with expired reservations made by hand."""
     rows = await conn.all(
         """
         select p.tenant_id from tenant_placement p
@@ -183,9 +182,9 @@ async def with_expired(conn: Connection) -> list[UUID]:
 
 
 async def release_expired(conn: Connection, tenant: UUID, limit: int) -> int:
-    """Gives back reservations that were made by hand and have run out.
+    """Releases expired reservations that were made by hand.
 
-    An order's reservation runs out with the order: see the checkout's sweep.
+    An order's reservation expires with the order: see the checkout's sweep.
     """
     count = await conn.value(
         """
@@ -208,7 +207,7 @@ async def release_expired(conn: Connection, tenant: UUID, limit: int) -> int:
 
 
 async def sell(conn: Connection, tenant: UUID, order: UUID, *, actor: str) -> None:
-    """What an order holds leaves the shelf."""
+    """Takes an order's reserved units out of stock."""
     await conn.execute(
         """
         with gone as (
@@ -252,7 +251,7 @@ async def put_back(
     order: UUID,
     actor: str,
 ) -> None:
-    """Units of an order return to the default location; variants that are gone are passed over."""
+    """Returns an order's units to the default location, except those of deleted variants."""
     await conn.execute(
         """
         with line as (
@@ -297,10 +296,10 @@ async def change(
     reason: str,
     actor: str,
 ) -> Level | None:
-    """Adds `by` units, or sets on_hand `to`, at a location (the default one for None).
+    """Adds `by` units, or sets on_hand `to`, at a location (None: the default one).
 
-    Returns the level after it; None where there is no such level, or where fewer units would
-    remain than are reserved: nothing has changed then.
+    Returns the level afterwards; None if there is no such level, or if less than what is reserved
+    would remain: nothing has changed then.
     """
     return await conn.record(
         Level,
@@ -353,7 +352,7 @@ async def change(
 async def ensure_level(
     conn: Connection, tenant: UUID, variant: UUID, location: UUID | None
 ) -> bool:
-    """A level of zero where there was none; False where variant or location are not there."""
+    """Creates a level of zero if there is none; False if there is no such variant or location."""
     return bool(
         await conn.value(
             """
@@ -392,7 +391,7 @@ async def levels(conn: Connection, tenant: UUID, variant: UUID) -> list[Level]:
 
 
 async def variant_exists(conn: Connection, tenant: UUID, variant: UUID) -> bool:
-    """Whether the tenant has such a variant."""
+    """Whether the tenant has this variant."""
     return bool(
         await conn.value(
             "select true from variant where (tenant_id, id) = (%(tenant)s, %(variant)s)",
@@ -455,7 +454,7 @@ async def locations(conn: Connection, tenant: UUID) -> bytes:
 
 
 async def insert_location(conn: Connection, tenant: UUID, location: UUID, name: str) -> bool:
-    """A new location; False where the name is taken."""
+    """A new location; False if the name is taken."""
     return bool(
         await conn.execute(
             """

@@ -1,4 +1,4 @@
-"""What inventory takes in and gives out."""
+"""Requests and responses of inventory."""
 
 from typing import Annotated
 from uuid import UUID
@@ -10,7 +10,7 @@ from rcommerce.commerce.fields import Count, Input, Line, ListMeta, Units
 
 
 class Adjustment(Input):
-    """A difference to what lies on the shelf: a breakage, a find."""
+    """A difference in stock, such as damaged or found units."""
 
     variant_id: UUID
     quantity: Annotated[int, Meta(ge=-1_000_000, le=1_000_000, description="may be negative")]
@@ -19,7 +19,7 @@ class Adjustment(Input):
 
 
 class Recount(Input):
-    """What a count of the shelf gave."""
+    """The result of counting the stock."""
 
     variant_id: UUID
     on_hand: Count
@@ -28,7 +28,7 @@ class Recount(Input):
 
 
 class Receipt(Input):
-    """Goods that came in."""
+    """Goods that arrived."""
 
     variant_id: UUID
     quantity: Units
@@ -37,7 +37,7 @@ class Receipt(Input):
 
 
 class NewReservation(Input):
-    """Units to hold by hand, for a time."""
+    """Units to reserve by hand, for a time."""
 
     variant_id: UUID
     quantity: Units
@@ -46,7 +46,7 @@ class NewReservation(Input):
 
 
 class Release(Input):
-    """A reservation to give back."""
+    """A reservation to release."""
 
     reservation_id: UUID
 
@@ -62,20 +62,20 @@ class Transfer(Input):
 
 
 class NewLocation(Input):
-    """A place where stock lies."""
+    """A place that holds stock."""
 
     name: Annotated[str, Meta(min_length=1, max_length=255)]
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """A variant, and how many units of it."""
+    """A variant, and a number of its units."""
 
     variant_id: UUID
     quantity: int
 
 
 class Short(msgspec.Struct, frozen=True):
-    """A line that cannot be served, and how much is left of it."""
+    """A line that is short, and how much of it is left."""
 
     variant_id: UUID
     quantity: int
@@ -83,7 +83,7 @@ class Short(msgspec.Struct, frozen=True):
 
 
 class Level(msgspec.Struct):
-    """Stock of a variant at a location: available is on_hand less reserved."""
+    """Stock of a variant at a location: available is on_hand minus reserved."""
 
     variant_id: UUID
     location_id: UUID
@@ -119,7 +119,7 @@ class MadeLocation(msgspec.Struct):
     name: str
 
 
-# What comes out, as OpenAPI describes it: PostgreSQL builds it.
+# Responses, for OpenAPI: PostgreSQL builds them.
 
 
 class LevelsPage(msgspec.Struct):
@@ -130,7 +130,7 @@ class LevelsPage(msgspec.Struct):
 
 
 class Movement(msgspec.Struct, kw_only=True):
-    """What happened to stock, and why."""
+    """A change of stock, and its reason."""
 
     id: UUID
     variant_id: UUID

@@ -24,7 +24,7 @@ from rcommerce.errors import Conflict, NotFound, OutOfStock
 async def reserve(
     tx: Connection, shop: Shop, lines: Sequence[Wanted], *, order: UUID | None, ttl_s: int
 ) -> None:
-    """Holds every line for `ttl_s` seconds. Raises OutOfStock; nothing is held then."""
+    """Reserves every line for `ttl_s` seconds. Raises OutOfStock; nothing is reserved then."""
     wanted: dict[UUID, int] = {}
     for line in lines:
         wanted[line.variant_id] = wanted.get(line.variant_id, 0) + line.quantity
@@ -37,7 +37,7 @@ async def reserve(
 
 
 def out_of_stock(short: Sequence[Short]) -> OutOfStock:
-    """The refusal that names each line with what is left of it."""
+    """The error that names each short line with what is left of it."""
     lines = [
         {"variant_id": s.variant_id, "quantity": s.quantity, "available": s.available}
         for s in short
@@ -46,19 +46,19 @@ def out_of_stock(short: Sequence[Short]) -> OutOfStock:
 
 
 async def sell(tx: Connection, shop: Shop, order: UUID) -> None:
-    """What an order holds leaves the shelf."""
+    """Takes an order's reserved units out of stock."""
     await queries.sell(tx, shop.tenant.id, order, actor=shop.caller.name)
 
 
 async def let_go(tx: Connection, shop: Shop, order: UUID, reason: str) -> None:
-    """What an order holds may be sold to others again."""
+    """Releases an order's reservations."""
     await queries.release_order(tx, shop.tenant.id, order, reason=reason, actor=shop.caller.name)
 
 
 async def put_back(
     tx: Connection, shop: Shop, order: UUID, units: Sequence[tuple[UUID, int]]
 ) -> None:
-    """Units that an order had bought go back on the shelf."""
+    """Returns an order's units to stock."""
     await queries.put_back(
         tx,
         shop.tenant.id,
@@ -85,7 +85,7 @@ async def hold(shop: Shop, new: NewReservation) -> UUID:
 
 
 async def release(shop: Shop, reservation: UUID) -> None:
-    """Gives a reservation back that was made by hand. Raises NotFound."""
+    """Releases a reservation made by hand. Raises NotFound."""
     async with shop.write() as tx:
         done = await queries.release(
             tx, shop.tenant.id, reservation, reason="released", actor=shop.caller.name
@@ -95,21 +95,22 @@ async def release(shop: Shop, reservation: UUID) -> None:
 
 
 async def adjust(shop: Shop, data: Adjustment) -> Level:
-    """Adds a difference. Raises NotFound, or Conflict where reserved units would be missing."""
+    """Adds a difference. Raises NotFound, or Conflict if less than what is reserved would
+    remain."""
     return await _change(
         shop, data.variant_id, data.location_id, "adjust", by=data.quantity, reason=data.reason
     )
 
 
 async def receive(shop: Shop, data: Receipt) -> Level:
-    """Books goods in. Raises NotFound."""
+    """Adds goods that arrived. Raises NotFound."""
     return await _change(
         shop, data.variant_id, data.location_id, "receive", by=data.quantity, reason=data.reason
     )
 
 
 async def recount(shop: Shop, data: Recount) -> Level:
-    """Sets what lies on the shelf. Raises NotFound, or Conflict below what is reserved."""
+    """Sets on_hand. Raises NotFound, or Conflict if that is less than what is reserved."""
     return await _change(
         shop, data.variant_id, data.location_id, "set", to=data.on_hand, reason=data.reason
     )
@@ -119,7 +120,8 @@ async def transfer(shop: Shop, data: Transfer) -> list[Level]:
     """Moves units between two locations. Raises NotFound, Conflict."""
     steps = [(data.from_location_id, -data.quantity), (data.to_location_id, data.quantity)]
     async with shop.write() as tx:
-        for location, quantity in sorted(steps):  # in a fixed order, so that two never deadlock
+        # in a fixed order, so that two of them never deadlock
+        for location, quantity in sorted(steps):
             await _book(
                 tx, shop, data.variant_id, location, "transfer", by=quantity, reason=data.reason
             )
@@ -127,7 +129,7 @@ async def transfer(shop: Shop, data: Transfer) -> list[Level]:
 
 
 async def set_initial(tx: Connection, shop: Shop, variant: UUID, on_hand: int) -> None:
-    """The stock that a new variant begins with, at the default location."""
+    """Sets a new variant's initial stock, at the default location."""
     await _book(tx, shop, variant, None, "set", to=on_hand, reason="first stock")
 
 
@@ -172,7 +174,7 @@ async def _book(
 
 
 async def levels(shop: Shop, variant: UUID) -> list[Level]:
-    """Where a variant lies. Raises NotFound."""
+    """A variant's levels. Raises NotFound."""
     async with shop.read() as conn:
         found = await queries.levels(conn, shop.tenant.id, variant)
         if not found:
@@ -210,7 +212,7 @@ async def locations(shop: Shop) -> bytes:
 
 
 async def add_location(shop: Shop, name: str) -> UUID:
-    """A new location. Raises Conflict where the name is taken."""
+    """A new location. Raises Conflict if the name is taken."""
     location = ids.new_id()
     async with shop.write() as tx:
         if not await queries.insert_location(tx, shop.tenant.id, location, name):
@@ -219,10 +221,10 @@ async def add_location(shop: Shop, name: str) -> UUID:
 
 
 async def with_expired(conn: Connection) -> list[UUID]:
-    """Tenants of this shard with reservations made by hand that ran out."""
+    """Tenants of this shard with expired reservations made by hand."""
     return await queries.with_expired(conn)
 
 
 async def release_expired(tx: Connection, shop: Shop, limit: int) -> int:
-    """Gives back what ran out; returns how many reservations that were."""
+    """Releases expired reservations; returns how many."""
     return await queries.release_expired(tx, shop.tenant.id, limit)

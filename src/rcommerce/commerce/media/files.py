@@ -1,4 +1,4 @@
-"""What a file is, by its content: never by its name or by what a client says of it."""
+"""Detects a file's type from its content: never from its name or from what the client declares."""
 
 import warnings
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from rcommerce.errors import Unprocessable
 
-# What an image may be: Pillow's name of the format, its media type, the end of a name.
+# Accepted images: Pillow's name of the format, media type, file extension.
 IMAGES = {
     "JPEG": ("image/jpeg", "jpg"),
     "PNG": ("image/png", "png"),
@@ -22,15 +22,15 @@ TYPES = {
     **{extension: kind for kind, extension in IMAGES.values()},
     **{extension: kind for kind, extension in OTHERS.items()},
 }
-HEAD_BYTES = 8192  # that say what a file is
-# Larger than what the settings allow is refused here, by its header, before anything is decoded;
-# Pillow need not warn as well.
+HEAD_BYTES = 8192  # bytes that suffice to detect the type
+# Images larger than the settings allow are rejected here, by their header, before anything is
+# decoded; Pillow's own warning is not needed.
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a file is; `width` and `height` are an image's, in pixels."""
+    """A file's type; for images `width` and `height` in pixels."""
 
     content_type: str
     extension: str
@@ -44,7 +44,7 @@ class Kind:
 
 
 def inspect(path: Path, max_megapixels: int) -> Kind:
-    """What a file is. Reads its first bytes alone; raises Unprocessable for what is not taken."""
+    """Detects a file's type from its first bytes; raises Unprocessable if it is not accepted."""
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     image = _image(path, max_megapixels)
@@ -69,7 +69,8 @@ def _image(path: Path, max_megapixels: int) -> Kind | None:
         return None
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(max_megapixels) from error
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's words for a broken file
+    # the exceptions that Pillow raises for a broken file
+    except (OSError, SyntaxError, ValueError) as error:
         raise _refused(f"the image is broken: {error}") from error
     if width * height > max_megapixels * 1_000_000:
         raise _too_many_pixels(max_megapixels, f"{width} x {height}")

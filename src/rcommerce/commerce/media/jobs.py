@@ -1,4 +1,4 @@
-"""What happens to uploads later."""
+"""Background jobs of media."""
 
 import asyncio
 from typing import Any
@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 
 async def render(shop: Shop, media_id: str) -> None:
-    """Makes an image's renditions. Done again it makes the same. Raises Unavailable."""
+    """Makes an image's renditions; repeating it is harmless. Raises Unavailable."""
     media, tenant, objects = UUID(media_id), shop.tenant.id, shop.services.objects
     async with shop.read() as conn:
         stored = await queries.stored(conn, tenant, media)
@@ -30,7 +30,7 @@ async def render(shop: Shop, media_id: str) -> None:
     async with received(reading.chunks, "", settings.max_upload_mb) as file:
         work = renditions.render(file.path, settings.image_processing)
         try:
-            # Each in a thread, one after the other: the loop goes on with its other work.
+            # Each in a thread, one after another, so that the event loop is free.
             while (one := await asyncio.to_thread(next, work, None)) is not None:
                 path = paths.rendition(tenant, digest, one.size, one.hash, one.format)
                 await objects.put(path, one.content, CONTENT_TYPES[one.format], len(one.content))
@@ -39,7 +39,7 @@ async def render(shop: Shop, media_id: str) -> None:
             log.warning("image_broken", tenant=str(tenant), media=media_id, error=error.detail)
     async with shop.write() as tx:
         is_there = await queries.set_renditions(tx, tenant, media, made)
-    if not is_there:  # removed meanwhile
+    if not is_there:  # deleted meanwhile
         await remove_files(shop, digest)
 
 
@@ -55,7 +55,7 @@ def _noted(one: Rendition, path: str) -> dict[str, Any]:
 
 
 async def sweep(services: Services) -> None:
-    """Removes the files of which no shop knows. Raises Unavailable."""
+    """Removes files that no shop knows. Raises Unavailable."""
     gone = size_bytes = 0
     async for shop, orphans in all_orphans(services):
         for each in orphans:

@@ -19,7 +19,7 @@ _INCOMING = re.compile(rf"(?P<tenant>{_UUID})/incoming/(?P<upload>{_UUID})")
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """What the name of a file says. `hash` is its upload's, in hexadecimal."""
+    """The parts of a file's name. `hash` is its upload's, in hexadecimal."""
 
     tenant: UUID
     hash: str
@@ -28,7 +28,7 @@ class Name:
 
 
 def parsed(key: str) -> Name | None:
-    """A file's name taken apart; None for what is none, or not looked at yet."""
+    """The parts of a file's name; None if it is not one, or was not checked yet."""
     found = _NAME.fullmatch(key)
     if found is None:
         return None
@@ -37,26 +37,26 @@ def parsed(key: str) -> Name | None:
 
 
 def tenant_of(key: str) -> UUID | None:
-    """Whose file it is; None for what is no file of a shop."""
+    """The file's tenant; None if it is no file of a shop."""
     found = _NAME.fullmatch(key) or _INCOMING.fullmatch(key)
     return UUID(found["tenant"]) if found else None
 
 
 def incoming(tenant: UUID, upload: UUID) -> str:
-    """Where a client sends a file itself."""
+    """The name to which a client uploads directly."""
     return f"{tenant}/incoming/{upload}"
 
 
 def is_incoming(key: str) -> bool:
-    """Whether it is such a place."""
+    """Whether a name is one for a direct upload."""
     return _INCOMING.fullmatch(key) is not None
 
 
 def upload(tenant: UUID, digest: bytes, extension: str) -> str:
-    """Of a file that was looked at; `media_path` in the database says the same."""
+    """The name of a checked upload; `media_path` in the database returns the same."""
     return f"{tenant}/{digest.hex()}/original.{extension}"
 
 
 def rendition(tenant: UUID, digest: str, size: str, own: str, extension: str) -> str:
-    """Of an image in another size; `own` is its own hash."""
+    """The name of a rendition; `own` is its own hash."""
     return f"{tenant}/{digest}/{size}-{own[:16]}.{extension}"

@@ -24,7 +24,7 @@ _ROW = """json_build_object(
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """An upload as its file is found."""
+    """An upload, as needed to find its file."""
 
     id: UUID
     path: str
@@ -34,12 +34,12 @@ class Stored(msgspec.Struct, frozen=True):
 
     @property
     def is_image(self) -> bool:
-        """Whether it can be shown as one."""
+        """Whether it is an image."""
         return self.width is not None
 
 
 async def one(conn: Connection, tenant: UUID, media: UUID, base: str) -> bytes | None:
-    """An upload as JSON; `base` is where addresses begin."""
+    """An upload as JSON; URLs begin with `base`."""
     return await conn.json_or_none(
         f"""
         select json_build_object('media', {_ROW})
@@ -73,7 +73,7 @@ async def by_hash(conn: Connection, tenant: UUID, digest: bytes) -> UUID | None:
 
 
 async def stored(conn: Connection, tenant: UUID, media: UUID) -> Stored | None:
-    """An upload as its file is found."""
+    """An upload, as needed to find its file."""
     return await conn.record(
         Stored,
         """
@@ -85,8 +85,8 @@ async def stored(conn: Connection, tenant: UUID, media: UUID) -> Stored | None:
 
 
 async def lock_file(conn: Connection, tenant: UUID, digest: str) -> None:
-    """Until the end of the transaction nobody else adds or removes the file with this hash, in
-    hexadecimal."""
+    """Locks a file's hash (in hexadecimal) until the end of the transaction: nobody else adds or
+    removes the file."""
     await conn.execute(
         "select pg_advisory_xact_lock(hashtextextended(%(tenant)s::text || %(hash)s, 0))",
         {"tenant": tenant, "hash": digest},
@@ -94,7 +94,7 @@ async def lock_file(conn: Connection, tenant: UUID, digest: str) -> None:
 
 
 async def known(conn: Connection, tenant: UUID, digests: Sequence[bytes]) -> set[bytes]:
-    """Those hashes of which there is an upload."""
+    """Those of these hashes that belong to an upload."""
     rows = await conn.all(
         "select hash from media where tenant_id = %(tenant)s and hash = any(%(hashes)s)",
         {"tenant": tenant, "hashes": list(digests)},
@@ -103,7 +103,7 @@ async def known(conn: Connection, tenant: UUID, digests: Sequence[bytes]) -> set
 
 
 async def delete(conn: Connection, tenant: UUID, media: UUID) -> bytes | None:
-    """Removes an upload's row; returns the hash of its file."""
+    """Deletes an upload's row; returns its file's hash."""
     digest: bytes | None = await conn.value(
         "delete from media where (tenant_id, id) = (%(tenant)s, %(id)s) returning hash",
         {"tenant": tenant, "id": media},
@@ -114,7 +114,7 @@ async def delete(conn: Connection, tenant: UUID, media: UUID) -> bytes | None:
 async def set_renditions(
     conn: Connection, tenant: UUID, media: UUID, renditions: Sequence[dict[str, Any]]
 ) -> bool:
-    """Notes the renditions; False where the upload is gone."""
+    """Stores the renditions; False if the upload was deleted."""
     return bool(
         await conn.execute(
             """

@@ -1,4 +1,4 @@
-"""An image in other sizes and formats."""
+"""Makes an image's renditions: other sizes and formats."""
 
 import hashlib
 import io
@@ -12,7 +12,7 @@ from rcommerce.commerce.media.files import IMAGES
 from rcommerce.errors import Unprocessable
 from rcommerce.settings.schema import ImageProcessing, ImageSize
 
-# AVIF's scale is another one: this much lower looks the same, by Pillow's and libavif's defaults.
+# AVIF's quality scale differs: this much lower looks the same, by Pillow's and libavif's defaults.
 _AVIF_LOWER = 20
 _OPTIONS = {"webp": {"method": 4}, "avif": {"speed": 8, "max_threads": 1}}
 CONTENT_TYPES = {"webp": "image/webp", "avif": "image/avif"}
@@ -35,10 +35,10 @@ class Rendition:
 
 
 def render(path: Path, settings: ImageProcessing) -> Iterator[Rendition]:
-    """The renditions that the settings name, the largest first; none is larger than the image.
+    """The renditions of the settings, largest first; none is larger than the image.
 
-    Of an animation the first frame. What the file says of its camera and place is left out. Raises
-    Unprocessable for an image that cannot be decoded.
+    Of an animation, the first frame. Metadata such as camera and location is removed. Raises
+    Unprocessable if the image cannot be decoded.
     """
     formats = [name for name in settings.formats if features.check(name)]
     try:
@@ -64,9 +64,10 @@ def render(path: Path, settings: ImageProcessing) -> Iterator[Rendition]:
 
 
 def _upright(opened: Image.Image, sizes: Sequence[ImageSize]) -> Image.Image:
-    """Decoded, turned as its camera was held, in colours that every format has."""
+    """The image decoded, upright, in a colour mode that every format supports."""
     largest = max((max(size.width, size.height) for size in sizes), default=1)
-    opened.draft("RGB", (2 * largest, 2 * largest))  # a large JPEG is decoded in half or a quarter
+    # decodes a large JPEG at a half or a quarter of its size
+    opened.draft("RGB", (2 * largest, 2 * largest))
     image = ImageOps.exif_transpose(opened)
     has_alpha = "A" in image.getbands() or "transparency" in image.info
     return image.convert("RGBA" if has_alpha else "RGB")

@@ -19,8 +19,8 @@ from rcommerce.commerce.media.uploads import received
 from rcommerce.commerce.parameters import Cursor, IdempotencyKey, Page, PerPage
 from rcommerce.commerce.shop import Shop
 
-# A file's bytes are its identity: the same again is the same upload, without a key. And no
-# transaction is open while a file comes or goes.
+# A file is identified by its bytes: the same file is the same upload, without an idempotency key.
+# No transaction is open while a file is transferred.
 BY_CONTENT = {"idempotency": "by_content"}
 # 200 where the same file was there already.
 MADE = answers.documented(MediaAnswer, 201) | answers.documented(MediaAnswer, 200)

@@ -1,4 +1,4 @@
-"""What comes in and goes out of /media."""
+"""Requests and responses of /media."""
 
 from typing import Annotated
 from uuid import UUID
@@ -10,20 +10,20 @@ from rcommerce.commerce.fields import Input, Line, ListMeta
 
 
 class NewUpload(Input, kw_only=True):
-    """A file that the client is going to send to the store itself."""
+    """A file that the client is going to upload directly."""
 
     filename: Line = ""
     content_type: Annotated[str, Meta(max_length=100, examples=["image/jpeg"])] = ""
 
 
 class Complete(Input, kw_only=True):
-    """That the file has been sent."""
+    """A direct upload that is complete."""
 
     filename: Line = ""
 
 
 class RenditionView(msgspec.Struct, kw_only=True):
-    """An image in another size; an address for each format that there is."""
+    """An image in another size; a URL for each format that exists."""
 
     width: int
     height: int
@@ -32,7 +32,7 @@ class RenditionView(msgspec.Struct, kw_only=True):
 
 
 class MediaView(msgspec.Struct, kw_only=True):
-    """An upload. `url` always gives these very bytes; renditions are there a moment later."""
+    """An upload. `url` always returns exactly these bytes; renditions follow a moment later."""
 
     id: UUID
     url: str
@@ -60,8 +60,8 @@ class MediaListAnswer(msgspec.Struct):
 
 
 class UploadView(msgspec.Struct, kw_only=True):
-    """Where to send a file: by this method to this address, with these headers, before it
-    expires; then to /media/uploads/{id}/complete."""
+    """Where to upload directly: with this method to this URL, with these headers, before it
+    expires; then call /media/uploads/{id}/complete."""
 
     id: UUID
     method: str
@@ -72,6 +72,6 @@ class UploadView(msgspec.Struct, kw_only=True):
 
 
 class UploadAnswer(msgspec.Struct):
-    """One place to send a file to."""
+    """A direct upload."""
 
     upload: UploadView

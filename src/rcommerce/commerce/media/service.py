@@ -30,26 +30,27 @@ WRITE = "media:write"
 RENDER = "media.render"
 SWEEP = Caller(process="sweep")
 UPLOAD_EXPIRES_S = 3600
-# An upload puts the file and then notes it: what nobody has noted in this time, nobody will.
+# An upload stores the file first and its row afterwards: a file that has no row by then never gets
+# one.
 ORPHAN_AGE = timedelta(hours=24)
 
 
 async def add(shop: Shop, upload: Upload) -> tuple[bytes, bool]:
-    """Keeps a file; returns its JSON, and whether it is new: the same bytes are kept once.
+    """Stores a file; returns its JSON, and whether it is new: the same bytes are stored once.
 
-    Raises Unprocessable for what is not taken, Unavailable.
+    Raises Unprocessable if the type is not accepted, Unavailable.
     """
     shop.caller.require(WRITE)
     most = shop.services.settings.media.image_processing.max_megapixels
     kind = await asyncio.to_thread(inspect, upload.path, most)
-    # First the file, then its row: no row is ever without its file.
+    # First the file, then its row: no row ever lacks its file.
     await _put(shop, upload, kind)
     async with shop.write() as tx:
         await queries.lock_file(tx, shop.tenant.id, upload.hash.hex())
         found = await queries.by_hash(tx, shop.tenant.id, upload.hash)
         if found is not None:
             return await _shown(tx, shop, found), False
-        # Until now it was nobody's, and could be cleared away.
+        # Until now the file had no row, and could have been removed as an orphan.
         await _put(shop, upload, kind)
         media = ids.new_id()
         values = {
@@ -70,7 +71,7 @@ async def add(shop: Shop, upload: Upload) -> tuple[bytes, bool]:
 
 
 async def _put(shop: Shop, upload: Upload, kind: Kind) -> None:
-    """Puts the file where it is not there yet."""
+    """Stores the file unless it is there."""
     objects = shop.services.objects
     path = paths.upload(shop.tenant.id, upload.hash, kind.extension)
     try:
@@ -108,7 +109,7 @@ async def page(shop: Shop, page: int | None, per_page: int, cursor: str | None) 
 
 
 async def image(tx: Connection, shop: Shop, media: UUID, field: str) -> Stored:
-    """An upload that an image is to show. Raises Unprocessable."""
+    """An upload that an image is going to show. Raises Unprocessable."""
     found = await queries.stored(tx, shop.tenant.id, media)
     if found is None or not found.is_image:
         why = "upload not found" if found is None else "is no image"
@@ -117,7 +118,7 @@ async def image(tx: Connection, shop: Shop, media: UUID, field: str) -> Stored:
 
 
 async def delete(shop: Shop, media: UUID) -> None:
-    """Removes an upload with its files. Raises NotFound, and Conflict where an image shows it."""
+    """Deletes an upload with its files. Raises NotFound, and Conflict if an image uses it."""
     shop.caller.require(WRITE)
     try:
         async with shop.write() as tx:
@@ -128,19 +129,19 @@ async def delete(shop: Shop, media: UUID) -> None:
         ) from error
     if digest is None:
         raise _none_such()
-    # Without its store the upload is gone all the same: its files are orphans then.
+    # If the store is unavailable, the upload is deleted anyway: its files become orphans.
     with contextlib.suppress(Unavailable):
         await remove_files(shop, digest.hex())
 
 
 async def remove_files(shop: Shop, digest: str) -> int:
-    """Removes the files of an upload that is no more; returns how many. Raises Unavailable: what
-    is left then is an orphan, and cleared away later."""
+    """Removes the files of a deleted upload; returns how many. Raises Unavailable: what remains is
+    an orphan, and removed later."""
     objects, gone = shop.services.objects, 0
     async with shop.write() as tx:
         await queries.lock_file(tx, shop.tenant.id, digest)
         if await queries.known(tx, shop.tenant.id, [bytes.fromhex(digest)]):
-            return 0  # uploaded once more meanwhile
+            return 0  # uploaded again meanwhile
         async for found in objects.list(f"{shop.tenant.id}/{digest}/"):
             for each in found:
                 await objects.delete(each.key)
@@ -149,7 +150,7 @@ async def remove_files(shop: Shop, digest: str) -> int:
 
 
 async def start_upload(shop: Shop, new: NewUpload) -> bytes:
-    """Where a client may send a file itself, as JSON. Raises Unavailable."""
+    """Where a client may upload directly, as JSON. Raises Unavailable."""
     shop.caller.require(WRITE)
     upload = ids.new_id()
     key = paths.incoming(shop.tenant.id, upload)
@@ -157,7 +158,7 @@ async def start_upload(shop: Shop, new: NewUpload) -> bytes:
     objects = shop.services.objects
     url = await objects.sign_put(key, UPLOAD_EXPIRES_S)
     expires = int(clock.now()) + UPLOAD_EXPIRES_S
-    if url is None:  # a folder: this server takes it, by the same means
+    if url is None:  # a folder: this server receives the file, with the same request
         url = f"/media/{key}?expires={expires}&signature={_signature(shop.services, key, expires)}"
     view = UploadView(
         id=upload,
@@ -172,7 +173,7 @@ async def start_upload(shop: Shop, new: NewUpload) -> bytes:
 
 
 def may_send(services: Services, key: str, expires: str, signature: str) -> bool:
-    """Whether an address that a folder's `start_upload` gave out holds still."""
+    """Whether a direct upload to this server, which `start_upload` has signed, is still valid."""
     if not (paths.is_incoming(key) and expires.isdecimal() and int(expires) > clock.now()):
         return False
     return hmac.compare_digest(_signature(services, key, int(expires)), signature)
@@ -184,9 +185,9 @@ def _signature(services: Services, key: str, expires: int) -> str:
 
 
 async def complete_upload(shop: Shop, upload: UUID, filename: str) -> tuple[bytes, bool]:
-    """Looks at a file that a client has sent itself, and keeps it; as `add`. It may be asked again.
+    """Checks and stores a file that was uploaded directly, like `add`. It may be repeated.
 
-    Raises NotFound where nothing was sent, TooLarge, Unprocessable.
+    Raises NotFound if nothing was uploaded, TooLarge, Unprocessable.
     """
     shop.caller.require(WRITE)
     objects, media = shop.services.objects, shop.services.settings.media
@@ -204,7 +205,7 @@ async def complete_upload(shop: Shop, upload: UUID, filename: str) -> tuple[byte
 
 
 async def orphans(shop: Shop, found: Sequence[Found], now: datetime) -> list[Found]:
-    """Those of a shop's files that are a day old, and of which the shop knows nothing."""
+    """A shop's files that are a day old and have no upload."""
     names = [
         (each, paths.parsed(each.key)) for each in found if now - each.modified_at > ORPHAN_AGE
     ]
@@ -219,7 +220,7 @@ async def orphans(shop: Shop, found: Sequence[Found], now: datetime) -> list[Fou
 
 
 async def remove_orphan(shop: Shop, orphan: Found) -> None:
-    """Removes such a file, with the others of its upload: unless it has just become known."""
+    """Removes such a file, with the others of its upload, unless it has an upload by now."""
     name = paths.parsed(orphan.key)
     if name is None:
         await shop.services.objects.delete(orphan.key)
@@ -238,7 +239,7 @@ async def all_orphans(services: Services) -> AsyncIterator[tuple[Shop, list[Foun
         for tenant_id, its in of_tenants.items():
             try:
                 tenant = await services.tenants.by_id(tenant_id)
-            except (NotFound, Forbidden):  # not of this installation, or not to be touched now
+            except (NotFound, Forbidden):  # of another installation, or too recent
                 continue
             shop = Shop(services, tenant, SWEEP)
             if left := await orphans(shop, its, now):

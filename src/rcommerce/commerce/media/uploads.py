@@ -1,4 +1,4 @@
-"""Takes in a file as it comes: on to the disk, never whole in memory."""
+"""Receives a file: streamed to disk, never whole in memory."""
 
 import contextlib
 import hashlib
@@ -14,12 +14,12 @@ from rcommerce.errors import Invalid, TooLarge
 
 FIELD = "file"
 _MIB = 1024 * 1024
-_FIELDS_BYTES = 64 * 1024  # of a form's other fields and headers, together
+_FIELDS_BYTES = 64 * 1024  # bytes of a form's other fields and headers together
 
 
 @dataclass(slots=True)
 class Upload:
-    """A file on this machine's disk, until the block that received it ends."""
+    """A file on this machine's disk; it is removed when the block that received it ends."""
 
     path: Path
     size_bytes: int = 0
@@ -31,7 +31,7 @@ class Upload:
 async def received(
     stream: AsyncIterator[bytes], content_type: str, max_mb: int
 ) -> AsyncIterator[Upload]:
-    """A request's file: the field `file` of a form, or the whole body where it is no form.
+    """A request's file: the field `file` of a form, or the whole body if it is no form.
 
     Raises Invalid, TooLarge.
     """
@@ -49,7 +49,7 @@ async def received(
 
 
 class _Sink:
-    """Writes what comes, counts it, and works out its hash."""
+    """Writes the data to disk, counts and hashes it."""
 
     def __init__(self, upload: Upload, spool: IO[bytes], max_mb: int) -> None:
         self.upload = upload
@@ -66,7 +66,7 @@ class _Sink:
         self._spool.write(chunk)
 
     def end(self) -> None:
-        """All has come. Raises Invalid where that is nothing."""
+        """The end of the data. Raises Invalid if there was none."""
         if not self.upload.size_bytes:
             raise Invalid.field(FIELD, "is empty, or missing: send a form with this field")
         self._spool.flush()
@@ -74,7 +74,7 @@ class _Sink:
 
 
 async def _form(stream: AsyncIterator[bytes], boundary: str, sink: _Sink) -> None:
-    """Takes the one file out of a form (RFC 7578)."""
+    """Extracts the file from a form (RFC 7578)."""
     if not boundary:
         raise Invalid("Content-Type: multipart/form-data needs its boundary")
     segment: MultipartSegment | None = None

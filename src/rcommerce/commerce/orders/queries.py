@@ -45,7 +45,7 @@ async def insert(
     ttl_s: int,
     actor: str,
 ) -> None:
-    """A pending order with its items and its first event; its cart, if any, is closed."""
+    """Inserts a pending order with its items and first event; closes its cart, if it has one."""
     await conn.execute(
         """
         with placed as (
@@ -102,7 +102,7 @@ async def insert(
 
 
 async def lock(conn: Connection, tenant: UUID, order: UUID) -> OrderState | None:
-    """An order's state; its row is held by this transaction."""
+    """An order's state; locks its row."""
     return await conn.record(
         OrderState,
         f"{_STATE} where (tenant_id, id) = (%(tenant)s, %(order)s) for update",
@@ -120,7 +120,7 @@ async def state(conn: Connection, tenant: UUID, order: UUID) -> OrderState | Non
 
 
 async def of_cart(conn: Connection, tenant: UUID, cart: UUID) -> OrderState | None:
-    """The order that a cart has become."""
+    """The order of a cart."""
     return await conn.record(
         OrderState,
         f"""
@@ -140,9 +140,10 @@ async def update(
     data: Mapping[str, Any],
     actor: str,
 ) -> None:
-    """Sets columns of an order, and writes the event that says so.
+    """Sets columns of an order, and writes the event.
 
-    An order that is no longer pending waits for no payment: its reservation runs out no more.
+    An order that is no longer pending is not waiting for a payment: its reservation no longer
+    expires.
     """
     assignments = "".join(f"{name} = %({name})s, " for name in values)
     if values.get("status", "pending") != "pending":
@@ -168,7 +169,7 @@ async def update(
 
 
 async def is_over(conn: Connection, tenant: UUID, order: UUID) -> bool:
-    """Whether the time is over for which the order's stock is held."""
+    """Whether the order's reservation has expired."""
     return bool(
         await conn.value(
             """
@@ -181,7 +182,7 @@ async def is_over(conn: Connection, tenant: UUID, order: UUID) -> bool:
 
 
 async def extend(conn: Connection, tenant: UUID, order: UUID, ttl_s: int) -> None:
-    """Holds the stock of an order for longer, from now."""
+    """Extends the order's reservation, from now."""
     await conn.execute(
         """
         update sales_order set reserved_until = now() + make_interval(secs => %(ttl_s)s)
@@ -192,8 +193,8 @@ async def extend(conn: Connection, tenant: UUID, order: UUID, ttl_s: int) -> Non
 
 
 async def hold_customer(conn: Connection, tenant: UUID, customer: UUID) -> None:
-    """Nobody makes a cart for the customer while this transaction lasts: a new cart's foreign key
-    waits for the row."""
+    """Prevents a new cart for the customer during this transaction: a new cart's foreign key waits
+    for the locked row."""
     await conn.execute(
         "select from customer where (tenant_id, id) = (%(tenant)s, %(customer)s) for update",
         {"tenant": tenant, "customer": customer},
@@ -201,7 +202,7 @@ async def hold_customer(conn: Connection, tenant: UUID, customer: UUID) -> None:
 
 
 async def reopen_cart(conn: Connection, tenant: UUID, cart: UUID) -> None:
-    """After a declined payment the buyer goes on with the cart, unless they have begun another."""
+    """After a declined payment the cart is open again, unless the buyer has begun another one."""
     await conn.execute(
         """
         update cart c set status = 'active', updated_at = now()

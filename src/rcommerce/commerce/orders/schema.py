@@ -1,4 +1,4 @@
-"""What orders take in, and how the shop holds them."""
+"""Requests of orders, and their rows."""
 
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -38,13 +38,13 @@ class NewOrder(Input, kw_only=True):
     coupon_code: Line | None = None
     shipping_service: Line | None = None
     notes: Paragraph = ""
-    # Clients send these along; what is charged is always worked out here.
+    # Clients send these along; the server computes what is charged.
     price: Ignored = None
     total: Ignored = None
 
 
 class OrderChange(Input, kw_only=True):
-    """What staff may change of an order by hand."""
+    """What staff may change in an order."""
 
     status: Literal["confirmed", "processing", "on_hold", "completed"] | UnsetType = UNSET
     notes: Paragraph | UnsetType = UNSET
@@ -59,15 +59,15 @@ class ItemQuantity(Input):
 
 
 class Cancellation(Input):
-    """Why an order is cancelled. What was paid is refunded."""
+    """The reason of a cancellation. What was paid is refunded."""
 
     reason: Line = ""
 
 
 class Fulfilment(Input, kw_only=True):
-    """What left the house: some items, or (without `items`) all that is left.
+    """A shipment: some items, or (without `items`) all that remain.
 
-    With `status` shipped or delivered, an order that is fulfilled goes on to that.
+    With `status` shipped or delivered, a fulfilled order moves on to that.
     """
 
     items: Annotated[list[ItemQuantity], Meta(max_length=500)] | None = None
@@ -77,7 +77,7 @@ class Fulfilment(Input, kw_only=True):
 
 
 class Return(Input, kw_only=True):
-    """What came back: some items, or (without `items`) all that was sent."""
+    """A return: some items, or (without `items`) all that were shipped."""
 
     items: Annotated[list[ItemQuantity], Meta(max_length=500)] | None = None
     reason: Line = ""
@@ -85,7 +85,7 @@ class Return(Input, kw_only=True):
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
-    """An order's sums, each with the currency's digits."""
+    """An order's totals, each with the currency's digits."""
 
     subtotal: Decimal
     discount_total: Decimal
@@ -95,7 +95,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NewItem(msgspec.Struct, frozen=True, kw_only=True):
-    """A line as it goes into an order."""
+    """A line for a new order."""
 
     id: UUID
     position: int
@@ -112,7 +112,7 @@ class NewItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Draft(msgspec.Struct, kw_only=True):
-    """An order about to be placed."""
+    """A new order."""
 
     cart_id: UUID | None
     customer_id: UUID | None
@@ -127,7 +127,7 @@ class Draft(msgspec.Struct, kw_only=True):
 
 
 class OrderState(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an order stands; its row is held by the transaction where it was read so."""
+    """An order's state; its row may be locked by the transaction that read it."""
 
     id: UUID
     order_number: str
@@ -141,7 +141,7 @@ class OrderState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HeldItem(msgspec.Struct, frozen=True, kw_only=True):
-    """An order's item, and what has become of its units."""
+    """An order's item, and the state of its units."""
 
     id: UUID
     variant_id: UUID
@@ -151,7 +151,7 @@ class HeldItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which orders of a list."""
+    """Filter of a list of orders."""
 
     customer_id: UUID | None = None
     status: str | None = None
@@ -161,7 +161,7 @@ class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
     order_number: str | None = None
 
 
-# What comes out, as OpenAPI describes it: PostgreSQL builds it.
+# Responses, for OpenAPI: PostgreSQL builds them.
 
 
 class OrderItemView(msgspec.Struct, kw_only=True):
@@ -183,7 +183,7 @@ class OrderItemView(msgspec.Struct, kw_only=True):
 
 
 class OrderView(msgspec.Struct, kw_only=True):
-    """An order. `order_token` is told to a guest who has placed it, once."""
+    """An order. `order_token` is returned once, to the guest who placed it."""
 
     id: UUID
     order_number: str
@@ -223,7 +223,7 @@ class OrdersAnswer(msgspec.Struct):
 
 
 class EventView(msgspec.Struct, kw_only=True):
-    """Something that happened to an order."""
+    """An event of an order."""
 
     id: UUID
     type: str
@@ -233,6 +233,6 @@ class EventView(msgspec.Struct, kw_only=True):
 
 
 class EventsAnswer(msgspec.Struct):
-    """All that happened to an order."""
+    """The events of an order."""
 
     events: list[EventView]

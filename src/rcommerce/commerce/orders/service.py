@@ -40,7 +40,7 @@ WRITE = "orders:write"
 
 
 def items_of(lines: Sequence[tuple[Priced, int]], currency: str) -> list[NewItem]:
-    """The lines of an order, at the prices of now."""
+    """The lines of an order, at present prices."""
     zero = money.rounded(money.ZERO, currency)
     return [
         NewItem(
@@ -62,7 +62,7 @@ def items_of(lines: Sequence[tuple[Priced, int]], currency: str) -> list[NewItem
 
 
 def totals(items: Sequence[NewItem], rate: Rate | None, currency: str) -> Totals:
-    """The sums of an order."""
+    """The totals of an order."""
     zero = money.rounded(money.ZERO, currency)
     subtotal = sum((item.total for item in items), zero)
     cost = rate.total_cost if rate else zero
@@ -77,7 +77,7 @@ def totals(items: Sequence[NewItem], rate: Rate | None, currency: str) -> Totals
 
 
 def rates(shop: Shop, items: Sequence[NewItem], currency: str, country: str) -> list[Rate]:
-    """The ways to ship these items; none where nothing of them has to be shipped."""
+    """The shipping rates for these items; none if nothing has to be shipped."""
     if not any(item.requires_shipping for item in items):
         return []
     found = shop.services.shipping.rates(currency=currency, country=country.upper())
@@ -87,12 +87,12 @@ def rates(shop: Shop, items: Sequence[NewItem], currency: str, country: str) -> 
 
 
 def chosen(found: Sequence[Rate], wanted: str | None, remembered: str | None) -> Rate | None:
-    """The rate of an order, None where nothing has to be shipped. Raises Unprocessable."""
+    """The shipping rate of an order, None if nothing has to be shipped. Raises Unprocessable."""
     return shipping.choose(found, wanted, remembered) if found else None
 
 
 async def place(tx: Connection, shop: Shop, draft: Draft) -> tuple[UUID, str]:
-    """Reserves the stock and writes a pending order; its id and number. Raises OutOfStock."""
+    """Reserves the stock and inserts a pending order; its id and number. Raises OutOfStock."""
     if not draft.totals.total < money.LARGEST:
         raise Unprocessable("the order's total is too large", code="total_too_large")
     order = ids.new_id()
@@ -108,7 +108,8 @@ async def place(tx: Connection, shop: Shop, draft: Draft) -> tuple[UUID, str]:
 
 
 async def create(shop: Shop, new: NewOrder) -> tuple[bytes, str | None]:
-    """An order without a cart, to be paid under /payments: its JSON, and a guest's order token.
+    """Places an order without a cart, to be paid under /payments: its JSON, and a guest's order
+    token.
 
     Raises Invalid, NotFound, OutOfStock, Unprocessable.
     """
@@ -139,7 +140,7 @@ async def create(shop: Shop, new: NewOrder) -> tuple[bytes, str | None]:
 
 
 def guest_token(shop: Shop, order: UUID) -> str | None:
-    """What a guest opens the order with; a customer needs none."""
+    """A guest's token for the order; a customer needs none."""
     if shop.caller.customer_id is not None:
         return None
     return tokens.order_token(shop.services.jwt_secret, order)
@@ -163,7 +164,7 @@ async def _email(tx: Connection, shop: Shop, given: str | None) -> str:
 
 
 async def require(conn: Connection, shop: Shop, order: UUID, token: str | None) -> OrderState:
-    """The order's state, for its customer, who has its token, or staff. Raises NotFound."""
+    """The order's state, for its customer, a guest with its token, or staff. Raises NotFound."""
     state = await queries.state(conn, shop.tenant.id, order)
     caller = shop.caller
     if state is not None:
@@ -184,7 +185,7 @@ async def one(shop: Shop, order: UUID, token: str | None) -> bytes:
 
 
 async def json(conn: Connection, shop: Shop, order: UUID) -> bytes:
-    """An order as JSON, for who may see it already. Raises NotFound."""
+    """An order as JSON, without checking access. Raises NotFound."""
     found = await queries.order(conn, shop.tenant.id, order)
     if found is None:
         raise NotFound("order not found")
@@ -211,14 +212,14 @@ async def everyone(
 
 
 async def events(shop: Shop, order: UUID, token: str | None) -> bytes:
-    """What happened to an order, as JSON. Raises NotFound."""
+    """An order's events, as JSON. Raises NotFound."""
     async with shop.read() as conn:
         await require(conn, shop, order, token)
         return await queries.events(conn, shop.tenant.id, order)
 
 
 async def locked(tx: Connection, shop: Shop, order: UUID) -> OrderState:
-    """The order's state, its row held. Raises NotFound."""
+    """The order's state; locks its row. Raises NotFound."""
     state = await queries.lock(tx, shop.tenant.id, order)
     if state is None:
         raise NotFound("order not found")
@@ -226,22 +227,22 @@ async def locked(tx: Connection, shop: Shop, order: UUID) -> OrderState:
 
 
 async def of_cart(tx: Connection, shop: Shop, cart: UUID) -> OrderState | None:
-    """The order that a cart has become."""
+    """The order of a cart."""
     return await queries.of_cart(tx, shop.tenant.id, cart)
 
 
 async def state(conn: Connection, shop: Shop, order: UUID) -> OrderState | None:
-    """Where an order stands."""
+    """An order's state."""
     return await queries.state(conn, shop.tenant.id, order)
 
 
 async def is_over(tx: Connection, shop: Shop, order: UUID) -> bool:
-    """Whether the time is over for which the order's stock is held."""
+    """Whether the order's reservation has expired."""
     return await queries.is_over(tx, shop.tenant.id, order)
 
 
 async def wait_longer(tx: Connection, shop: Shop, order: UUID) -> None:
-    """Holds the order's stock for another while."""
+    """Extends the order's reservation."""
     ttl_s = shop.services.settings.checkout.reservation_ttl_secs
     await queries.extend(tx, shop.tenant.id, order, ttl_s)
 
@@ -249,7 +250,7 @@ async def wait_longer(tx: Connection, shop: Shop, order: UUID) -> None:
 async def give_up(
     tx: Connection, shop: Shop, order: OrderState, event: str, payment_status: str, reason: str
 ) -> None:
-    """A pending order that will not be paid: its stock goes free, its cart is open again."""
+    """Gives up a pending order that will not be paid: releases its stock and reopens its cart."""
     if order.status != "pending":
         return
     await inventory.let_go(tx, shop, order.id, reason)
@@ -262,7 +263,7 @@ async def give_up(
 
 
 async def take_stock_back(tx: Connection, shop: Shop, order: OrderState) -> None:
-    """A cancelled order's units may be sold to others: held ones go free, sold ones go back."""
+    """Returns a cancelled order's units: reserved ones are released, sold ones go back to stock."""
     if order.status == "pending":
         await inventory.let_go(tx, shop, order.id, "cancelled")
         return
@@ -278,7 +279,7 @@ async def record(
     values: Mapping[str, Any],
     data: Mapping[str, Any] | None = None,
 ) -> None:
-    """Sets columns of an order whose row is held, and writes the event."""
+    """Sets columns of a locked order, and writes the event."""
     await queries.update(
         tx, shop.tenant.id, order, values, event=event, data=data or {}, actor=shop.caller.name
     )
@@ -286,7 +287,7 @@ async def record(
 
 
 async def change(shop: Shop, order: UUID, data: OrderChange) -> bytes:
-    """What staff change by hand. Raises NotFound, InvalidTransition."""
+    """Changes by staff. Raises NotFound, InvalidTransition."""
     shop.caller.require(WRITE)
     async with shop.write() as tx:
         state = await locked(tx, shop, order)
@@ -304,7 +305,7 @@ async def change(shop: Shop, order: UUID, data: OrderChange) -> bytes:
 
 
 async def fulfil(shop: Shop, order: UUID, data: Fulfilment) -> bytes:
-    """Sends items, or carries a sent order further. Raises InvalidTransition, Unprocessable."""
+    """Ships items, or moves a shipped order on. Raises InvalidTransition, Unprocessable."""
     shop.caller.require(WRITE)
     async with shop.write() as tx:
         state = await locked(tx, shop, order)
@@ -318,7 +319,7 @@ async def fulfil(shop: Shop, order: UUID, data: Fulfilment) -> bytes:
         is_whole = sum(left.values()) == sum(sent.values())
         then = data.status if is_whole else "partially_fulfilled"
         if not sent and then == state.fulfillment_status:
-            then = "fulfilled"  # nothing left to send: say which steps are possible
+            then = "fulfilled"  # nothing left to ship: the error lists the possible steps
         states.require(states.FULFILLMENT, state.fulfillment_status, then)
         status = "completed" if is_whole and state.payment_status == "paid" else "processing"
         await record(
@@ -333,7 +334,7 @@ async def fulfil(shop: Shop, order: UUID, data: Fulfilment) -> bytes:
 
 
 async def take_back(shop: Shop, order: UUID, data: Return) -> bytes:
-    """Items came back. Raises InvalidTransition, Unprocessable."""
+    """Records returned items. Raises InvalidTransition, Unprocessable."""
     shop.caller.require(WRITE)
     async with shop.write() as tx:
         state = await locked(tx, shop, order)
@@ -360,7 +361,7 @@ async def restock(
     held: Sequence[HeldItem],
     quantities: Mapping[UUID, int],
 ) -> None:
-    """Units of an order's items go back on the shelf."""
+    """Returns units of an order's items to stock."""
     back = [(item.variant_id, quantities[item.id]) for item in held if quantities.get(item.id)]
     await inventory.put_back(tx, shop, order, back)
 
@@ -368,7 +369,7 @@ async def restock(
 def _units(
     wanted: Sequence[ItemQuantity] | None, left: Mapping[UUID, int], field: str
 ) -> dict[UUID, int]:
-    """The units of each item that are meant: those named, else all that are left."""
+    """The units of each item: those named, otherwise all that remain."""
     if wanted is None:
         return {item: quantity for item, quantity in left.items() if quantity > 0}
     units: dict[UUID, int] = {}

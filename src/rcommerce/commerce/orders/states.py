@@ -18,7 +18,7 @@ PAYMENT: Mapping[str, frozenset[str]] = {
     "paid": frozenset({"partially_refunded", "refunded"}),
     "partially_refunded": frozenset({"partially_refunded", "refunded"}),
     "failed": frozenset({"pending", "paid"}),
-    # Money that came after the order was given up is kept account of, and sent back.
+    # A payment that arrives after the order was given up is recorded and refunded.
     "cancelled": frozenset({"paid"}),
     "refunded": frozenset(),
 }
@@ -35,7 +35,7 @@ FULFILLMENT: Mapping[str, frozenset[str]] = {
 
 
 def require(machine: Mapping[str, frozenset[str]], now: str, then: str) -> None:
-    """Raises InvalidTransition where `machine` has no step from `now` to `then`."""
+    """Raises InvalidTransition if `machine` has no step from `now` to `then`."""
     if then in machine[now]:
         return
     possible = ", ".join(sorted(machine[now])) or "nothing else"

@@ -1,4 +1,4 @@
-"""The gateways that come with the shop: `manual`, and `test`, which keeps real books."""
+"""The built-in gateways: `manual`, and `test`, which keeps records like a real one."""
 
 import hmac
 from collections.abc import Mapping
@@ -20,7 +20,8 @@ DELAY_S = 2
 
 @dataclass(frozen=True, slots=True)
 class Manual:
-    """The money comes by hand, such as a bank transfer: the order goes on, staff confirm it."""
+    """Payment outside the shop, such as a bank transfer: the order goes on, and staff confirm the
+    payment."""
 
     id: str = "manual"
     name: str = "Pay on invoice"
@@ -31,13 +32,13 @@ class Manual:
         return Outcome("accepted")
 
     async def find(self, tenant_id: UUID, payment_id: UUID) -> Outcome | None:
-        """What it always says."""
+        """The result of every charge."""
         return Outcome("accepted")
 
     async def refund(
         self, tenant_id: UUID, payment_id: UUID, refund_id: UUID, amount: Decimal
     ) -> Outcome:
-        """The shopkeeper sends the money; this notes it."""
+        """Staff pay the refund themselves; this records it."""
         return Outcome("approved")
 
     def event(self, headers: Mapping[str, str], body: bytes) -> GatewayEvent:
@@ -53,12 +54,12 @@ class _Event(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """A gateway for development whose token says what happens.
+    """A gateway for development whose token decides the result.
 
-    `tok_approve` approves, `tok_decline` declines, `tok_delay` decides after two seconds (and
-    approves), `tok_fail` does not answer. It keeps its books in tables of its own in the control
-    database, on a connection of its own, as a remote party does: what it has charged stays
-    charged, whatever becomes of the shop's transaction.
+    `tok_approve` approves, `tok_decline` declines, `tok_delay` approves after two seconds,
+    `tok_fail` does not answer. Its records are in tables of its own in the control database,
+    written on a connection of its own, as with a remote party: what it has charged stays charged,
+    whatever happens to the shop's transaction.
     """
 
     cluster: Cluster
@@ -68,14 +69,14 @@ class Test:
     methods: tuple[str, ...] = ("card",)
 
     async def charge(self, charge: Charge) -> Outcome:
-        """Charges once for each payment. Raises GatewayError for tok_fail and unknown tokens."""
+        """Charges once per payment. Raises GatewayError for tok_fail and unknown tokens."""
         outcomes = {
             "tok_approve": "approved",
             "tok_decline": "declined",
             "tok_delay": "delayed",
         }
         if charge.token not in outcomes:
-            if charge.token == "tok_fail":  # noqa: S105 - no secret
+            if charge.token == "tok_fail":  # noqa: S105 - not a secret
                 raise GatewayError("the test gateway was told to fail")
             return Outcome("declined", message="unknown token; try tok_approve")
         cursor, _ = await self.cluster.control.once(
@@ -105,7 +106,7 @@ class Test:
         return _outcome(charge.payment_id, row[0], settled=bool(row[1]))
 
     async def find(self, tenant_id: UUID, payment_id: UUID) -> Outcome | None:
-        """What became of a charge."""
+        """The result of a charge."""
         async with self.cluster.control.read() as conn:
             row = await conn.one_or_none(
                 """
@@ -119,9 +120,9 @@ class Test:
     async def refund(
         self, tenant_id: UUID, payment_id: UUID, refund_id: UUID, amount: Decimal
     ) -> Outcome:
-        """Gives back once for each refund; declines more than was charged."""
+        """Refunds once per refund id; declines more than was charged."""
         async with self.cluster.control.write() as tx:
-            # One refund of a charge after the other: each then sees what the others have made.
+            # Refunds of a charge run one after another, so that each sees the others.
             await tx.execute(
                 """
                 select 1 from test_gateway_charge

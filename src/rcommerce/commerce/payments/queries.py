@@ -23,7 +23,7 @@ async def insert(
     amount: Decimal,
     currency: str,
 ) -> None:
-    """A pending payment. An order has one that is open: the database refuses another."""
+    """Inserts a pending payment. An order has at most one open payment: a database constraint."""
     await conn.execute(
         """
         insert into payment
@@ -73,9 +73,9 @@ async def change(
     reference: str | None = None,
     message: str | None = None,
 ) -> bool:
-    """A payment that was open gets a new status; False where it is settled already.
+    """Sets the status of an open payment; False if it is settled already.
 
-    One that was given up can still turn out to have been charged.
+    A payment that was given up can still turn out to have been charged.
     """
     return bool(
         await conn.execute(
@@ -100,7 +100,7 @@ async def change(
 
 
 async def insert_event(conn: Connection, tenant: UUID, gateway: str, event: str) -> bool:
-    """Notes a gateway's event; False where it came before."""
+    """Records a gateway's event; False if it was recorded before."""
     return bool(
         await conn.execute(
             """
@@ -116,7 +116,7 @@ async def insert_event(conn: Connection, tenant: UUID, gateway: str, event: str)
 async def begin_refund(
     conn: Connection, tenant: UUID, refund: UUID, payment_id: UUID, amount: Decimal, reason: str
 ) -> bool:
-    """Sets `amount` of a payment aside for a refund; False where less than that is left."""
+    """Sets `amount` of a payment aside for a refund; False if less than that is left."""
     return bool(
         await conn.execute(
             """
@@ -154,7 +154,7 @@ async def refund(conn: Connection, tenant: UUID, refund_id: UUID) -> RefundState
 
 
 async def pending_refunds(conn: Connection, tenant: UUID, payment_id: UUID) -> list[RefundState]:
-    """The refunds of a payment whose gateway has not answered yet."""
+    """Refunds of a payment that have no result yet."""
     return await conn.records(
         RefundState,
         """
@@ -169,7 +169,7 @@ async def pending_refunds(conn: Connection, tenant: UUID, payment_id: UUID) -> l
 async def end_refund(
     conn: Connection, tenant: UUID, refund_id: UUID, *, succeeded: bool, reference: str | None
 ) -> bool:
-    """Ends a pending refund, and frees the amount of one that failed; False where it is ended."""
+    """Settles a pending refund, and frees the amount of a failed one; False if it is settled."""
     return bool(
         await conn.value(
             """
@@ -197,10 +197,11 @@ async def end_refund(
 
 
 async def due(conn: Connection, limit: int) -> list[tuple[UUID, UUID]]:
-    """(tenant, order) whose payment has to be asked for, of every tenant of this shard.
+    """(tenant, order) whose payment has to be looked up at its gateway, of every tenant of this
+    shard.
 
-    Those whose reservation has run out, those that wait for their gateway, and those that a crash
-    has left between the asking and the writing down.
+    Those whose reservation has expired, those that wait for their gateway, and those that a crash
+    has left between charging and recording.
     """
     rows = await conn.all(
         """
@@ -226,7 +227,7 @@ async def due(conn: Connection, limit: int) -> list[tuple[UUID, UUID]]:
 
 
 async def due_refunds(conn: Connection, limit: int) -> list[tuple[UUID, UUID]]:
-    """(tenant, payment) of refunds that nobody has finished, of every tenant of this shard."""
+    """(tenant, payment) of unfinished refunds, of every tenant of this shard."""
     rows = await conn.all(
         """
         select distinct t.tenant_id, due.payment_id

@@ -21,7 +21,7 @@ from rcommerce.commerce.payments.schema import (
 )
 from rcommerce.commerce.shop import Shop
 
-# Steps with a call to a gateway between them: each can be done again at any point.
+# Steps with a gateway call in between: each can be repeated at any point.
 STEPS = {"idempotency": "steps"}
 
 

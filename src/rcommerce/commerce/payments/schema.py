@@ -1,4 +1,4 @@
-"""What payments take in, and how the shop holds them."""
+"""Requests of payments, and their rows."""
 
 from decimal import Decimal
 from typing import Annotated, Any, Literal
@@ -14,20 +14,20 @@ Token = Annotated[str, Meta(max_length=512, examples=["tok_approve"])]
 
 
 class MethodsQuery(Input, kw_only=True):
-    """For which sum a buyer wants to know the ways to pay."""
+    """The amount for which a buyer asks how to pay."""
 
     currency: Currency
     amount: Money
 
 
 class MethodData(Input, kw_only=True):
-    """What the gateway's own form gave the buyer: never a card's number."""
+    """What the gateway's own form gave the buyer: never a card number."""
 
     token: Token | None = None
 
 
 class PaymentMethod(Input, kw_only=True):
-    """How a checkout is paid."""
+    """The payment of a checkout."""
 
     type: Annotated[str, Meta(min_length=1, max_length=64, examples=["card"])]
     gateway_id: GatewayId | None = None
@@ -50,14 +50,14 @@ class NewPayment(Input, kw_only=True):
 
 
 class RefundRequest(Input, kw_only=True):
-    """How much to give back: all that is left, where no amount is named."""
+    """The amount to refund: without one, all that is left."""
 
     amount: Money | None = None
     reason: Line = ""
 
 
 class PaymentState(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a payment stands."""
+    """A payment's state."""
 
     id: UUID
     order_id: UUID
@@ -71,7 +71,7 @@ class PaymentState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RefundState(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a refund stands."""
+    """A refund's state."""
 
     id: UUID
     payment_id: UUID
@@ -80,7 +80,7 @@ class RefundState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PaymentResult(msgspec.Struct, kw_only=True):
-    """What became of a payment."""
+    """The result of a payment."""
 
     result: Literal["success", "requires_action", "failed"]
     payment_id: UUID
@@ -90,7 +90,7 @@ class PaymentResult(msgspec.Struct, kw_only=True):
 
 
 class PaymentView(msgspec.Struct, kw_only=True):
-    """A payment as its order's owner sees it."""
+    """A payment as shown to its order's owner."""
 
     id: UUID
     order_id: UUID
@@ -104,7 +104,7 @@ class PaymentView(msgspec.Struct, kw_only=True):
 
 
 class Method(msgspec.Struct, kw_only=True):
-    """A gateway and the ways to pay through it."""
+    """A gateway and its payment methods."""
 
     gateway_id: str
     name: str
@@ -112,7 +112,7 @@ class Method(msgspec.Struct, kw_only=True):
 
 
 class Methods(msgspec.Struct, kw_only=True):
-    """The ways to pay a sum."""
+    """The ways to pay an amount."""
 
     currency: str
     amount: Decimal

@@ -1,5 +1,5 @@
-"""The rules of payment. The money is asked for outside any transaction, under an id that makes a
-second asking harmless; what the gateway says is then written down in one transaction."""
+"""The rules of payment. Gateways are called outside of any transaction, with an id that makes
+repeating the call harmless; the result is recorded in one transaction."""
 
 from collections.abc import Mapping
 from decimal import Decimal
@@ -52,7 +52,7 @@ def gateway(shop: Shop, gateway_id: str | None) -> GuardedGateway:
 
 
 def methods(shop: Shop, query: MethodsQuery) -> Methods:
-    """The ways to pay a sum. Raises Invalid."""
+    """The ways to pay an amount. Raises Invalid."""
     currency = money.currency(query.currency)
     return Methods(
         currency=currency,
@@ -69,9 +69,9 @@ async def open_payment(
     tx: Connection, shop: Shop, order: UUID, amount: Decimal, currency: str,
     gateway_id: str | None, method: str,
 ) -> PaymentState:  # fmt: skip
-    """The order's one open payment: that which is there, or a new one.
+    """The order's open payment, existing or new.
 
-    The order's row is held by the transaction, so two never make one each. Raises Unavailable.
+    The transaction has locked the order's row, so two never create one each. Raises Unavailable.
     """
     found = await queries.of_order(tx, shop.tenant.id, order)
     return found or await new_payment(tx, shop, order, amount, currency, gateway_id, method)
@@ -81,8 +81,8 @@ async def new_payment(
     tx: Connection, shop: Shop, order: UUID, amount: Decimal, currency: str,
     gateway_id: str | None, method: str,
 ) -> PaymentState:  # fmt: skip
-    """A payment of an order that has no open one. Raises Unavailable where its gateway is left
-    alone just now: nothing is to be reserved for it."""
+    """A payment for an order that has no open one. Raises Unavailable while the gateway's breaker
+    is open: then nothing is reserved."""
     payment = ids.new_id()
     by = gateway(shop, gateway_id)
     if by.is_resting:
@@ -103,8 +103,8 @@ async def new_payment(
 async def charge(
     shop: Shop, payment: PaymentState, order_number: str, token: str | None
 ) -> Outcome:
-    """Asks the gateway for the money. Raises Unavailable where it does not answer: whether it has
-    charged is not known then, the payment stays open, and asking again is harmless."""
+    """Charges at the gateway. Raises Unavailable if it does not answer: it may have charged, the
+    payment stays open, and repeating is harmless."""
     asked = Charge(
         tenant_id=shop.tenant.id,
         payment_id=payment.id,
@@ -125,11 +125,11 @@ async def charge(
 
 
 async def settle(shop: Shop, payment: PaymentState, outcome: Outcome) -> None:
-    """Writes down what the gateway said; once, however often it says it."""
+    """Records the gateway's result; once, however often it is reported."""
     async with shop.write() as tx:
         order = await orders.locked(tx, shop, payment.order_id)
         await _settle(tx, shop, order, payment, outcome)
-        # It came too late: the stock may be another's by now.
+        # Too late: the stock may have been sold since.
         is_late = outcome.state == "approved" and order.status == "cancelled"
         if is_late:
             await _begin_rest(tx, shop, payment.id, "the order was cancelled before it was paid")
@@ -167,9 +167,10 @@ async def _settle(
 
 
 async def ask(shop: Shop, order_id: UUID) -> None:
-    """Brings an order to an end whose payment nobody has written down: the gateway knows.
+    """Completes an order whose payment result was not recorded, by asking the gateway.
 
-    What it has charged is confirmed; what it has never heard of is given up once its time is over.
+    What it has charged is confirmed; what it does not know is given up once the reservation has
+    expired.
     """
     async with shop.read() as conn:
         order = await orders.state(conn, shop, order_id)
@@ -195,7 +196,7 @@ async def ask(shop: Shop, order_id: UUID) -> None:
 
 
 async def due(conn: Connection, limit: int) -> list[tuple[UUID, UUID]]:
-    """(tenant, order) whose payment has to be asked for, of every tenant."""
+    """(tenant, order) whose payment has to be looked up, of every tenant."""
     return await queries.due(conn, limit)
 
 
@@ -245,7 +246,7 @@ async def _require(conn: Connection, shop: Shop, payment: UUID) -> PaymentState:
 
 
 async def one(shop: Shop, payment: UUID, order_token: str | None) -> PaymentView:
-    """A payment, for who may see its order. Raises NotFound."""
+    """A payment, for callers who may see its order. Raises NotFound."""
     async with shop.read() as conn:
         found = await _require(conn, shop, payment)
         await orders.require(conn, shop, found.order_id, order_token)
@@ -257,7 +258,7 @@ async def one(shop: Shop, payment: UUID, order_token: str | None) -> PaymentView
 
 
 async def confirm(shop: Shop, payment: UUID) -> PaymentView:
-    """Staff have the money of a manual payment in hand. Raises NotFound, Conflict."""
+    """Confirms a manual payment. Raises NotFound, Conflict."""
     shop.caller.require(WRITE)
     async with shop.read() as conn:
         found = await _require(conn, shop, payment)
@@ -268,7 +269,7 @@ async def confirm(shop: Shop, payment: UUID) -> PaymentView:
 
 
 async def apply_event(shop: Shop, gateway_id: str, headers: Mapping[str, str], body: bytes) -> None:
-    """A gateway's event, applied once. Raises NotFound, Unauthenticated, Invalid."""
+    """Applies a gateway's event, once. Raises NotFound, Unauthenticated, Invalid."""
     by = shop.services.gateways.get(gateway_id)
     if by is None:
         raise NotFound("gateway not found")
@@ -277,8 +278,8 @@ async def apply_event(shop: Shop, gateway_id: str, headers: Mapping[str, str], b
         payment = await _require(conn, shop, event.payment_id)
     if payment.gateway_id != gateway_id:
         raise NotFound("payment not found")
-    # Settling is idempotent by itself: the event is noted after it, so that a crash in between
-    # has it applied again rather than lost.
+    # Settling is idempotent. The event is recorded after it, so that a crash in between repeats it
+    # instead of losing it.
     await settle(shop, payment, event.outcome)
     async with shop.write() as tx:
         await queries.insert_event(tx, shop.tenant.id, gateway_id, event.event_id)
@@ -298,10 +299,10 @@ async def refund_order(shop: Shop, order: UUID, data: RefundRequest) -> bytes:
 
 
 async def refund(shop: Shop, payment_id: UUID, data: RefundRequest) -> RefundState:
-    """Gives money back. Raises NotFound, Conflict, Unprocessable, PaymentFailed, Unavailable.
+    """Refunds a payment. Raises NotFound, Conflict, Unprocessable, PaymentFailed, Unavailable.
 
-    Its id comes from the Idempotency-Key where there is one: a retry finds the refund that it has
-    begun, and goes on with it.
+    Its id is derived from the Idempotency-Key if there is one: a retry finds the refund that it has
+    begun, and continues it.
     """
     shop.caller.require(WRITE)
     async with shop.write() as tx:
@@ -340,7 +341,7 @@ async def _begin_refund(
 
 
 async def _finish_refund(shop: Shop, payment: PaymentState, begun: RefundState) -> RefundState:
-    """Asks the gateway, and writes down what it said."""
+    """Calls the gateway, and records its result."""
     if begun.status != "pending":
         return begun
     try:
@@ -371,15 +372,15 @@ async def _finish_refund(shop: Shop, payment: PaymentState, begun: RefundState) 
 
 
 async def _begin_rest(tx: Connection, shop: Shop, payment_id: UUID, reason: str) -> None:
-    """Begins the refund of all that is left of a payment, in the transaction that demands it: a
-    crash after it leaves a refund that the sweep finishes."""
+    """Begins the refund of all that is left of a payment, in the transaction that requires it:
+    after a crash, the sweep finishes it."""
     payment = await _require(tx, shop, payment_id)
     if payment.status == "succeeded" and payment.amount > payment.refunded:
         await _begin_refund(tx, shop, payment, ids.new_id(), RefundRequest(reason=reason))
 
 
 async def finish_refunds(shop: Shop, payment_id: UUID) -> None:
-    """Asks the gateway for each refund of a payment that was begun. Raises Unavailable,
+    """Calls the gateway for each refund of a payment that was begun. Raises Unavailable,
     PaymentFailed."""
     async with shop.read() as conn:
         payment = await _require(conn, shop, payment_id)
@@ -389,15 +390,15 @@ async def finish_refunds(shop: Shop, payment_id: UUID) -> None:
 
 
 async def due_refunds(conn: Connection, limit: int) -> list[tuple[UUID, UUID]]:
-    """(tenant, payment) of refunds that nobody has finished, of every tenant."""
+    """(tenant, payment) of unfinished refunds, of every tenant."""
     return await queries.due_refunds(conn, limit)
 
 
 async def cancel(shop: Shop, order_id: UUID, data: Cancellation, order_token: str | None) -> bytes:
-    """Cancels an order before anything of it was sent: stock goes back, money too.
+    """Cancels an order before anything was shipped: returns its stock and refunds its payments.
 
-    A customer may cancel while it is pending or confirmed, staff until it is completed. Done
-    again, it finishes what a crash has left. Raises NotFound, InvalidTransition, Unavailable.
+    A customer may cancel while it is pending or confirmed, staff until it is completed. Repeating
+    it finishes what a crash has left. Raises NotFound, InvalidTransition, Unavailable.
     """
     async with shop.write() as tx:
         await orders.require(tx, shop, order_id, order_token)

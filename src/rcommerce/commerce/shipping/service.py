@@ -1,4 +1,4 @@
-"""Shipping: what it costs to send a parcel."""
+"""Shipping rates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from rcommerce.settings import FlatRate
 
 @dataclass(frozen=True, slots=True)
 class FlatRates:
-    """The provider `manual`: the services of the settings, each at one price a parcel."""
+    """The provider `manual`: the services of the settings, each at a flat rate."""
 
     services: Sequence[FlatRate]
 
@@ -35,9 +35,9 @@ class FlatRates:
 
 
 def choose(rates: Sequence[Rate], wanted: str | None, remembered: str | None) -> Rate:
-    """The service that was asked for, else the one chosen before, else the cheapest.
+    """The requested service, otherwise the one chosen before, otherwise the cheapest.
 
-    Raises Unprocessable where none reaches the address, or not the one that was asked for.
+    Raises Unprocessable if none reaches the address, or not the requested one.
     """
     if not rates:
         raise Unprocessable("no shipping service to this country", code="no_shipping")

@@ -24,7 +24,7 @@ COLLECTION_KEYS = (Key("t.position", "int"), Key("t.title", "text"), Key("t.id",
 async def one(
     conn: Connection, table: Table, tenant: UUID, key: str, *, by: str, hidden: bool
 ) -> tuple[str, bytes] | None:
-    """Version and JSON, `by` its "id" or "slug"; inactive ones only where `hidden`."""
+    """Version and JSON, `by` its "id" or "slug"; inactive ones only if `hidden`."""
     which = "t.id = %(key)s::uuid" if by == "id" else "t.slug = %(key)s"
     if table == "collection" and not hidden:
         which += " and t.is_active"
@@ -64,7 +64,7 @@ async def categories(conn: Connection, tenant: UUID) -> list[dict[str, Any]]:
 
 
 async def lock(conn: Connection, table: Table, tenant: UUID, row: UUID) -> int | None:
-    """The version of a row that this transaction now holds; None where there is none."""
+    """The version of a row that this transaction locks; None if there is none."""
     version: int | None = await conn.value(
         f"select version from {table} where (tenant_id, id) = (%(tenant)s, %(row)s) for update",
         {"tenant": tenant, "row": row},
@@ -73,7 +73,7 @@ async def lock(conn: Connection, table: Table, tenant: UUID, row: UUID) -> int |
 
 
 async def lock_tree(conn: Connection, tenant: UUID) -> None:
-    """Until the end of the transaction nobody else moves a category of this tenant."""
+    """Locks the tenant's category tree until the end of the transaction."""
     await conn.execute(
         "select pg_advisory_xact_lock(hashtextextended('category:' || %(tenant)s::text, 0))",
         {"tenant": tenant},
@@ -81,7 +81,7 @@ async def lock_tree(conn: Connection, tenant: UUID) -> None:
 
 
 async def is_below(conn: Connection, tenant: UUID, node: UUID, above: UUID) -> bool:
-    """Whether `node` is `above` itself or stands anywhere below it."""
+    """Whether `node` is `above` or one of its descendants."""
     return bool(
         await conn.value(
             """
@@ -100,7 +100,7 @@ async def is_below(conn: Connection, tenant: UUID, node: UUID, above: UUID) -> b
 
 
 async def has_children(conn: Connection, tenant: UUID, node: UUID) -> bool:
-    """Whether a category has others below it."""
+    """Whether a category has children."""
     return bool(
         await conn.value(
             """
@@ -114,7 +114,7 @@ async def has_children(conn: Connection, tenant: UUID, node: UUID) -> bool:
 async def update(
     conn: Connection, table: Table, tenant: UUID, row: UUID, values: Mapping[str, Any]
 ) -> None:
-    """Sets columns, and the next version."""
+    """Sets columns, and increments the version."""
     assignments = "".join(f"{name} = %({name})s, " for name in values)
     await conn.execute(
         f"""
@@ -126,7 +126,7 @@ async def update(
 
 
 async def delete(conn: Connection, table: Table, tenant: UUID, row: UUID) -> bool:
-    """Removes a row."""
+    """Deletes a row."""
     return bool(
         await conn.execute(
             f"delete from {table} where (tenant_id, id) = (%(tenant)s, %(row)s)",
@@ -138,7 +138,7 @@ async def delete(conn: Connection, table: Table, tenant: UUID, row: UUID) -> boo
 async def set_products(
     conn: Connection, tenant: UUID, collection: UUID, products: list[UUID]
 ) -> None:
-    """Puts exactly these products into a collection, in this order."""
+    """Replaces a collection's products by these, in this order."""
     await conn.execute(
         """
         with gone as (

@@ -1,4 +1,4 @@
-"""What collections and categories take in."""
+"""Requests of collections and categories."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -14,7 +14,7 @@ Products = Annotated[
 
 
 class NewCollection(Input, kw_only=True):
-    """A collection to be made: products that are shown together."""
+    """A new collection: products that are shown together."""
 
     title: Name
     slug: Slug | None = None
@@ -25,7 +25,7 @@ class NewCollection(Input, kw_only=True):
 
 
 class CollectionChange(Input, kw_only=True):
-    """Fields of a collection to change; those left out stay."""
+    """Fields of a collection to change; others stay."""
 
     title: Name | UnsetType = UNSET
     slug: Slug | UnsetType = UNSET
@@ -36,7 +36,7 @@ class CollectionChange(Input, kw_only=True):
 
 
 class NewCategory(Input, kw_only=True):
-    """A category to be made: a node of the tree."""
+    """A new category: a node of the tree."""
 
     name: Name
     slug: Slug | None = None
@@ -46,7 +46,7 @@ class NewCategory(Input, kw_only=True):
 
 
 class CategoryChange(Input, kw_only=True):
-    """Fields of a category to change; those left out stay."""
+    """Fields of a category to change; others stay."""
 
     name: Name | UnsetType = UNSET
     slug: Slug | UnsetType = UNSET
@@ -55,7 +55,7 @@ class CategoryChange(Input, kw_only=True):
     position: Position | UnsetType = UNSET
 
 
-# What comes out, as OpenAPI describes it: PostgreSQL builds it.
+# Responses, for OpenAPI: PostgreSQL builds them.
 
 
 class CollectionView(msgspec.Struct, kw_only=True):
@@ -104,7 +104,7 @@ class CategoryAnswer(msgspec.Struct):
 
 
 class CategoryNode(msgspec.Struct, kw_only=True):
-    """A category with those below it."""
+    """A category with its descendants."""
 
     id: UUID
     parent_id: UUID | None
@@ -116,6 +116,6 @@ class CategoryNode(msgspec.Struct, kw_only=True):
 
 
 class CategoriesAnswer(msgspec.Struct):
-    """The tree."""
+    """The category tree."""
 
     categories: list[CategoryNode]

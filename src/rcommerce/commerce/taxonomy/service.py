@@ -26,14 +26,14 @@ _CONSTRAINTS = {
     "category_tenant_id_parent_id_fkey": "parent_id",
     "collection_product_tenant_id_product_id_fkey": "product_ids",
 }
-# The tags of what is shown; migration 0003 says what invalidates them.
+# The cache tags of these responses; migration 0003 has what invalidates them.
 _LISTS = {"collection": "collections", "category": "categories"}
 
 
 async def one(shop: Shop, table: Table, key: str) -> tuple[str, bytes]:
     """Version and JSON of a collection or category, by id or slug. Raises NotFound."""
     if shop.sources is not None:
-        shop.sources.show([_LISTS[table]])  # also where there is none
+        shop.sources.show([_LISTS[table]])  # set for "not found", too
     async with shop.read() as conn:
         return await _one(conn, shop, table, key)
 
@@ -73,7 +73,7 @@ async def category_tree(shop: Shop) -> list[dict[str, Any]]:
 
 
 async def create_collection(shop: Shop, new: NewCollection) -> tuple[str, bytes]:
-    """Makes a collection. Raises Conflict, Unprocessable."""
+    """Creates a collection. Raises Conflict, Unprocessable."""
     values = {
         "title": new.title,
         "description": new.description,
@@ -84,7 +84,7 @@ async def create_collection(shop: Shop, new: NewCollection) -> tuple[str, bytes]
 
 
 async def create_category(shop: Shop, new: NewCategory) -> tuple[str, bytes]:
-    """Makes a category. Raises Conflict, Unprocessable."""
+    """Creates a category. Raises Conflict, Unprocessable."""
     values = {
         "name": new.name,
         "description": new.description,
@@ -145,7 +145,7 @@ async def change_category(
 
 
 async def delete(shop: Shop, table: Table, row: UUID, if_match: str | None) -> None:
-    """Removes a collection, or a category without children. Raises NotFound, Conflict."""
+    """Deletes a collection, or a category without children. Raises NotFound, Conflict."""
     async with shop.write() as tx:
         if table == "category":
             await queries.lock_tree(tx, shop.tenant.id)

@@ -17,7 +17,7 @@ async def by_id(conn: Connection, tenant_id: UUID) -> Tenant | None:
 
 
 async def find_by_host(conn: Connection, host: str) -> Tenant | None:
-    """The tenant that answers to this host name, else the default one."""
+    """The tenant with this host name, otherwise the default one."""
     sql = f"""
         ({_COLUMNS} where hosts @> array[%(host)s::text] limit 1)
         union all
@@ -38,7 +38,7 @@ async def every(conn: Connection) -> list[Tenant]:
 
 
 async def insert(conn: Connection, tenant: Tenant, hosts: list[str]) -> bool:
-    """A new tenant of the installation, with its place; False where its slug is taken."""
+    """A new tenant with its shard; False if its slug is taken."""
     return bool(
         await conn.execute(
             """
@@ -77,8 +77,8 @@ async def place(conn: Connection, tenant: Tenant) -> None:
 
 
 async def welcome(conn: Connection, tenant: Tenant, location_id: UUID) -> None:
-    """On its shard: what a tenant's rows refer to, its warehouse, and that it lives here. Done
-    again, it changes nothing."""
+    """On its shard: the rows that a tenant's other rows refer to, a location, and its placement.
+    Repeating it changes nothing."""
     params = {
         "id": tenant.id,
         "slug": tenant.slug,
@@ -114,12 +114,12 @@ async def welcome(conn: Connection, tenant: Tenant, location_id: UUID) -> None:
 
 
 async def unplaced(conn: Connection) -> list[Tenant]:
-    """Tenants that the directory does not know."""
+    """Tenants that are missing from the directory."""
     return await conn.records(Tenant, f"{_COLUMNS} where shard is null order by id")
 
 
 async def has_rows(conn: Connection, tenant: UUID) -> bool:
-    """Whether this database holds anything that a tenant has made."""
+    """Whether this database holds any data of a tenant."""
     return bool(
         await conn.value(
             """
@@ -134,7 +134,7 @@ async def has_rows(conn: Connection, tenant: UUID) -> bool:
 
 
 async def details(conn: Connection, tenant: UUID) -> dict[str, Any]:
-    """Everything that the control database says of a tenant."""
+    """The control database's data about a tenant."""
     rows = await conn.dicts(
         """
         select id, slug, name, currency, status, hosts, created_at, d.shard, d.epoch,
@@ -150,7 +150,7 @@ async def details(conn: Connection, tenant: UUID) -> dict[str, Any]:
 
 
 async def placement(conn: Connection, tenant: UUID) -> str | None:
-    """What a shard says of a tenant: active, fenced or left; None where it knows nothing of it."""
+    """A shard's state of a tenant: active, fenced or left; None if it does not know it."""
     state: str | None = await conn.value(
         "select state from tenant_placement where tenant_id = %(tenant)s", {"tenant": tenant}
     )
@@ -158,7 +158,7 @@ async def placement(conn: Connection, tenant: UUID) -> str | None:
 
 
 async def residents(conn: Connection) -> dict[str, tuple[int, int, int]]:
-    """For each shard how many tenants live there, are coming and are going."""
+    """For each shard how many tenants are there, are coming and are leaving."""
     rows = await conn.all(
         """
         select shard, sum(here)::int, sum(coming)::int, sum(going)::int
@@ -174,7 +174,7 @@ async def residents(conn: Connection) -> dict[str, tuple[int, int, int]]:
 
 
 async def set_status(conn: Connection, tenant: UUID, status: str) -> None:
-    """Opens or suspends a shop."""
+    """Sets a shop's status."""
     await conn.execute(
         """
         with changed as (update tenant set status = %(status)s where id = %(tenant)s)
@@ -185,9 +185,10 @@ async def set_status(conn: Connection, tenant: UUID, status: str) -> None:
 
 
 async def changed_since(conn: Connection, moment: datetime | None) -> tuple[datetime, list[UUID]]:
-    """The database's time, and whose place or status has changed since `moment`, if one is given.
+    """The database's time, and the tenants whose shard or status has changed since `moment`, if
+    given.
 
-    A few seconds further back are told again: what was committed late is not missed.
+    The range begins a few seconds earlier, so that late commits are not missed.
     """
     rows = await conn.all(
         """
@@ -203,7 +204,7 @@ async def changed_since(conn: Connection, moment: datetime | None) -> tuple[date
 async def insert_key(
     conn: Connection, tenant: UUID, prefix: str, secret_hash: bytes, name: str, scopes: list[str]
 ) -> None:
-    """A new API key; only the hash of its secret is kept."""
+    """Inserts an API key; only the hash of its secret is stored."""
     await conn.execute(
         """
         insert into api_key (prefix, tenant_id, secret_hash, name, scopes)
@@ -242,7 +243,7 @@ async def keys(conn: Connection, tenant: UUID) -> list[dict[str, Any]]:
 
 
 async def revoke_key(conn: Connection, tenant: UUID, prefix: str) -> bool:
-    """Ends a key at once; False where there is none."""
+    """Revokes a key; False if there is none."""
     return bool(
         await conn.execute(
             """

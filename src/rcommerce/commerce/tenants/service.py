@@ -1,4 +1,4 @@
-"""Tenants: which shop a request is for, and the API keys of each."""
+"""Tenants: resolving a request's tenant, and API keys."""
 
 import hmac
 import secrets
@@ -18,13 +18,13 @@ from rcommerce.database import Cluster, Connection, Freshness, ShardAssignment
 from rcommerce.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated, Unavailable
 from rcommerce.settings.load import MAIN
 
-REMEMBERED_S = 5.0  # how long a process may go on with what it knows of a tenant
-REMEMBERED = 10_000  # tenants and host names at most
+REMEMBERED_S = 5.0  # seconds that a process may use what it knows of a tenant
+REMEMBERED = 10_000  # most tenants and host names
 _LETTERS = string.ascii_letters + string.digits
 
 
 class Directory:
-    """Finds the tenant of a request, remembering for `REMEMBERED_S` what it found."""
+    """Finds the tenant of a request, with a cache of `REMEMBERED_S`."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._control = cluster.control
@@ -32,11 +32,11 @@ class Directory:
         self._known: dict[UUID | str, tuple[float, Tenant | None]] = {}
 
     async def by_id(self, tenant_id: UUID) -> Tenant:
-        """The tenant of this id. Raises NotFound, or Forbidden where it is suspended."""
+        """The tenant of this id. Raises NotFound, or Forbidden if it is suspended."""
         return _open(await self._find(tenant_id))
 
     async def find_by_host(self, host: str) -> Tenant:
-        """The tenant that answers to this host name, else the default one."""
+        """The tenant with this host name, otherwise the default one."""
         return _open(await self._find(host))
 
     async def _find(self, key: UUID | str) -> Tenant | None:
@@ -54,18 +54,19 @@ class Directory:
         except Unavailable:
             if found is None:
                 raise
-            # Without the control database what was known holds on: the shards check every write.
+            # Without the control database, the known state stays in use: shards check every write.
             tenant = found[1]
         self._remember(key, tenant)
         return tenant
 
     async def relocated(self, tenant_id: UUID, to: ShardAssignment | None) -> Tenant:
-        """The tenant as it is now, after it was not found where it was. Raises NotFound.
+        """The tenant's present shard, after it was not found where it was expected. Raises
+        NotFound.
 
-        A move that was cut off after its last step has left the new address on the old shard
-        alone: `to` then knows better than the directory.
+        A move that was interrupted after its last step has left the new shard's name only on the
+        old one: then `to` is right, not the directory.
         """
-        self._known.clear()  # host names may lead to it as well
+        self._known.clear()  # host names may lead to it, too
         tenant = await self.by_id(tenant_id)
         if to is not None and to.epoch > tenant.epoch:
             tenant = msgspec.structs.replace(tenant, shard=to.shard, epoch=to.epoch)
@@ -73,7 +74,8 @@ class Directory:
         return tenant
 
     async def listen(self) -> None:
-        """Forgets whose place or status has changed since the last time. Raises Unavailable."""
+        """Forgets tenants whose shard or status has changed since the last call. Raises
+        Unavailable."""
         async with self._control.read(Freshness.FRESH) as conn:
             moment, changed = await queries.changed_since(conn, self._heard)
         self._heard = moment
@@ -101,8 +103,8 @@ def _open(tenant: Tenant | None) -> Tenant:
 async def create(
     cluster: Cluster, *, slug: str, name: str, currency: str, hosts: list[str]
 ) -> Tenant:
-    """A new shop with one warehouse, on the shard where it belongs. Raises Invalid, Unavailable,
-    or Conflict where the slug is taken."""
+    """A new shop with one location, on its shard. Raises Invalid, Unavailable, or Conflict if the
+    slug is taken."""
     if not slug or len(slug) > 255 or any(character in slug for character in " /?#%"):
         raise Invalid.field("slug", "must have 1 to 255 characters and no space, /, ?, # or %")
     tenant_id = ids.new_id()
@@ -111,7 +113,7 @@ async def create(
     async with cluster.control.read() as conn:
         if await queries.by_slug(conn, slug) is not None:
             raise Conflict(f"a tenant “{slug}” already exists", code="duplicate")
-    # The shard first: once the directory knows the tenant, it can be sold to.
+    # The shard first: once the directory has the tenant, it can receive orders.
     if cluster.shard(shard) is not cluster.control:
         async with cluster.shard(shard).write() as tx:
             await queries.welcome(tx, tenant, ids.new_id())
@@ -124,11 +126,11 @@ async def create(
 
 
 async def settle(cluster: Cluster) -> int:
-    """Gives every tenant that has no place yet one, as after the upgrade that brought places;
-    returns how many there were. Safe to run again. Raises Unavailable.
+    """Assigns a shard to every tenant that has none, as after the upgrade that introduced shards;
+    returns how many there were. Safe to repeat. Raises Unavailable.
 
-    A tenant whose rows are in the control database stays there, also where shards are named: its
-    home is changed by a move alone.
+    A tenant whose rows are in the control database stays there, even with shards in the settings:
+    only a move changes that.
     """
     async with cluster.control.read() as conn:
         found = await queries.unplaced(conn)
@@ -145,7 +147,7 @@ async def settle(cluster: Cluster) -> int:
 
 
 async def describe(cluster: Cluster, name: str) -> dict[str, Any]:
-    """What is known of a tenant, by its slug or id. Raises NotFound."""
+    """A tenant's data, by its slug or id. Raises NotFound."""
     async with cluster.control.read() as conn:
         tenant = await named(conn, name)
         found = await queries.details(conn, tenant.id)
@@ -158,7 +160,7 @@ async def describe(cluster: Cluster, name: str) -> dict[str, Any]:
 
 
 class Misplaced(msgspec.Struct, frozen=True):
-    """A tenant that lives elsewhere than its id says."""
+    """A tenant that is not on the shard of its id."""
 
     id: UUID
     slug: str
@@ -179,7 +181,7 @@ async def misplaced(cluster: Cluster) -> list[Misplaced]:
 
 
 async def shards(cluster: Cluster) -> list[dict[str, Any]]:
-    """Each shard with its state, and how many tenants live there, are coming and are going.
+    """Each shard with its state, and how many tenants are there, are coming and are leaving.
 
     Raises Unavailable without the control database.
     """
@@ -206,12 +208,12 @@ async def shards(cluster: Cluster) -> list[dict[str, Any]]:
 
 
 async def residents(conn: Connection) -> dict[str, int]:
-    """How many tenants live on each shard."""
+    """How many tenants are on each shard."""
     return {name: row[0] for name, row in (await queries.residents(conn)).items()}
 
 
 async def set_status(cluster: Cluster, tenant: Tenant, status: str) -> None:
-    """Opens (`active`) or closes (`suspended`) a shop; every process knows within seconds."""
+    """Sets a shop's status, `active` or `suspended`; every process knows within seconds."""
     async with cluster.control.write() as tx:
         await queries.set_status(tx, tenant.id, status)
 
@@ -243,7 +245,7 @@ async def create_key(
     prefix_length: int = 8,
     secret_length: int = 32,
 ) -> str:
-    """A new key as `ak_<prefix>.<secret>`: shown this once. Raises Invalid for unknown scopes."""
+    """A new key as `ak_<prefix>.<secret>`, shown only here. Raises Invalid for unknown scopes."""
     unknown = sorted(set(scopes) - SCOPES)
     if unknown:
         raise Invalid.field("scopes", f"unknown scope {unknown[0]}; available: {sorted(SCOPES)}")
@@ -261,7 +263,7 @@ async def authenticate_key(conn: Connection, key: str) -> tuple[UUID, Caller]:
     """The tenant and the caller of an API key. Raises Unauthenticated."""
     prefix, _, secret = key.removeprefix("ak_").partition(".")
     found = await queries.key(conn, prefix)
-    # Compared also where there is none, so that the time tells nothing.
+    # Compared even if there is no such key, so that the time reveals nothing.
     tenant_id, stored, scopes = found or (None, b"", [])
     if not hmac.compare_digest(stored, ids.token_hash(secret)) or tenant_id is None:
         raise Unauthenticated("unknown API key", code="invalid_api_key")

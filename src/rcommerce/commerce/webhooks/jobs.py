@@ -1,4 +1,4 @@
-"""What sends the messages, and clears up."""
+"""Jobs that send messages, and that clean up."""
 
 from uuid import UUID
 
@@ -13,7 +13,7 @@ SWEEP = Caller(process="sweep")
 
 
 async def deliver(shop: Shop, delivery_id: str) -> None:
-    """Sends one. Raises Undelivered, and Postponed while its host rests."""
+    """Sends a message. Raises Undelivered, and Postponed while its host's breaker is open."""
     try:
         await service.deliver(shop, UUID(delivery_id))
     except HostRests as resting:
@@ -21,14 +21,14 @@ async def deliver(shop: Shop, delivery_id: str) -> None:
 
 
 async def sweep(services: Services) -> None:
-    """Finds messages whose job is gone, and forgets what has long been over."""
+    """Enqueues messages whose job is lost, and deletes old ones."""
     for shard in services.cluster:
         async with shard.read(Freshness.FRESH) as conn:
             found = await queries.with_messages(conn)
         for tenant_id in found:
             try:
                 shop = Shop(services, await services.tenants.by_id(tenant_id), SWEEP)
-            except (NotFound, Forbidden):  # a shop that is suspended keeps no other waiting
+            except (NotFound, Forbidden):  # a suspended shop delays no other
                 continue
             async with shop.write() as tx:
                 await queries.requeue(tx, tenant_id)

@@ -1,4 +1,4 @@
-"""SQL of webhooks. The messages themselves are written by triggers: see migration 0010."""
+"""SQL of webhooks. Triggers write the messages: see migration 0010."""
 
 from collections.abc import Mapping
 from typing import Any, LiteralString
@@ -58,7 +58,7 @@ async def count(conn: Connection, tenant: UUID) -> int:
 async def update(
     conn: Connection, tenant: UUID, subscription: UUID, values: Mapping[str, Any]
 ) -> bool:
-    """Sets columns of a subscription; False where there is none."""
+    """Sets columns of a subscription; False if there is none."""
     assignments = "".join(f"{name} = %({name})s, " for name in values)
     return bool(
         await conn.execute(
@@ -72,7 +72,7 @@ async def update(
 
 
 async def delete(conn: Connection, tenant: UUID, subscription: UUID) -> bool:
-    """Removes a subscription with its deliveries; False where there is none."""
+    """Deletes a subscription with its deliveries; False if there is none."""
     return bool(
         await conn.execute(
             "delete from webhook_subscription where (tenant_id, id) = (%(tenant)s, %(id)s)",
@@ -111,7 +111,7 @@ async def delivery(conn: Connection, tenant: UUID, which: UUID) -> bytes | None:
 
 
 async def message(conn: Connection, tenant: UUID, which: UUID) -> Message | None:
-    """A delivery as it is sent."""
+    """A delivery, as needed to send it."""
     return await conn.record(
         Message,
         """
@@ -128,7 +128,7 @@ async def message(conn: Connection, tenant: UUID, which: UUID) -> Message | None
 async def note(
     conn: Connection, tenant: UUID, which: UUID, state: str, status: int | None, error: str | None
 ) -> None:
-    """What came of an attempt."""
+    """Records the result of an attempt."""
     await conn.execute(
         """
         update webhook_delivery
@@ -141,7 +141,7 @@ async def note(
 
 
 async def emit_test(conn: Connection, tenant: UUID, subscription: UUID) -> UUID | None:
-    """A message to one subscription alone, to try it."""
+    """A test message to one subscription."""
     made: UUID | None = await conn.value(
         """
         with made as (
@@ -162,8 +162,8 @@ async def emit_test(conn: Connection, tenant: UUID, subscription: UUID) -> UUID 
 
 
 async def replay(conn: Connection, tenant: UUID, subscription: UUID, which: UUID | None) -> int:
-    """Puts dead messages of a subscription, or one of any state, into the queue again, in their
-    order; returns how many."""
+    """Enqueues a subscription's dead messages again, or one in any state, in their order; returns
+    how many."""
     found = await conn.all(
         """
         with again as (
@@ -182,7 +182,7 @@ async def replay(conn: Connection, tenant: UUID, subscription: UUID, which: UUID
 
 
 async def requeue(conn: Connection, tenant: UUID) -> int:
-    """Messages whose job is gone, such as with a shard that the shop has left: they get another."""
+    """Enqueues messages whose job is lost, such as with a shard that the tenant has left."""
     found = await conn.all(
         """
         select defer_delivery(d.tenant_id, d.id, d.subscription_id, d.subject)::text
@@ -197,7 +197,7 @@ async def requeue(conn: Connection, tenant: UUID) -> int:
 
 
 async def forget_old(conn: Connection, tenant: UUID, days: int) -> int:
-    """Removes messages that are over."""
+    """Deletes completed messages."""
     return await conn.execute(
         """
         delete from webhook_delivery

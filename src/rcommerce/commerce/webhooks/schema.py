@@ -1,4 +1,4 @@
-"""What comes in and goes out of /webhooks: subscriptions to what happens, and deliveries."""
+"""Requests and responses of /webhooks: subscriptions to events, and deliveries."""
 
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from rcommerce.commerce.fields import Input, Line, ListMeta
 
-# What migration 0010's triggers write; a word with .* stands for all of its kind, * for all.
+# Written by migration 0010's triggers. A word with .* stands for all of its kind, * for all.
 EVENTS = (
     "order.placed", "order.changed", "order.paid", "order.confirmed", "order.payment_failed",
     "order.expired", "order.partially_fulfilled", "order.fulfilled", "order.shipped",
@@ -35,7 +35,7 @@ Events = Annotated[
 
 
 class NewSubscription(Input, kw_only=True):
-    """Who wants to hear of what."""
+    """A subscription: a URL, and its events."""
 
     url: Url
     events: Events
@@ -43,7 +43,7 @@ class NewSubscription(Input, kw_only=True):
 
 
 class SubscriptionChange(Input, kw_only=True):
-    """Fields to change; those left out stay."""
+    """Fields to change; others stay."""
 
     url: Url | UnsetType = UNSET
     events: Events | UnsetType = UNSET
@@ -52,7 +52,7 @@ class SubscriptionChange(Input, kw_only=True):
 
 
 class SubscriptionView(msgspec.Struct, kw_only=True):
-    """A subscription. Its `secret` is shown when it is made, and when it is changed."""
+    """A subscription. Its `secret` is returned only when it is created or rotated."""
 
     id: UUID
     url: str
@@ -72,13 +72,13 @@ class SubscriptionAnswer(msgspec.Struct):
 
 
 class SubscriptionsAnswer(msgspec.Struct):
-    """All of the shop."""
+    """All subscriptions of the shop."""
 
     subscriptions: list[SubscriptionView]
 
 
 class DeliveryView(msgspec.Struct, kw_only=True):
-    """A message to a subscription: how often it was sent, and what came of it."""
+    """A message to a subscription: its attempts and their last result."""
 
     id: UUID
     subscription_id: UUID
@@ -107,7 +107,7 @@ class DeliveriesAnswer(msgspec.Struct):
 
 
 class ReplayAnswer(msgspec.Struct):
-    """How many dead messages were put into the queue again."""
+    """How many dead messages were enqueued again."""
 
     replayed: int
 
@@ -116,7 +116,7 @@ State = Literal["pending", "delivered", "dead"]
 
 
 class Message(msgspec.Struct, frozen=True):
-    """A delivery as it is sent; `body` is its JSON."""
+    """A delivery to send; `body` is its JSON."""
 
     id: UUID
     subscription_id: UUID

@@ -1,7 +1,7 @@
-"""The rules of webhooks, by Standard Webhooks (https://www.standardwebhooks.com).
+"""The rules of webhooks, by Standard Webhooks (www.standardwebhooks.com).
 
-A message is delivered at least once, and those about one thing to one receiver in their order: a
-receiver tells repetitions by `webhook-id`.
+A message is delivered at least once, and those about one object to one receiver in order: receivers
+detect duplicates by `webhook-id`.
 """
 
 import base64
@@ -32,19 +32,19 @@ from rcommerce.resilience.outgoing import CallFailed
 
 READ = "webhooks:read"
 WRITE = "webhooks:write"
-MOST = 50  # subscriptions of a shop
-MOST_ATTEMPTS = 24  # about half a day
-KEPT_DAYS = 30  # what is over
+MOST = 50  # most subscriptions of a shop
+MOST_ATTEMPTS = 24  # attempts; about half a day
+KEPT_DAYS = 30  # days that completed messages are kept
 _SECRET_PREFIX = "whsec_"  # noqa: S105
 log = structlog.get_logger()
 
 
 class Undelivered(RCommerceError):
-    """The receiver did not take it; it is sent again later."""
+    """The receiver did not accept it; it is sent again later."""
 
 
 async def create(shop: Shop, new: NewSubscription) -> bytes:
-    """Makes a subscription; its JSON, with the secret. Raises Invalid, Conflict."""
+    """Creates a subscription; its JSON, with the secret. Raises Invalid, Conflict."""
     shop.caller.require(WRITE)
     _check(shop, new.url, new.events)
     async with shop.write() as tx:
@@ -81,7 +81,7 @@ async def change(shop: Shop, subscription: UUID, data: SubscriptionChange) -> by
 
 
 async def rotate(shop: Shop, subscription: UUID) -> bytes:
-    """A new secret; its JSON shows it. Raises NotFound."""
+    """Creates a new secret; its JSON shows it. Raises NotFound."""
     shop.caller.require(WRITE)
     async with shop.write() as tx:
         if not await queries.update(tx, shop.tenant.id, subscription, {"secret": new_secret()}):
@@ -90,7 +90,7 @@ async def rotate(shop: Shop, subscription: UUID) -> bytes:
 
 
 async def delete(shop: Shop, subscription: UUID) -> None:
-    """Ends a subscription; what was not delivered is not any more. Raises NotFound."""
+    """Deletes a subscription with its undelivered messages. Raises NotFound."""
     shop.caller.require(WRITE)
     async with shop.write() as tx:
         if not await queries.delete(tx, shop.tenant.id, subscription):
@@ -122,7 +122,7 @@ async def deliveries(
     per_page: int,
     cursor: str | None,
 ) -> bytes:
-    """A page of what was sent to a subscription, as JSON. Raises Invalid, NotFound."""
+    """A page of a subscription's deliveries, as JSON. Raises Invalid, NotFound."""
     await one(shop, subscription)
     window = paging.window(page, per_page, cursor, queries.KEYS)
     async with shop.read() as conn:
@@ -130,7 +130,7 @@ async def deliveries(
 
 
 async def replay(shop: Shop, subscription: UUID, which: UUID | None = None) -> int:
-    """Sends a message again, or all that were given up; returns how many. Raises NotFound."""
+    """Sends a message again, or all dead ones; returns how many. Raises NotFound."""
     shop.caller.require(WRITE)
     await one(shop, subscription)
     async with shop.write() as tx:
@@ -141,7 +141,7 @@ async def replay(shop: Shop, subscription: UUID, which: UUID | None = None) -> i
 
 
 async def send_test(shop: Shop, subscription: UUID) -> bytes:
-    """Sends a message to try a subscription; the delivery as JSON. Raises NotFound."""
+    """Sends a test message to a subscription; the delivery as JSON. Raises NotFound."""
     shop.caller.require(WRITE)
     async with shop.write() as tx:
         made = await queries.emit_test(tx, shop.tenant.id, subscription)
@@ -161,7 +161,7 @@ def _check(shop: Shop, url: str | UnsetType, events: list[str] | UnsetType) -> N
     if isinstance(url, str):
         try:
             parts = urlsplit(url)
-            parts.port  # noqa: B018 - is looked at only when it is asked for
+            parts.port  # noqa: B018 - evaluated lazily
         except ValueError as error:
             raise Invalid.field("url", f"is no address: {error}") from error
         if parts.scheme == "http" and not shop.services.settings.webhooks.allow_http:
@@ -169,20 +169,20 @@ def _check(shop: Shop, url: str | UnsetType, events: list[str] | UnsetType) -> N
 
 
 def new_secret() -> str:
-    """192 random bits, as Standard Webhooks writes them."""
+    """192 random bits, in the format of Standard Webhooks."""
     return _SECRET_PREFIX + base64.b64encode(secrets.token_bytes(24)).decode()
 
 
 def signature(secret: str, message_id: str, timestamp: int, body: str) -> str:
-    """What proves that a message is ours: HMAC-SHA256 of its id, time and body."""
+    """The signature of a message: HMAC-SHA256 of its id, time and body."""
     key = base64.b64decode(secret.removeprefix(_SECRET_PREFIX))
     signed = f"{message_id}.{timestamp}.{body}".encode()
     return "v1," + base64.b64encode(hmac.new(key, signed, sha256).digest()).decode()
 
 
 async def deliver(shop: Shop, which: UUID) -> None:
-    """Sends a message, where it is still to be sent. Raises Undelivered, HostRests: then it is
-    sent again later."""
+    """Sends a message unless that was done. Raises Undelivered, HostRests: then it is sent again
+    later."""
     async with shop.read() as conn:
         message = await queries.message(conn, shop.tenant.id, which)
     if message is None or message.state != "pending":
@@ -229,7 +229,7 @@ async def _note(
 
 
 async def _end(shop: Shop, message: Message) -> None:
-    """410: the receiver wants no more."""
+    """410: the receiver cancels the subscription."""
     why = f"the receiver answered 410 at {clock.today():%Y-%m-%d %H:%M} UTC"
     values = {"is_active": False, "ended_because": why}
     async with shop.write() as tx:

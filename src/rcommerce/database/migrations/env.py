@@ -1,4 +1,4 @@
-"""Alembic's entry: a transaction for each migration. `database.migrate` holds the lock."""
+"""Alembic's entry point: a transaction for each migration. `database.migrate` holds the lock."""
 
 from alembic import context
 from sqlalchemy import create_engine, event, pool, text
@@ -12,7 +12,7 @@ def run() -> None:
 
     @event.listens_for(engine, "begin")
     def _(connection: object) -> None:
-        # Of the transaction alone, as a session's would stay behind in a pooler.
+        # For the transaction only: a session's setting would stay behind in a pooler.
         connection.execute(text("set local lock_timeout = '5s'"))  # type: ignore[attr-defined]
         connection.execute(text("set local statement_timeout = 0"))  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""The steps of a move, in their order; see the package."""
+"""The steps of a move, in order; see the package."""
 
 import contextlib
 import time
@@ -13,8 +13,8 @@ from rcommerce.database.moves import replication, sides, tables
 from rcommerce.database.moves.plan import Move, MoveError, Progress
 from rcommerce.database.moves.tables import Sums, Sync
 
-CLOSE_BYTES = 256 * 1024  # so close behind the target must be before writes are stopped
-FENCES = 5  # how often the fence is tried
+CLOSE_BYTES = 256 * 1024  # how close the target must be before writes pause
+FENCES = 5  # how often the pause is tried
 FENCE_MARGIN_S = 0.5
 REPLICA_WAIT_S = 0.3
 POLL_S = 0.01
@@ -22,13 +22,13 @@ LOCK: LiteralString = "select pg_advisory_xact_lock(uuid_hash_extended(%s, 7262)
 
 
 class _Expired(Exception):
-    """The pause was over before the step was: writes go on, and it is tried again."""
+    """The pause was over before the step was finished: writes go on, and it is tried again."""
 
 
 def move(what: Move) -> Progress:
-    """Moves a tenant, or goes on with a move that was cut off. Raises MoveError.
+    """Moves a tenant, or resumes an interrupted move. Raises MoveError.
 
-    Ctrl-C at any time leaves the tenant where it sells; the same call goes on later.
+    After Ctrl-C the tenant stays where it sells; the same call resumes later.
     """
     with contextlib.ExitStack() as stack:
         control = stack.enter_context(sides.connect(what.control))
@@ -43,7 +43,7 @@ def move(what: Move) -> Progress:
 
 
 def abort(what: Move) -> None:
-    """Takes a move back that has not flipped yet. Raises MoveError."""
+    """Reverts a move that has not flipped yet. Raises MoveError."""
     with contextlib.ExitStack() as stack:
         control = stack.enter_context(sides.connect(what.control))
         sides.alone(control, what.tenant)
@@ -63,7 +63,7 @@ def abort(what: Move) -> None:
 
 
 def _begin(control: Sync, what: Move) -> tuple[str, int]:
-    """The shard where the tenant lives, and its epoch there; the move is noted."""
+    """The tenant's shard and its epoch there; records the move."""
     if what.target not in what.databases:
         known = ", ".join(sorted(what.databases))
         raise MoveError(f"there is no shard {what.target}; there are: {known}")
@@ -82,7 +82,8 @@ def _begin(control: Sync, what: Move) -> tuple[str, int]:
                 f"a move to {under_way[1]} is under way: go on with --to {under_way[1]},"
                 " or take it back with --abort"
             )
-        # After the flip the directory may name the target already, and the rest is to be done.
+        # After the flip the directory may name the target already, while the remaining steps are to
+        # be done.
         if source == what.target:
             return str(under_way[0]), epoch - 1
         return source, epoch
@@ -134,7 +135,7 @@ class _Mover:
     # The steps -----------------------------------------------------------------------------
 
     def _require_able(self) -> None:
-        """Raises MoveError for what would stop the move half way."""
+        """Raises MoveError for whatever would stop the move half way."""
         wal_level = sides.value(self._source, "show wal_level")
         if wal_level != "logical":
             raise MoveError(
@@ -167,7 +168,7 @@ class _Mover:
             raise MoveError(f"the shards differ in their revision: {revisions}; run db upgrade")
 
     def _copy(self) -> None:
-        """Copies every table; goes on with a copy that was begun."""
+        """Copies every table; continues a copy that was begun."""
         if not replication.is_subscribed(self._target, self._tenant):
             self._phase("prepare")
             sides.withdraw(self._source, self._target, self._tenant)
@@ -187,7 +188,7 @@ class _Mover:
         counts = {each: tables.count(self._source, each, self._tenant) for each in self._tables}
         progress.of_rows = sum(counts.values())
         begun = time.monotonic()
-        sizes: dict[str, int] = {}  # bytes of each table, as far as they were seen
+        sizes: dict[str, int] = {}  # bytes of each table, as far as known
         while True:
             found = replication.copied(self._target, self._tenant)
             progress.tables, progress.of_tables = len(found.ready), found.of_tables
@@ -216,12 +217,12 @@ class _Mover:
             self._tell()
             if lag <= CLOSE_BYTES:
                 return
-            replication.copied(self._target, self._tenant)  # raises where it was given up
+            replication.copied(self._target, self._tenant)  # raises if it was given up
             time.sleep(0.05)
 
     def _rehearse(self) -> None:
-        """Verifies once while writes go on: what it takes must fit into the pause, and what it
-        reads is then in memory. The sums may differ now."""
+        """Verifies once while writes go on: this measures whether it fits into the pause, and
+        brings the data into memory. The checksums may differ now."""
         self._phase("rehearse")
         begun = time.monotonic()
         self._both_sums()
@@ -235,7 +236,7 @@ class _Mover:
             )
 
     def _cut_over(self) -> None:
-        """Fence, drain, verify, flip: as often as it takes to fit into the pause."""
+        """Fence, drain, verify, flip: repeated until they fit into the pause."""
         for attempt in range(1, FENCES + 1):
             self._progress.attempts = attempt
             try:
@@ -260,7 +261,7 @@ class _Mover:
             self._verify()
             self._flip()
         except BaseException:
-            # Also for Ctrl-C: writes go on at once. (A kill -9 leaves it to the fence's own end.)
+            # Also on Ctrl-C: writes go on at once. (After a kill -9 the fence expires.)
             sides.unfence(self._source, self._tenant)
             raise
         self._progress.pause_s = round(time.monotonic() - begun, 3)
@@ -275,7 +276,7 @@ class _Mover:
         )
 
     def _drain(self, until: float) -> None:
-        """Waits for the writes that had begun, then for the target to have them all."""
+        """Waits for the writes in progress, then for the target to have them all."""
         self._phase("drain")
         begun = time.monotonic()
         try:
@@ -314,7 +315,7 @@ class _Mover:
         return here, there
 
     def _flip(self) -> None:
-        """The moment of the move: one commit on the source."""
+        """The switch: one commit on the source."""
         self._phase("flip")
         self._target.execute(
             "insert into tenant_placement (tenant_id, epoch, state) values (%(tenant)s, %(epoch)s,"
@@ -324,7 +325,7 @@ class _Mover:
         )
         self._await_replicas()
         with self._source.transaction():
-            # Under the lock: a write that began when the fence had run out is seen, or sees this.
+            # Under the lock: a write that began when the fence had expired is seen, or sees this.
             sides.limit_lock(self._source, 1.0)
             self._source.execute(LOCK, (self._tenant,))
             done = self._source.execute(
@@ -337,8 +338,8 @@ class _Mover:
                 raise _Expired
 
     def _await_replicas(self) -> None:
-        """A read of the target's replicas should find the tenant there. One that is far behind is
-        out of rotation, and is not waited for."""
+        """Waits until the target's replicas have the tenant. One that is far behind is out of
+        rotation, and not waited for."""
         end = replication.mark(self._target)
         until = time.monotonic() + REPLICA_WAIT_S
         for dsn in self._what.replicas:
@@ -360,7 +361,7 @@ class _Mover:
         )
 
     def _drop(self) -> None:
-        """The old rows go, but never through the replication: that ends first."""
+        """Deletes the old rows, after ending the replication, which would pass the deletion on."""
         self._phase("drop")
         replication.stop(self._target, self._tenant)
         replication.unpublish(self._source, self._tenant)
@@ -375,10 +376,10 @@ class _Mover:
             self._tell()
         self._control.execute("delete from tenant_move where tenant_id = %s", (self._tenant,))
 
-    # Small things ----------------------------------------------------------------------------
+    # Helpers --------------------------------------------------------------------------------
 
     def _welcome(self) -> None:
-        """What the tenant's rows refer to on its new shard."""
+        """The rows on the new shard that the tenant's rows refer to."""
         row = self._control.execute(
             "select slug, name, currency from tenant where id = %s", (self._tenant,)
         ).fetchone()

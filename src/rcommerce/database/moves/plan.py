@@ -1,4 +1,4 @@
-"""What a move is to do, and how it goes."""
+"""The plan and the progress of a move."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,13 +8,13 @@ from rcommerce.errors import RCommerceError
 
 
 class MoveError(RCommerceError):
-    """A move that cannot begin or go on; the tenant is where it was, and sells."""
+    """A move that cannot begin or continue; the tenant is where it was, and sells."""
 
 
 @dataclass(slots=True)
 class Move:
-    """What is to be done. `databases` maps each shard's name to its connection string, with no
-    pooler between; `replicas` are the target's."""
+    """A move. `databases` maps each shard's name to its connection string, without a pooler;
+    `replicas` are the target's."""
 
     tenant: UUID
     target: str
@@ -28,7 +28,7 @@ class Move:
 
 @dataclass(slots=True)
 class Progress:
-    """How a move goes. `pause_s` is how long writes had to wait, once they did."""
+    """Progress of a move. `pause_s` is how long writes had to wait."""
 
     phase: str
     source: str

@@ -11,16 +11,17 @@ from rcommerce.database.moves import tables
 from rcommerce.database.moves.tables import Sync
 from rcommerce.errors import RCommerceError
 
-READY = "r"  # pg_subscription_rel.srsubstate: copied, and in step with the others
+READY = "r"  # pg_subscription_rel.srsubstate: copied, and in sync with the others
 
 
 class ReplicationError(RCommerceError):
-    """PostgreSQL has given up copying or applying; its log on the target says why."""
+    """PostgreSQL has stopped copying or applying; the target's log says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """How far the first copy is: which tables are there, and (rows, bytes) of those under way."""
+    """Progress of the initial copy: which tables are done, and (rows, bytes) of those in
+    progress."""
 
     ready: frozenset[str]
     of_tables: int
@@ -33,7 +34,7 @@ def name_of(tenant: UUID) -> str:
 
 
 def publish(source: Sync, tenant: UUID) -> None:
-    """Makes the publication of the tenant's rows, and the slot that keeps what comes after."""
+    """Creates the publication of the tenant's rows, and the slot that keeps later changes."""
     name = sql.Identifier(name_of(tenant))
     filtered = sql.SQL(", ").join(
         sql.SQL("table only {} where (tenant_id = {})").format(
@@ -42,7 +43,7 @@ def publish(source: Sync, tenant: UUID) -> None:
         for table in tables.owned(source)
     )
     source.execute(sql.SQL("create publication {} for {}").format(name, filtered))
-    # Made here rather than by the subscription: in one server that would wait for itself.
+    # Created here and not by the subscription: on a single server that would wait for itself.
     source.execute("select pg_create_logical_replication_slot(%s, 'pgoutput')", (name_of(tenant),))
 
 
@@ -58,7 +59,7 @@ def subscribe(target: Sync, tenant: UUID, source_dsn: str) -> None:
 
 
 def is_subscribed(target: Sync, tenant: UUID) -> bool:
-    """Whether the copy has been begun and PostgreSQL has not given it up."""
+    """Whether the copy has been begun and PostgreSQL has not stopped it."""
     row = target.execute(
         "select subenabled from pg_subscription where subname = %s"
         " and subdbid = (select oid from pg_database where datname = current_database())",
@@ -68,7 +69,7 @@ def is_subscribed(target: Sync, tenant: UUID) -> bool:
 
 
 def copied(target: Sync, tenant: UUID) -> Copied:
-    """How far the copy is. Raises ReplicationError."""
+    """The copy's progress. Raises ReplicationError."""
     if not is_subscribed(target, tenant):
         raise ReplicationError("PostgreSQL has given up the copy: see the target's log")
     states = target.execute(
@@ -94,7 +95,7 @@ def position(source: Sync) -> int:
 
 
 def mark(server: Sync) -> int:
-    """Makes everything that was committed until now durable; returns where the log ends then."""
+    """Makes everything committed so far durable; returns the log's end."""
     with server.transaction():
         server.execute("set local synchronous_commit = on")
         server.execute("select pg_logical_emit_message(true, 'rcommerce', 'mark')")
@@ -103,9 +104,9 @@ def mark(server: Sync) -> int:
 
 
 def confirmed(source: Sync, tenant: UUID) -> int:
-    """Up to where the target has applied the source's write-ahead log, in bytes.
+    """The position up to which the target has applied the source's write-ahead log, in bytes.
 
-    Raises ReplicationError where the slot is gone.
+    Raises ReplicationError if the slot is gone.
     """
     row = source.execute(
         "select (confirmed_flush_lsn - '0/0'::pg_lsn)::bigint from pg_replication_slots"
@@ -118,7 +119,7 @@ def confirmed(source: Sync, tenant: UUID) -> int:
 
 
 def stop(target: Sync, tenant: UUID) -> None:
-    """Ends the subscription, wherever it stands; the slot is the source's to drop."""
+    """Drops the subscription, whatever its state; the slot is dropped on the source."""
     if target.execute(
         "select 1 from pg_subscription where subname = %s"
         " and subdbid = (select oid from pg_database where datname = current_database())",
@@ -131,7 +132,7 @@ def stop(target: Sync, tenant: UUID) -> None:
 
 
 def unpublish(source: Sync, tenant: UUID, timeout_s: float = 30.0) -> None:
-    """Drops the publication and the slots, also those that the copy of a table has left."""
+    """Drops the publication and the slots, including those left by the copy of a table."""
     name = sql.Identifier(name_of(tenant))
     source.execute(sql.SQL("drop publication if exists {}").format(name))
     deadline = time.monotonic() + timeout_s

@@ -1,4 +1,4 @@
-"""The two shards of a move: connections to them, and what they say of the tenant."""
+"""The two shards of a move: connections to them, and their state of the tenant."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,14 +13,15 @@ from rcommerce.database.moves.tables import Sync
 
 
 def alone(control: Sync, tenant: UUID) -> None:
-    """Raises MoveError where another process moves this tenant now."""
-    # Another key than the writes': the control database may be the shard that is left.
+    """Raises MoveError if another process is moving this tenant."""
+    # Another key than the writes': the control database may be the source shard.
     if not value(control, "select pg_try_advisory_lock(uuid_hash_extended(%s, 7263))", tenant):
         raise MoveError("another process is moving this tenant now")
 
 
 def state(shard: Sync, tenant: UUID) -> tuple[str | None, str | None, int]:
-    """(state, where it has moved to, epoch) by the shard; (None, None, 0) for a stranger."""
+    """(state, where it has moved to, epoch) on the shard; (None, None, 0) if it does not know
+    it."""
     row = shard.execute(
         "select state, moved_to, epoch from tenant_placement where tenant_id = %s", (tenant,)
     ).fetchone()
@@ -39,8 +40,8 @@ def unfence(source: Sync, tenant: UUID) -> None:
 
 
 def withdraw(source: Sync, target: Sync, tenant: UUID) -> None:
-    """Clears what a try has left. The tenant is on the source: its rows on the target are
-    copies."""
+    """Removes what a failed attempt has left. The tenant is on the source: its rows on the target
+    are copies."""
     if state(source, tenant)[0] not in ("active", "fenced"):
         raise MoveError("the tenant does not live on the source: nothing is cleared")
     replication.stop(target, tenant)
@@ -50,15 +51,15 @@ def withdraw(source: Sync, target: Sync, tenant: UUID) -> None:
 
 
 def limit_lock(connection: Sync, seconds: float) -> None:
-    """Sets how long this transaction waits for a lock."""
+    """Sets the lock timeout of this transaction."""
     milliseconds = max(1, int(seconds * 1000))
     connection.execute("select set_config('lock_timeout', %s, true)", (f"{milliseconds}ms",))
 
 
 @contextlib.contextmanager
 def untimed(source: Sync) -> Iterator[None]:
-    """Lets the copy of a large table run on: the role's own timeout, which stands there for the
-    sessions behind a pooler, would end it."""
+    """Removes the timeout for the copy of a large table: the role's own, set for sessions behind a
+    pooler, would end it."""
     row = source.execute(
         """
         select setting from pg_db_role_setting, unnest(setconfig) as setting
@@ -87,7 +88,7 @@ def value(connection: Sync, statement: LiteralString, *params: object) -> object
 
 @contextlib.contextmanager
 def connect(dsn: str) -> Iterator[Sync]:
-    """A connection without the timeouts of a request's. Raises MoveError."""
+    """A connection without the timeouts of requests. Raises MoveError."""
     options = "-c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0"
     try:
         connection = psycopg.connect(dsn, autocommit=True, options=options)

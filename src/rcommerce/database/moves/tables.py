@@ -1,4 +1,4 @@
-"""A tenant's rows on one server: which tables hold them, how many, are they the same, away."""
+"""A tenant's rows on one server: the tables that hold them, counts, checksums, deletion."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -14,14 +14,14 @@ BATCH = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """How many rows, and the sum of their hashes: the same on both sides, whatever the order."""
+    """The number of rows, and the sum of their hashes, which does not depend on their order."""
 
     rows: int
     checksum: str
 
 
 def owned(connection: Sync) -> list[str]:
-    """The tables that hold tenants' rows; those that others refer to come first."""
+    """The tables with tenants' rows; those that others refer to come first."""
     found = connection.execute(
         """
         select c.relname
@@ -65,8 +65,8 @@ def count(connection: Sync, table: str, tenant: UUID) -> int:
 
 
 def sums(connection: Sync, table: str, tenant: UUID) -> Sums:
-    """The tenant's rows in a few numbers. Generated columns are left out: each server has worked
-    them out from the others."""
+    """Counts and checksums of the tenant's rows. Generated columns are left out: each server
+    computes them."""
     found = connection.execute(
         """
         select attname from pg_attribute
@@ -86,7 +86,7 @@ def sums(connection: Sync, table: str, tenant: UUID) -> Sums:
 
 
 def drop(connection: Sync, table: str, tenant: UUID) -> int:
-    """Deletes a tenant's rows in small transactions; returns how many there were."""
+    """Deletes a tenant's rows in small transactions; returns how many."""
     refers_to_itself = connection.execute(
         """
         select 1 from pg_constraint
@@ -111,5 +111,5 @@ def drop(connection: Sync, table: str, tenant: UUID) -> int:
 
 
 def clear(connection: Sync, tenant: UUID) -> int:
-    """Deletes everything of a tenant; returns how many rows that were."""
+    """Deletes everything of a tenant; returns the number of rows."""
     return sum(drop(connection, table, tenant) for table in reversed(owned(connection)))

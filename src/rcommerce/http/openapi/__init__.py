@@ -78,12 +78,12 @@ TAGS = {
 }
 
 
-# Where one function answers at two paths.
+# For a function with two paths.
 _ALIASES = {("GET", "/api/v1/carts"): "get_current_cart"}
 
 
 def config() -> OpenAPIConfig:
-    """What the framework generates the document from."""
+    """The framework's configuration of the document."""
     return OpenAPIConfig(
         title="R Commerce API",
         version=__version__,
@@ -97,7 +97,7 @@ def config() -> OpenAPIConfig:
 
 
 def _operation_id(handler: HTTPRouteHandler, method: Method, path: list[Any]) -> str:
-    """The handler's name; where it takes PUT beside PATCH, that one has a name of its own."""
+    """The handler's name; if it takes PUT beside PATCH, PUT has a name of its own."""
     at = "/" + "/".join(each if isinstance(each, str) else f"{{{each.name}}}" for each in path)
     name = _ALIASES.get((method, at), handler.handler_name)
     if method == "PUT" and len(handler.http_methods) > 1:
@@ -156,8 +156,8 @@ def document(app: Litestar) -> bytes:
 def _problems(
     method: str, operation: dict[str, Any], own: str, shared: dict[str, dict[str, Any]]
 ) -> None:
-    """Every error is a Problem, with a code that this operation may answer with. What several
-    operations answer alike is `shared`."""
+    """Every error is a Problem, with a code that this operation may return. `shared` collects
+    responses that several operations have."""
     answers = operation["responses"]
     for status in [status for status in answers if int(status) >= 400]:
         del answers[status]
@@ -181,7 +181,7 @@ def _capitalised(name: str) -> str:
 
 
 def _token(operation: dict[str, Any]) -> None:
-    """A write answers with a consistency token."""
+    """Writes return a consistency token."""
     for status, answer in operation["responses"].items():
         if status.startswith("2"):
             answer.setdefault("headers", {})[HEADER] = {
@@ -191,7 +191,7 @@ def _token(operation: dict[str, Any]) -> None:
 
 
 def _show(operation: dict[str, Any], example: dict[str, Any]) -> None:
-    """A request and its answer, as they were recorded."""
+    """Adds the recorded request and response."""
     for media in operation.get("requestBody", {}).get("content", {}).values():
         media["example"] = example["request"]
     for media in operation["responses"][str(example["status"])].get("content", {}).values():

@@ -1,8 +1,8 @@
-"""Every problem code of the API: by its HTTP status, with what it means.
+"""Every problem code of the API, by its HTTP status, with its meaning.
 
-A route names those that are its own (`problems="cart_closed cart_merged"`); those that follow from
-what a route takes, such as an Idempotency-Key, are added by `of_operation`. The tests' client fails
-where an answer has a code that its operation does not list.
+A route lists its own codes (`problems="cart_closed cart_merged"`); those that follow from what a
+route accepts, such as an Idempotency-Key, are added by `of_operation`. The tests' client fails if a
+response has a code that its operation does not list.
 """
 
 from collections.abc import Iterable
@@ -105,7 +105,7 @@ CODES: dict[int, dict[str, str]] = {
         "media_unavailable": "The media store cannot be reached",
     },
 }
-# Of every operation below /api/v1, whatever it does.
+# Of every operation below /api/v1.
 _ALWAYS = """
     validation_failed unauthenticated invalid_token token_expired token_revoked invalid_api_key
     wrong_tenant address_blocked tenant_suspended tenant_not_found request_timeout rate_limited
@@ -117,7 +117,7 @@ _OF_WRITES = "cross_site tenant_moving too_large"
 
 
 def of_operation(method: str, operation: dict[str, Any], own: str) -> dict[int, list[str]]:
-    """The codes that an operation may answer with, by status: `own` are those of its route."""
+    """The codes that an operation may return, by status: `own` are its route's."""
     takes = {parameter["name"] for parameter in operation.get("parameters", [])}
     codes = set(f"{_ALWAYS} {own}".split())
     if method != "get":

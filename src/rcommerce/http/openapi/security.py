@@ -1,4 +1,4 @@
-"""Which credentials an operation takes, as the document says it."""
+"""The credentials that an operation accepts."""
 
 import re
 
@@ -39,7 +39,7 @@ _STAFF = ("apiKey", "accessToken", "sessionCookie")
 _CUSTOMER = ("accessToken", "sessionCookie")
 _CART = ("cartToken", *_CUSTOMER)
 _ORDER = ("orderToken", *_CUSTOMER, "apiKey")
-# The first that fits: "METHOD path". An empty name: nobody needs to be known.
+# The first match counts: "METHOD path". An empty name: no credentials needed.
 _RULES: list[tuple[str, tuple[str, ...]]] = [
     (r"GET /(products|collections|categories)\b", ("", *_STAFF)),
     (r"POST /auth/(register|login|refresh|password-reset)", ("",)),
@@ -62,7 +62,7 @@ _RULES: list[tuple[str, tuple[str, ...]]] = [
 
 
 def of_operation(method: str, path: str) -> list[dict[str, list[str]]]:
-    """The Security Requirement Objects: one of them is enough."""
+    """The Security Requirement Objects, any one of which is enough."""
     asked = f"{method.upper()} {path.removeprefix('/api/v1')}"
     schemes = next(schemes for pattern, schemes in _RULES if re.match(pattern, asked))
     return [{scheme: []} if scheme else {} for scheme in schemes]

@@ -1,4 +1,4 @@
-"""Makes what the framework generates the document that client generators expect."""
+"""Turns what the framework generates into a document that client generators expect."""
 
 import json
 from typing import Any
@@ -7,12 +7,12 @@ Node = dict[str, Any]
 
 
 def paths(found: dict[str, Node]) -> dict[str, Node]:
-    """One path for what differs only in a parameter's name, such as `/products/{key}` and
-    `/products/{product_id}`: they are the same one (OpenAPI 3.1, Paths Object). Sorted, as the
-    framework's order differs from process to process, and one document has one ETag."""
+    """Merges paths that differ only in a parameter's name, such as `/products/{key}` and
+    `/products/{product_id}`: they are the same (OpenAPI 3.1, Paths Object). Sorted, since the
+    framework's order differs between processes, and one document has one ETag."""
     merged: dict[str, Node] = {}
     by_shape: dict[str, str] = {}
-    # The ones with an id first: theirs is the name that stays.
+    # The names of ids are kept.
     for path, item in sorted(found.items(), key=lambda each: ("{key}" in each[0], each[0])):
         shape = "/".join("{}" if part.startswith("{") else part for part in path.split("/"))
         kept = by_shape.setdefault(shape, path)
@@ -34,7 +34,7 @@ def _rename(item: Node, path: str, kept: str) -> None:
 
 
 def operation(node: Node) -> None:
-    """A parameter or a body that may be left out is not null: it is absent."""
+    """An optional parameter or body is not null: it is absent."""
     for parameter in node.get("parameters", []):
         parameter["schema"] = _without_null(parameter["schema"])
     for media in node.get("requestBody", {}).get("content", {}).values():
@@ -54,8 +54,8 @@ def _without_null(schema: Node) -> Node:
 
 
 def schemas(node: Any) -> None:
-    """In place: no choice of one; a simple type or null is one schema with two types; money is a
-    string, though a JSON number is understood too."""
+    """In place: removes choices of one; merges a simple type and null into one schema; money is a
+    string, though JSON numbers are accepted too."""
     if isinstance(node, list):
         for each in node:
             schemas(each)
@@ -84,8 +84,8 @@ def _simplify(node: Node) -> None:
 
 
 def defaults(schemas: dict[str, Node]) -> None:
-    """In place: what a field of a request is without it stands in its description. Generators of
-    types take a `default` for something that is always there, in requests too."""
+    """In place: moves a request field's default to its description. Generators of types treat a
+    field with a `default` as always present, in requests too."""
     for schema in schemas.values():
         for field in schema.get("properties", {}).values():
             if not isinstance(field, dict) or "default" not in field:
