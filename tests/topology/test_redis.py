@@ -149,7 +149,7 @@ def test_a_thousand_who_miss_at_once_cost_one_query_in_the_whole_fleet(those: Fl
 
 def test_two_releases_share_a_redis(own_folder: Path, primary: Postgres, valkey: Valkey) -> None:
     """Each format of what is kept has keys of its own."""
-    this, next_one = (f"FORMAT = {number} " for number in (FORMAT, FORMAT + 1))
+    this, next_one = (f"\nFORMAT = {number}" for number in (FORMAT, FORMAT + 1))
     other = changed_source(own_folder / "source", "cache/shared.py", this, next_one)
     redis = {**settings.redis(valkey), **NO_MEMORY}
     with fleet(own_folder, primary, redis, sources=(None, other)) as those:
