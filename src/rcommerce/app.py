@@ -21,6 +21,7 @@ from rcommerce import logs, tracing
 from rcommerce.cache.responses import ResponseCache
 from rcommerce.cdn.adapters import adapter
 from rcommerce.cdn.purger import Purger
+from rcommerce.commerce.carts.routes import coupons as cart_coupons
 from rcommerce.commerce.carts.routes import router as carts
 from rcommerce.commerce.catalog.routes import router as catalog
 from rcommerce.commerce.checkout import service as checkout
@@ -31,6 +32,7 @@ from rcommerce.commerce.inventory.routes import router as inventory
 from rcommerce.commerce.media.routes import router as media_routes
 from rcommerce.commerce.orders.routes import router as orders
 from rcommerce.commerce.payments.routes import router as payments
+from rcommerce.commerce.promotions.routes import router as promotions
 from rcommerce.commerce.shop import Services, Shop
 from rcommerce.commerce.taxonomy.routes import router as taxonomy
 from rcommerce.commerce.webhooks.routes import router as webhooks
@@ -109,6 +111,8 @@ def _assembled(settings: Settings) -> tuple[Litestar, ASGIApp]:
             catalog,
             taxonomy,
             carts,
+            cart_coupons,
+            promotions,
             checkout_routes,
             orders,
             payments,

@@ -50,13 +50,17 @@ def token_hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
+def readable(length: int) -> str:
+    """Random characters that people read out, 5 bits each."""
+    return "".join(secrets.choice(_CROCKFORD) for _ in range(length))
+
+
 def order_number(day: date) -> str:
     """A number for people: the day and 40 random bits, such as `261123-7K3M9QXA`.
 
     Not a counter: a counter's row would serialize all orders of a shop.
     """
-    random = "".join(secrets.choice(_CROCKFORD) for _ in range(8))
-    return f"{day:%y%m%d}-{random}"
+    return f"{day:%y%m%d}-{readable(8)}"
 
 
 def is_uuid(text: str) -> bool:

@@ -46,7 +46,7 @@ const refused = await client.POST("/api/v1/carts/{cart_id}/coupon", {
   params: { path: { cart_id: cart.id }, header },
   body: { coupon_code: "NONE" },
 });
-if (refused.error?.code !== "coupon_invalid") throw new Error(`not refused: ${refused.error?.code}`);
+if (refused.error?.code !== "coupon_not_found") throw new Error(`not refused: ${refused.error?.code}`);
 
 there(
   await client.POST("/api/v1/checkout/initiate", {

@@ -390,7 +390,7 @@ def test_a_cart_changes_and_empties(shop: Running) -> None:
     assert shopper("DELETE", f"/carts/{cart}/items/{item}", expect=200).json()["items"] == []
     shopper("POST", "/checkout/complete", completion(cart), expect=422)
     coupon = shopper("POST", f"/carts/{cart}/coupon", {"coupon_code": "SAVE"}, expect=422)
-    assert coupon.json()["code"] == "coupon_invalid"
+    assert coupon.json()["code"] == "coupon_not_found"
     shopper("DELETE", f"/carts/{cart}", expect=204)
     shopper.get(f"/carts/{cart}", expect=404)
 

@@ -63,8 +63,14 @@ class Furnished:
         guests = self.guest.post("/carts/guest", {"email": f"{self.marker}@example.com"})["cart"]
         shopper = self.guest.by(X_Cart_Token=guests["session_token"])
         shopper.post(f"/carts/{guests['id']}/items", line)
+        new = {"code": names["slug"], "type": "percentage", "value": "10", "title": self.marker}
+        coupon = self.staff.post("/coupons", {**new, "usage_limit": 50})["coupon"]
+        shopper.post(f"/carts/{guests['id']}/coupon", {"coupon_code": names["slug"]}, 200)
         body = completion(guests["id"], notes=self.marker, shipping_address=address)
         order = shopper.post("/checkout/complete", body)
+        promotion = self.staff.post("/promotions", {"title": self.marker, "type": "free_shipping"})[
+            "promotion"
+        ]
         location = self.staff.post("/inventory/locations", {"name": self.marker})
         images_id = json.dumps(images)
         media = httpx.post(
@@ -102,6 +108,8 @@ class Furnished:
             "to_location_id": _first_id(location),
             "reservation_id": reserved["reservation_id"],
             "gateway_id": "test",
+            "coupon_id": coupon["id"],
+            "promotion_id": promotion["id"],
             "media_id": media["id"],
             "subscription_id": subscription["id"],
             "delivery_id": delivery["id"],

@@ -14,6 +14,7 @@ from rcommerce.bench import (
     importing,
     mixed,
     overload,
+    quoting,
     read_cold,
     shared,
     sides,
@@ -128,6 +129,11 @@ BENCHMARKS = {
         "products a second of an import into an empty shop, and its memory",
         f"≥ {importing.BAR_PER_S:,}/s, ≤ {importing.MEMORY_BAR_MB} MB",
         _import,
+    ),
+    "quote": Benchmark(
+        "what a cart of 50 lines with 20 promotions costs: CPU time of a quote",
+        f"≤ {quoting.BAR_MS:g} ms",
+        quoting.run,
     ),
     "startup": Benchmark(
         "from the command to the first 200, PostgreSQL running",

@@ -29,3 +29,6 @@ IdempotencyKey = Annotated[
         description="the same key gives the same answer, for a day; a guest's is a UUID",
     ),
 ]
+CouponCode = Annotated[
+    str | None, Parameter(max_length=255, description="a coupon of the cart; without it, all")
+]

@@ -19,6 +19,7 @@ from rcommerce.cache.redis import Redis
 from rcommerce.cache.responses import ShardCache
 from rcommerce.cache.shared import Entry, Shared
 from rcommerce.cache.sources import Sources
+from rcommerce.cache.values import Values
 from rcommerce.commerce.guarded import GuardedGateway
 from rcommerce.commerce.strategies import Mailer, ShippingProvider
 from rcommerce.database import (
@@ -193,6 +194,9 @@ class Services:
     redis: Redis | None = None
     shared: Shared | None = None
     order_events: Counter[str] = field(default_factory=Counter)  # committed ones
+    live_promotions: Values[Any] = field(
+        default_factory=lambda: Values(("promotions", "categories"))
+    )
 
     @property
     def breakers(self) -> list[Breaker]:
@@ -316,6 +320,25 @@ class Shop:
             is_personal=True,
         )
         return bytes(entry.body) or None
+
+    async def compiled(self, values: Values[T], make: Callable[[Connection], Awaitable[T]]) -> T:
+        """The tenant's value among `values`, or what `make` makes of its data. It is at least as
+        recent as the request's consistency token; without one, as docs/caching.md promises."""
+        shard_cache = self.services.shard_caches.get(self.assignment.shard)
+        key = (self.tenant.id, self.tenant.epoch)
+        if shard_cache is None or self.read_position >= shard_cache.positions.horizon:
+            async with self._read_fresh() as conn:
+                return await make(conn)
+        found = values.get(key, shard_cache.positions)
+        if found is not None:
+            return found
+        if self.connection is not None:  # this request holds one already: it waits for no other
+            return await make(self.connection)
+        sources, era = Sources(), shard_cache.positions.era
+        async with self._read_fresh(sources.read_at) as conn:
+            made = await make(conn)
+        values.put(key, era, sources.position, made)
+        return made
 
     async def forget(self, namespace: str, *names: str) -> None:
         """Removes a cached value after a write, so that others need not wait for its

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from rcommerce.commerce.carts.schema import Access, CartLine
+from rcommerce.commerce.carts.schema import Access, CartRow, HeldCart
 from rcommerce.database import Connection, Statement
 
 # Access: a guest's token, the cart's customer, or staff. An id alone gives none.
@@ -15,58 +15,61 @@ _THIS = f"c.tenant_id = %(tenant)s and c.id = %(cart)s and {_MAY}"
 _LIVE = "c.status = 'active' and c.expires_at > now()"
 LARGEST_CART = 500  # lines
 
-_JSON = """
-    select json_build_object(
-        'cart', json_build_object(
-            'id', c.id, 'session_token', %(token)s::text, 'customer_id', c.customer_id,
-            'currency', c.currency, 'status', c.status,
-            'subtotal', sums.subtotal::text, 'discount_total', sums.discount_total::text,
-            'tax_total', sums.tax_total::text, 'shipping_total', sums.shipping_total::text,
-            'total', sums.total::text,
-            'coupon_code', c.coupon_code, 'email', c.email,
-            'created_at', rfc3339(c.created_at), 'updated_at', rfc3339(c.updated_at),
-            'expires_at', rfc3339(c.expires_at)),
-        'items', sums.items)
-    """
-_ZERO = "(select round(0::numeric, currency_digits(c.currency)) as amount) zero"
 # What can be bought now. The row of a deleted variant is null, and so is its status.
 _SOLD = "coalesce(p.status = 'active' and v.currency = c.currency, false)"
+# A deleted variant has the price that the buyer was shown. Images only where they are shown.
+_LINES = f"""
+    select coalesce(json_agg(json_build_object(
+               'item_id', i.id, 'product_id', i.product_id, 'variant_id', i.variant_id,
+               'sku', case when v.id is null then i.sku else v.sku end,
+               'title', coalesce(p.title, i.title, ''),
+               'variant_title', coalesce(v.title, i.variant_title, ''),
+               'image_url', case when %(media)s::text is not null then (
+                   select image_src(m.src, m.media_id, %(media)s) from product_image m
+                    where (m.tenant_id, m.product_id) = (i.tenant_id, i.product_id)
+                    order by m.id is distinct from v.image_id, m.position, m.id limit 1) end,
+               'quantity', i.quantity, 'seen_price', i.unit_price::text,
+               'price', coalesce(v.price, i.unit_price)::text,
+               'requires_shipping', coalesce(p.requires_shipping, true),
+               'is_available', {_SOLD},
+               'category_id', p.category_id,
+               'collection_ids', array(
+                   select n.collection_id from collection_product n
+                    where (n.tenant_id, n.product_id) = (i.tenant_id, i.product_id)))
+               order by i.id), '[]')
+      from cart_item i
+      left join variant v on (v.tenant_id, v.id) = (i.tenant_id, i.variant_id)
+      left join product p on (p.tenant_id, p.id) = (i.tenant_id, i.product_id)
+     where (i.tenant_id, i.cart_id) = (c.tenant_id, c.id)
+    """
+_CODES = """array(select k.shown from cart_coupon k
+                   where (k.tenant_id, k.cart_id) = (c.tenant_id, c.id)
+                   order by k.added_at, k.code)"""
+_CART = f"""'id', c.id, 'customer_id', c.customer_id, 'currency', c.currency, 'status', c.status,
+            'email', c.email, 'shipping_address', c.shipping_address,
+            'created_at', rfc3339(c.created_at), 'updated_at', rfc3339(c.updated_at),
+            'expires_at', rfc3339(c.expires_at), 'codes', {_CODES}"""
 # An ordered cart shows its order's prices, whatever happens to the catalogue.
 _VIEW = f"""
-    {_JSON}
+    select json_build_object({_CART}, 'lines', ({_LINES}),
+        'order', (select json_build_object(
+                      'subtotal', o.subtotal::text, 'discount_total', o.discount_total::text,
+                      'tax_total', o.tax_total::text, 'shipping_total', o.shipping_total::text,
+                      'total', o.total::text, 'discounts', o.discounts,
+                      'lines', (select json_agg(json_build_object(
+                                    'id', l.id, 'product_id', l.product_id,
+                                    'variant_id', l.variant_id, 'sku', l.sku, 'title', l.title,
+                                    'variant_title', l.variant_title, 'quantity', l.quantity,
+                                    'price', l.price::text, 'is_gift', l.is_gift,
+                                    'discount', coalesce(
+                                        l.discount_amount, l.total - l.total)::text,
+                                    'discounts', l.discounts) order by l.position)
+                                  from order_item l
+                                 where (l.tenant_id, l.order_id) = (o.tenant_id, o.id)))
+                    from sales_order o
+                   where (o.tenant_id, o.cart_id) = (c.tenant_id, c.id)
+                     and c.status = 'ordered' and o.status <> 'cancelled'))
       from cart c
-     cross join lateral {_ZERO}
-     cross join lateral (
-        select coalesce(o.subtotal, line.subtotal) as subtotal,
-               coalesce(o.discount_total, zero.amount) as discount_total,
-               coalesce(o.tax_total, zero.amount) as tax_total,
-               coalesce(o.shipping_total, zero.amount) as shipping_total,
-               coalesce(o.total, line.subtotal) as total, line.items
-          from (
-            select coalesce(sum(i.unit_price * i.quantity) filter (where {_SOLD}), zero.amount)
-                       as subtotal,
-                   coalesce(json_agg(json_build_object(
-                       'id', i.id, 'cart_id', c.id, 'product_id', i.product_id,
-                       'variant_id', i.variant_id,
-                       'sku', case when v.id is null then i.sku else v.sku end,
-                       'title', coalesce(p.title, i.title, ''),
-                       'variant_title', coalesce(v.title, i.variant_title, ''),
-                       'image_url', (
-                           select image_src(m.src, m.media_id, %(media)s) from product_image m
-                            where (m.tenant_id, m.product_id) = (i.tenant_id, i.product_id)
-                            order by m.id is distinct from v.image_id, m.position, m.id limit 1),
-                       'quantity', i.quantity, 'unit_price', i.unit_price::text,
-                       'original_price', i.unit_price::text,
-                       'subtotal', (i.unit_price * i.quantity)::text,
-                       'discount_amount', zero.amount::text,
-                       'total', (i.unit_price * i.quantity)::text,
-                       'is_available', {_SOLD}) order by i.id), '[]') as items
-              from cart_item i
-              left join variant v on (v.tenant_id, v.id) = (i.tenant_id, i.variant_id)
-              left join product p on (p.tenant_id, p.id) = (i.tenant_id, i.product_id)
-             where (i.tenant_id, i.cart_id) = (c.tenant_id, c.id)) line
-          left join sales_order o on c.status = 'ordered' and o.status <> 'cancelled'
-               and (o.tenant_id, o.cart_id) = (c.tenant_id, c.id)) sums
      where {_THIS} and c.expires_at > now() and c.status <> 'merged'
     """
 
@@ -83,48 +86,42 @@ def _params(tenant: UUID, cart: UUID, access: Access, **more: Any) -> dict[str, 
 
 
 async def view(
-    conn: Connection, tenant: UUID, cart: UUID, access: Access, token: str | None, media: str
-) -> bytes | None:
-    """A cart with its items and totals as JSON; URLs of uploads begin with `media`."""
-    return await conn.json_or_none(_VIEW, _params(tenant, cart, access, token=token, media=media))
+    conn: Connection, tenant: UUID, cart: UUID, access: Access, media: str
+) -> CartRow | None:
+    """A cart with its lines and codes; URLs of uploads begin with `media`."""
+    body = await conn.json_or_none(_VIEW, _params(tenant, cart, access, media=media))
+    return None if body is None else msgspec.json.decode(body, type=CartRow)
 
 
 async def insert_guest(
     conn: Connection,
     tenant: UUID,
     cart: UUID,
-    token: str,
     token_hash: bytes,
     currency: str,
     email: str | None,
     days: int,
-) -> bytes:
-    """A guest's empty cart, as JSON."""
-    return await conn.json(
+) -> CartRow:
+    """A guest's empty cart."""
+    body = await conn.json(
         f"""
         with c as (
             insert into cart (tenant_id, id, token_hash, currency, email, expires_at)
             values (%(tenant)s, %(cart)s, %(token_hash)s, %(currency)s, %(email)s,
                     now() + make_interval(days => %(days)s))
             returning *)
-        {_JSON}
-          from c
-         cross join lateral {_ZERO}
-         cross join lateral (
-            select zero.amount as subtotal, zero.amount as discount_total,
-                   zero.amount as tax_total, zero.amount as shipping_total,
-                   zero.amount as total, '[]'::json as items) sums
+        select json_build_object({_CART}, 'lines', array[]::int[]) from c
         """,
         {
             "tenant": tenant,
             "cart": cart,
-            "token": token,
             "token_hash": token_hash,
             "currency": currency,
             "email": email,
             "days": days,
         },
     )
+    return msgspec.json.decode(body, type=CartRow)
 
 
 async def of_customer(conn: Connection, tenant: UUID, customer: UUID) -> UUID | None:
@@ -198,7 +195,7 @@ async def status(conn: Connection, tenant: UUID, cart: UUID, access: Access) -> 
 
 
 def opening(tenant: UUID, cart: UUID, access: Access, days: int) -> Statement:
-    """Locks an active cart's row and extends its life to `days`: (currency,).
+    """Locks an active cart's row and extends its life to `days`: (currency, seen_discount).
 
     The expiry is only written if it changes by more than a tenth, so that its index is not updated
     at each change.
@@ -211,7 +208,7 @@ def opening(tenant: UUID, cart: UUID, access: Access, days: int) -> Statement:
                                  then now() + make_interval(days => %(days)s)
                                  else c.expires_at end
          where {_THIS} and {_LIVE}
-        returning c.currency
+        returning c.currency, c.seen_discount
         """,
         _params(tenant, cart, access, days=days),
     )
@@ -362,12 +359,10 @@ async def move_items(conn: Connection, tenant: UUID, source: UUID, target: UUID)
 
 
 def holding(tenant: UUID, cart: UUID, access: Access) -> Statement:
-    """Locks a cart's row, whatever its status: the fields of HeldCart."""
+    """Locks a cart's row, whatever its status: (status)."""
     return Statement(
         f"""
-        select c.id, c.status, c.customer_id, c.currency, c.shipping_address, c.shipping_service,
-               c.shown
-          from cart c
+        select c.status from cart c
          where {_THIS} and c.expires_at > now()
            for no key update
         """,
@@ -375,30 +370,56 @@ def holding(tenant: UUID, cart: UUID, access: Access) -> Statement:
     )
 
 
-async def lines(conn: Connection, tenant: UUID, cart: UUID, currency: str) -> list[CartLine]:
-    """The lines of a cart with their variants' present data. A deleted variant has the price that
-    the buyer was shown."""
+async def held(conn: Connection, tenant: UUID, cart: UUID) -> HeldCart:
+    """A cart that this transaction has locked, with its lines and codes."""
     body = await conn.json(
-        """
-        select coalesce(json_agg(json_build_object(
-                   'item_id', i.id, 'product_id', i.product_id, 'variant_id', i.variant_id,
-                   'sku', case when v.id is null then i.sku else v.sku end,
-                   'title', coalesce(p.title, i.title, ''),
-                   'variant_title', coalesce(v.title, i.variant_title, ''),
-                   'quantity', i.quantity, 'seen_price', i.unit_price::text,
-                   'price', coalesce(v.price, i.unit_price)::text,
-                   'requires_shipping', coalesce(p.requires_shipping, true),
-                   'is_available', coalesce(
-                       p.status = 'active' and v.currency = %(currency)s, false))
-                   order by i.id), '[]')
-          from cart_item i
-          left join variant v on (v.tenant_id, v.id) = (i.tenant_id, i.variant_id)
-          left join product p on (p.tenant_id, p.id) = (i.tenant_id, i.product_id)
-         where (i.tenant_id, i.cart_id) = (%(tenant)s, %(cart)s)
+        f"""
+        select json_build_object({_CART}, 'lines', ({_LINES}),
+                   'shipping_service', c.shipping_service, 'shown', c.shown,
+                   'seen_discount', c.seen_discount::text)
+          from cart c where (c.tenant_id, c.id) = (%(tenant)s, %(cart)s)
         """,
-        {"tenant": tenant, "cart": cart, "currency": currency},
+        {"tenant": tenant, "cart": cart, "media": None},
     )
-    return msgspec.json.decode(body, type=list[CartLine])
+    return msgspec.json.decode(body, type=HeldCart)
+
+
+async def add_code(conn: Connection, tenant: UUID, cart: UUID, code: str, shown: str) -> bool:
+    """Puts a code into a locked cart; False if it has that one."""
+    return await conn.insert_unless(
+        "cart_coupon",
+        {"tenant_id": tenant, "cart_id": cart, "code": code, "shown": shown},
+        "tenant_id, cart_id, code",
+    )
+
+
+async def remove_codes(conn: Connection, tenant: UUID, cart: UUID, code: str | None) -> int:
+    """Removes a code of a locked cart, or all; returns how many."""
+    return await conn.execute(
+        """
+        delete from cart_coupon
+         where (tenant_id, cart_id) = (%(tenant)s, %(cart)s)
+           and (%(code)s::text is null or code = %(code)s)
+        """,
+        {"tenant": tenant, "cart": cart, "code": code},
+    )
+
+
+async def move_codes(conn: Connection, tenant: UUID, source: UUID, target: UUID) -> None:
+    """Merges the codes of one locked cart into another."""
+    await conn.execute(
+        """
+        with gone as (
+            delete from cart_coupon
+             where (tenant_id, cart_id) = (%(tenant)s, %(source)s)
+            returning *
+        )
+        insert into cart_coupon (tenant_id, cart_id, code, shown, added_at)
+        select tenant_id, %(target)s, code, shown, added_at from gone order by code
+        on conflict (tenant_id, cart_id, code) do nothing
+        """,
+        {"tenant": tenant, "source": source, "target": target},
+    )
 
 
 async def set_prices(conn: Connection, tenant: UUID, cart: UUID) -> None:

@@ -9,14 +9,25 @@ from litestar.types import Scope
 
 from rcommerce.commerce import answers
 from rcommerce.commerce.carts import service
-from rcommerce.commerce.carts.schema import CartAnswer, Coupon, Merge, NewCart
+from rcommerce.commerce.carts.schema import (
+    CartAnswer,
+    CheckAnswer,
+    Coupon,
+    CouponCheck,
+    ExplanationsAnswer,
+    Merge,
+    NewCart,
+    TotalsAnswer,
+)
 from rcommerce.commerce.fields import ItemChange, OrderLine
-from rcommerce.commerce.parameters import CartToken, IdempotencyKey
+from rcommerce.commerce.parameters import CartToken, CouponCode, IdempotencyKey
+from rcommerce.commerce.quotes import service as quotes
 from rcommerce.commerce.shop import Shop
 
 CART = answers.documented(CartAnswer)
 CART_MADE = answers.documented(CartAnswer, 201)
 PROBLEMS = "cart_closed cart_merged not_found"
+COUPON_PROBLEMS = f"coupon_already_applied coupon_limit {quotes.PROBLEMS}"
 LINE_PROBLEMS = f"""
     {PROBLEMS} cart_full currency_mismatch no_longer_sold out_of_stock quantity_too_large
     unprocessable
@@ -207,7 +218,7 @@ async def merge_carts(
     status_code=200,
     summary="Apply a coupon",
     responses=CART,
-    problems="cart_closed cart_merged coupon_invalid",
+    problems=f"{PROBLEMS} {COUPON_PROBLEMS}",
 )
 async def apply_coupon(
     shop: Shop,
@@ -216,22 +227,74 @@ async def apply_coupon(
     cart_token: str | None,
     x_cart_token: CartToken = None,
 ) -> ASGIResponse:
-    """422 for an invalid code. This release has no coupons yet, so every code is invalid."""
-    await service.apply_coupon(shop, cart_id, cart_token, data.coupon_code)
+    """Upper or lower case, with or without spaces around it. 422 if it does not apply: `code` says
+    why."""
+    body = await service.apply_coupon(shop, cart_id, cart_token, data.coupon_code)
+    return answers.json(body)
 
 
 @delete(
     "/{cart_id:uuid}/coupon",
     status_code=200,
-    summary="Remove the coupon",
+    summary="Remove coupons",
     responses=CART,
     problems=PROBLEMS,
 )
 async def remove_coupon(
+    shop: Shop,
+    cart_id: UUID,
+    cart_token: str | None,
+    x_cart_token: CartToken = None,
+    coupon_code: CouponCode = None,
+) -> ASGIResponse:
+    """The one named, or all."""
+    return answers.json(await service.remove_coupon(shop, cart_id, cart_token, coupon_code))
+
+
+@get(
+    "/{cart_id:uuid}/totals",
+    summary="Get a cart's totals",
+    responses=answers.documented(TotalsAnswer),
+    problems=PROBLEMS,
+)
+async def get_cart_totals(
     shop: Shop, cart_id: UUID, cart_token: str | None, x_cart_token: CartToken = None
 ) -> ASGIResponse:
-    """The cart without it."""
-    return answers.json(await service.remove_coupon(shop, cart_id, cart_token))
+    """With each discount and its share on each item, and shipping once the address is known."""
+    return answers.json(await service.totals(shop, cart_id, cart_token))
+
+
+@get(
+    "/{cart_id:uuid}/promotions",
+    summary="Explain a cart's promotions",
+    responses=answers.documented(ExplanationsAnswer),
+    problems=PROBLEMS,
+)
+async def explain_cart_promotions(
+    shop: Shop, cart_id: UUID, cart_token: str | None, x_cart_token: CartToken = None
+) -> ASGIResponse:
+    """Each promotion of the shop and of the cart's coupons: what it gives to which items, or why it
+    does not apply."""
+    return answers.json(await service.explained(shop, cart_id, cart_token))
+
+
+@post(
+    "/validate",
+    status_code=200,
+    summary="Check a coupon",
+    responses=answers.documented(CheckAnswer),
+    problems="cart_closed cart_merged not_found",
+)
+async def validate_coupon(
+    shop: Shop,
+    data: CouponCheck,
+    cart_token: str | None,
+    x_cart_token: CartToken = None,
+    idempotency_key: IdempotencyKey = None,
+) -> ASGIResponse:
+    """What it would change in a cart, or why it does not apply; the cart stays as it is."""
+    body = await service.check_coupon(shop, data.cart_id, cart_token, data.coupon_code)
+    return answers.json(body)
 
 
 router = Router(
@@ -252,5 +315,8 @@ router = Router(
         merge_carts,
         apply_coupon,
         remove_coupon,
+        get_cart_totals,
+        explain_cart_promotions,
     ],
 )
+coupons = Router("/coupons", tags=["Promotions"], route_handlers=[validate_coupon])

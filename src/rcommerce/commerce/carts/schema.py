@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from rcommerce.commerce.fields import Currency, Input
+from rcommerce.commerce.pricing.schema import DiscountView, LineDiscountView
 
 
 class NewCart(Input, kw_only=True):
@@ -29,6 +30,13 @@ class Coupon(Input):
     coupon_code: Annotated[str, Meta(min_length=1, max_length=255)]
 
 
+class CouponCheck(Input, kw_only=True):
+    """A code to try on a cart, without applying it."""
+
+    coupon_code: Annotated[str, Meta(min_length=1, max_length=255)]
+    cart_id: UUID
+
+
 class Access(msgspec.Struct, frozen=True):
     """What gives access to a cart: a guest's token, being its customer, or running the shop."""
 
@@ -38,7 +46,8 @@ class Access(msgspec.Struct, frozen=True):
 
 
 class CartLine(msgspec.Struct, kw_only=True):
-    """A line of a cart with its variant's present data."""
+    """A line of a cart with its variant's present data. `seen_price` is what the buyer was
+    shown."""
 
     item_id: UUID
     product_id: UUID
@@ -46,32 +55,87 @@ class CartLine(msgspec.Struct, kw_only=True):
     sku: str | None
     title: str
     variant_title: str
+    image_url: str | None
     quantity: int
     seen_price: Decimal
     price: Decimal
     requires_shipping: bool
     is_available: bool
+    category_id: UUID | None
+    collection_ids: list[UUID]
+
+    @property
+    def groups(self) -> frozenset[UUID]:
+        """What promotions can name: the product, its category and collections."""
+        named = [self.product_id, *self.collection_ids]
+        return frozenset(named if self.category_id is None else [*named, self.category_id])
+
+
+class OrderedLine(msgspec.Struct, kw_only=True):
+    """A line of the cart's order."""
+
+    id: UUID
+    product_id: UUID
+    variant_id: UUID
+    sku: str | None
+    title: str
+    variant_title: str
+    quantity: int
+    price: Decimal
+    is_gift: bool
+    discount: Decimal
+    discounts: list[Any]
+
+
+class OrderSums(msgspec.Struct, kw_only=True):
+    """What the cart's order costs."""
+
+    subtotal: Decimal
+    discount_total: Decimal
+    tax_total: Decimal
+    shipping_total: Decimal
+    total: Decimal
+    discounts: list[Any]
+    lines: list[OrderedLine]
+
+
+class CartRow(msgspec.Struct, kw_only=True):
+    """A cart with its lines and codes; `order` is set once it was ordered."""
+
+    id: UUID
+    customer_id: UUID | None
+    currency: str
+    status: str
+    email: str | None
+    shipping_address: dict[str, Any] | None
+    created_at: str
+    updated_at: str
+    expires_at: str
+    codes: list[str]
+    lines: list[CartLine]
+    order: OrderSums | None = None
+
+    @property
+    def country(self) -> str | None:
+        """Where it is shipped to, if that is known."""
+        return self.shipping_address["country"].upper() if self.shipping_address else None
 
 
 class Shown(msgspec.Struct, kw_only=True):
-    """What a checkout last showed the buyer: (quantity, price) of each line by its id, and the
-    total for each shipping service, "" if nothing is shipped."""
+    """What a checkout last showed the buyer: (quantity, price) of each line by its id, its
+    discount, and the total for each shipping service, "" if nothing is shipped."""
 
     lines: dict[UUID, tuple[int, Decimal]]
     totals: dict[str, Decimal]
+    discounts: dict[UUID, Decimal] = {}
 
 
-class HeldCart(msgspec.Struct, kw_only=True):
-    """A locked cart and its lines."""
+class HeldCart(CartRow, kw_only=True):
+    """A locked cart. `seen_discount` is what was last shown before a checkout; None: none."""
 
-    id: UUID
-    status: str
-    customer_id: UUID | None
-    currency: str
-    shipping_address: dict[str, Any] | None
     shipping_service: str | None
     shown: Shown | None
-    lines: list[CartLine]
+    seen_discount: Decimal | None
 
 
 # Responses, for OpenAPI: PostgreSQL builds them.
@@ -91,6 +155,8 @@ class CartView(msgspec.Struct, kw_only=True):
     shipping_total: str
     total: str
     coupon_code: str | None
+    coupon_codes: list[str]
+    discounts: list[DiscountView]
     email: str | None
     created_at: str
     updated_at: str
@@ -114,8 +180,10 @@ class CartItemView(msgspec.Struct, kw_only=True):
     original_price: str
     subtotal: str
     discount_amount: str
+    discounts: list[LineDiscountView]
     total: str
     is_available: bool
+    is_gift: bool
 
 
 class CartAnswer(msgspec.Struct):
@@ -123,3 +191,56 @@ class CartAnswer(msgspec.Struct):
 
     cart: CartView
     items: list[CartItemView]
+
+
+class TotalsAnswer(msgspec.Struct, kw_only=True):
+    """What a cart costs. `shipping` is after its discount."""
+
+    subtotal: str
+    discounts: list[DiscountView]
+    shipping: str
+    taxes: list[Any]
+    gift_cards: list[Any]
+    total: str
+    currency: str
+
+
+class ExplanationView(DiscountView, kw_only=True):
+    """A promotion that applies, or the `reason` why not. `missing` is what the items lack to its
+    minimum: an amount, or a number of units."""
+
+    applied: bool
+    reason: str | None
+    message: str | None
+    missing: str | None
+    conflicts_with: UUID | None
+
+
+class ExplanationsAnswer(msgspec.Struct):
+    """The promotions that a cart was looked at for."""
+
+    promotions: list[ExplanationView]
+
+
+class CheckedDiscount(msgspec.Struct, kw_only=True):
+    """What a coupon would change."""
+
+    subtotal: str
+    discount_amount: str
+    new_total: str
+
+
+class CheckFault(msgspec.Struct):
+    """Why a coupon does not apply."""
+
+    code: str
+    message: str
+
+
+class CheckAnswer(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Whether a coupon would apply to a cart."""
+
+    valid: bool
+    coupon: dict[str, Any] | None = None
+    discount: CheckedDiscount | None = None
+    error: CheckFault | None = None

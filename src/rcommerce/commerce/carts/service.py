@@ -2,21 +2,27 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from decimal import Decimal
+from typing import Any, NamedTuple, NoReturn
 from uuid import UUID
 
 import msgspec
 
 from rcommerce import ids, money
-from rcommerce.commerce.carts import queries
-from rcommerce.commerce.carts.schema import Access, HeldCart, NewCart, Shown
+from rcommerce.commerce.carts import queries, showing
+from rcommerce.commerce.carts.schema import Access, CartRow, HeldCart, NewCart, Shown
 from rcommerce.commerce.fields import OrderLine
+from rcommerce.commerce.pricing.model import Quote
+from rcommerce.commerce.promotions import service as promotions
+from rcommerce.commerce.promotions.service import Live
+from rcommerce.commerce.quotes.service import require_coupon
 from rcommerce.commerce.shop import Shop
 from rcommerce.database import Connection, Jsonb
 from rcommerce.errors import Conflict, Gone, Invalid, NotFound, Unauthenticated, Unprocessable
 
 READ = "carts:read"
 WRITE = "carts:write"
+MOST_CODES = 10  # in a cart
 
 
 def access(shop: Shop, token: str | None, *, write: bool = False) -> Access:
@@ -35,9 +41,10 @@ async def create_guest(shop: Shop, new: NewCart) -> tuple[str, bytes]:
     days = shop.services.settings.checkout.cart_ttl_days
     token_hash = ids.token_hash(token)
     async with shop.write_once() as tx:
-        return token, await queries.insert_guest(
-            tx, shop.tenant.id, cart, token, token_hash, currency, new.email, days
+        row = await queries.insert_guest(
+            tx, shop.tenant.id, cart, token_hash, currency, new.email, days
         )
+    return token, showing.as_json(row, token)
 
 
 async def mine(shop: Shop, token: str | None) -> bytes:
@@ -87,15 +94,53 @@ async def _make(tx: Connection, shop: Shop, customer: UUID) -> tuple[UUID, str]:
 
 async def view(shop: Shop, cart: UUID, token: str | None) -> bytes:
     """A cart as JSON. Raises NotFound, also if the caller has no access."""
+    live = await promotions.live(shop)
     async with shop.read() as conn:
-        return await _view(conn, shop, cart, access(shop, token), token)
+        row = await _row(conn, shop, cart, access(shop, token))
+        if row.order is not None:
+            return showing.as_json(row, token)
+        pricing = await showing.priced(conn, shop, live, row, seen=True)
+    return showing.as_json(row, token, pricing, pricing.quote())
 
 
-async def _view(conn: Connection, shop: Shop, cart: UUID, by: Access, token: str | None) -> bytes:
-    body = await queries.view(conn, shop.tenant.id, cart, by, token, shop.media_url)
-    if body is None:
+async def _row(conn: Connection, shop: Shop, cart: UUID, by: Access) -> CartRow:
+    row = await queries.view(conn, shop.tenant.id, cart, by, shop.media_url)
+    if row is None:
         _refuse_status(await queries.status(conn, shop.tenant.id, cart, by))
-    return body
+    return row
+
+
+async def totals(shop: Shop, cart: UUID, token: str | None) -> bytes:
+    """What a cart costs, with the way to ship that was chosen, as JSON. Raises NotFound, Gone."""
+    _, quote = await _quoted(shop, cart, token)
+    return msgspec.json.encode(
+        {
+            "subtotal": quote.subtotal,
+            "discounts": showing.discounts(quote),
+            "shipping": quote.shipping_total - quote.shipping_discount,
+            "taxes": [],
+            "gift_cards": [],
+            "total": quote.total,
+            "currency": quote.currency,
+        }
+    )
+
+
+async def explained(shop: Shop, cart: UUID, token: str | None) -> bytes:
+    """Of each promotion whether it applies to a cart, and why not, as JSON. Raises NotFound,
+    Gone."""
+    _, quote = await _quoted(shop, cart, token)
+    return msgspec.json.encode(
+        {"promotions": [showing.explained(each) for each in quote.promotions]}
+    )
+
+
+async def _quoted(shop: Shop, cart: UUID, token: str | None) -> tuple[CartRow, Quote]:
+    live = await promotions.live(shop)
+    async with shop.read() as conn:
+        row = await _row(conn, shop, cart, access(shop, token))
+        pricing = await showing.priced(conn, shop, live, row, seen=True)
+    return row, pricing.quote(showing.shipping(shop, row))
 
 
 def _refuse_status(status: str | None) -> NoReturn:
@@ -107,36 +152,57 @@ def _refuse_status(status: str | None) -> NoReturn:
     raise NotFound("cart not found, or X-Cart-Token does not match")
 
 
+class Opened(NamedTuple):
+    """An active cart that a transaction has locked. `live` are the shop's promotions."""
+
+    tx: Connection
+    shop: Shop
+    cart: UUID
+    by: Access
+    token: str | None
+    live: Live
+    currency: str
+    seen_discount: Decimal | None
+
+    async def shown(self) -> bytes:
+        """The cart as JSON, and stored as what the buyer was shown."""
+        row = await _row(self.tx, self.shop, self.cart, self.by)
+        pricing = await showing.priced(self.tx, self.shop, self.live, row, seen=True)
+        quote = pricing.quote()
+        if quote.discount != (self.seen_discount or 0):
+            seen = {"seen_discount": quote.discount}
+            await queries.update(self.tx, self.shop.tenant.id, self.cart, seen)
+        return showing.as_json(row, self.token, pricing, quote)
+
+
 @asynccontextmanager
-async def _opened(
-    shop: Shop, cart: UUID, token: str | None
-) -> AsyncIterator[tuple[Connection, str, Access]]:
-    """A transaction with a locked active cart: its connection, the cart's currency, and the access.
-    Raises NotFound, Gone, Conflict."""
+async def _opened(shop: Shop, cart: UUID, token: str | None) -> AsyncIterator[Opened]:
+    """A transaction with a locked active cart. Raises NotFound, Gone, Conflict."""
     by = access(shop, token, write=True)
     days = shop.services.settings.checkout.cart_ttl_days
+    live = await promotions.live(shop)
     async with shop.hold(queries.opening(shop.tenant.id, cart, by, days)) as (tx, row):
         if row is None:
             _refuse_status(await queries.status(tx, shop.tenant.id, cart, by))
-        yield tx, row[0], by
+        yield Opened(tx, shop, cart, by, token, live, *row)
 
 
 async def add_item(shop: Shop, cart: UUID, token: str | None, line: OrderLine) -> bytes:
     """Adds a line to a cart. Raises NotFound, Gone, Conflict, Invalid, Unprocessable."""
-    async with _opened(shop, cart, token) as (tx, currency, by):
+    async with _opened(shop, cart, token) as opened:
         fitting, its_currency, lines, added = await queries.add_item(
-            tx,
+            opened.tx,
             shop.tenant.id,
             cart,
-            currency,
+            opened.currency,
             item=ids.new_id(),
             product=line.product_id,
             variant=line.variant_id,
             quantity=line.quantity,
         )
         if not added:
-            _refuse(currency, fitting, its_currency, lines)
-        return await _view(tx, shop, cart, by, token)
+            _refuse(opened.currency, fitting, its_currency, lines)
+        return await opened.shown()
 
 
 def _refuse(cart_currency: str, fitting: int, currency: str | None, lines: int) -> NoReturn:
@@ -162,10 +228,10 @@ async def set_quantity(
     shop: Shop, cart: UUID, token: str | None, item: UUID, quantity: int
 ) -> bytes:
     """Sets a line's quantity. Raises NotFound, Gone, Conflict."""
-    async with _opened(shop, cart, token) as (tx, _, by):
-        if not await queries.set_quantity(tx, shop.tenant.id, cart, item, quantity):
+    async with _opened(shop, cart, token) as opened:
+        if not await queries.set_quantity(opened.tx, shop.tenant.id, cart, item, quantity):
             _no_line()
-        return await _view(tx, shop, cart, by, token)
+        return await opened.shown()
 
 
 def _no_line() -> NoReturn:
@@ -174,11 +240,11 @@ def _no_line() -> NoReturn:
 
 async def remove_items(shop: Shop, cart: UUID, token: str | None, item: UUID | None) -> bytes:
     """Removes a line, or all of them. Raises NotFound, Gone, Conflict."""
-    async with _opened(shop, cart, token) as (tx, _, by):
-        gone = await queries.remove_items(tx, shop.tenant.id, cart, item)
+    async with _opened(shop, cart, token) as opened:
+        gone = await queries.remove_items(opened.tx, shop.tenant.id, cart, item)
         if item is not None and gone == 0:
             _no_line()
-        return await _view(tx, shop, cart, by, token)
+        return await opened.shown()
 
 
 async def delete(shop: Shop, cart: UUID, token: str | None) -> None:
@@ -194,6 +260,7 @@ async def merge(shop: Shop, session_token: str) -> bytes:
     Conflict, Unprocessable; nothing has changed then."""
     customer = shop.caller.require_customer()
     token_hash = ids.token_hash(session_token)
+    live = await promotions.live(shop)
     async with shop.write() as tx:
         # Both rows are locked, the customer's first: no line is added to a cart that is being
         # merged away, or to one that has become an order.
@@ -209,7 +276,9 @@ async def merge(shop: Shop, session_token: str) -> bytes:
             )
         if not await queries.move_items(tx, shop.tenant.id, source, target):
             _refuse_quantity()
-        return await _view(tx, shop, target, access(shop, None), None)
+        await queries.move_codes(tx, shop.tenant.id, source, target)
+        by = access(shop, None)
+        return await Opened(tx, shop, target, by, None, live, currency, None).shown()
 
 
 @asynccontextmanager
@@ -217,26 +286,12 @@ async def held(
     shop: Shop, cart: UUID, token: str | None
 ) -> AsyncIterator[tuple[Connection, HeldCart]]:
     """A transaction with a locked cart, active or ordered: its connection, and the cart with its
-    lines at present prices. Raises NotFound, Gone."""
+    lines and codes. Raises NotFound, Gone."""
     by = access(shop, token, write=True)
     async with shop.hold(queries.holding(shop.tenant.id, cart, by)) as (tx, row):
-        if row is None or row[1] == "merged":
-            _refuse_status(row and row[1])
-        its_id, status, customer, currency, address, service, shown = row
-        lines = await queries.lines(tx, shop.tenant.id, cart, currency)
-        yield (
-            tx,
-            HeldCart(
-                id=its_id,
-                status=status,
-                customer_id=customer,
-                currency=currency,
-                shipping_address=address,
-                shipping_service=service,
-                shown=None if shown is None else msgspec.convert(shown, Shown),
-                lines=lines,
-            ),
-        )
+        if row is None or row[0] == "merged":
+            _refuse_status(row and row[0])
+        yield tx, await queries.held(tx, shop.tenant.id, cart)
 
 
 async def show(
@@ -259,13 +314,42 @@ async def forget_expired(tx: Connection, shop: Shop, limit: int) -> int:
     return await queries.delete_expired(tx, shop.tenant.id, limit)
 
 
-async def apply_coupon(shop: Shop, cart: UUID, token: str | None, code: str) -> NoReturn:
-    """Raises NotFound, Gone, Conflict, otherwise Unprocessable: this release has no coupons."""
-    async with _opened(shop, cart, token):
-        raise Unprocessable(f"the coupon “{code}” is not valid", code="coupon_invalid")
+async def apply_coupon(shop: Shop, cart: UUID, token: str | None, code: str) -> bytes:
+    """Puts a coupon into a cart, if it applies. Raises NotFound, Gone, Conflict, Unprocessable."""
+    async with _opened(shop, cart, token) as opened:
+        row = await _row(opened.tx, shop, cart, opened.by)
+        [found] = await promotions.codes(opened.tx, shop, [code])
+        if found.code in {promotions.compared(each) for each in row.codes}:
+            raise Unprocessable(
+                f"the cart has the coupon “{found.shown}” already", code="coupon_already_applied"
+            )
+        if len(row.codes) >= MOST_CODES:
+            raise Unprocessable(f"a cart has at most {MOST_CODES} coupons", code="coupon_limit")
+        pricing = await showing.priced(opened.tx, shop, opened.live, row, seen=True, more=[found])
+        require_coupon(found, pricing.quote())
+        await queries.add_code(opened.tx, shop.tenant.id, cart, found.code, found.shown)
+        return await opened.shown()
 
 
-async def remove_coupon(shop: Shop, cart: UUID, token: str | None) -> bytes:
-    """The cart without its coupon. Raises NotFound, Gone, Conflict."""
-    async with _opened(shop, cart, token) as (tx, _, by):
-        return await _view(tx, shop, cart, by, token)
+async def check_coupon(shop: Shop, cart: UUID, token: str | None, code: str) -> bytes:
+    """What a coupon would change in a cart, or why it does not apply, as JSON. Raises NotFound,
+    Gone."""
+    live = await promotions.live(shop)
+    async with shop.read() as conn:
+        row = await _row(conn, shop, cart, access(shop, token))
+        [found] = await promotions.codes(conn, shop, [code])
+        has_it = found.code in {promotions.compared(each) for each in row.codes}
+        pricing = await showing.priced(
+            conn, shop, live, row, seen=True, more=[] if has_it else [found]
+        )
+        return showing.checked(found, pricing.quote())
+
+
+async def remove_coupon(shop: Shop, cart: UUID, token: str | None, code: str | None) -> bytes:
+    """The cart without a coupon, or without all. Raises NotFound, Gone, Conflict."""
+    async with _opened(shop, cart, token) as opened:
+        named = None if code is None else promotions.compared(code)
+        gone = await queries.remove_codes(opened.tx, shop.tenant.id, cart, named)
+        if code is not None and gone == 0:
+            raise NotFound("the cart has no such coupon")
+        return await opened.shown()

@@ -271,7 +271,10 @@ async def priced(conn: Connection, tenant: UUID, variants: list[UUID]) -> list[P
         Priced,
         """
         select v.product_id, v.id as variant_id, p.title, v.title as variant_title, v.sku,
-               v.price, v.currency, p.requires_shipping, p.status = 'active' as is_active
+               v.price, v.currency, p.requires_shipping, p.status = 'active' as is_active,
+               p.category_id, array(
+                   select n.collection_id from collection_product n
+                    where (n.tenant_id, n.product_id) = (p.tenant_id, p.id)) as collection_ids
           from variant v
           join product p on (p.tenant_id, p.id) = (v.tenant_id, v.product_id)
          where v.tenant_id = %(tenant)s and v.id = any(%(variants)s::uuid[])

@@ -1,5 +1,6 @@
 """Requests of the catalogue."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -210,6 +211,14 @@ class Priced(msgspec.Struct, frozen=True):
     currency: str
     requires_shipping: bool
     is_active: bool
+    category_id: UUID | None = None
+    collection_ids: Sequence[UUID] = ()
+
+    @property
+    def groups(self) -> frozenset[UUID]:
+        """What promotions can name: the product, its category and collections."""
+        named = [self.product_id, *self.collection_ids]
+        return frozenset(named if self.category_id is None else [*named, self.category_id])
 
 
 # Responses, for OpenAPI: PostgreSQL builds them.

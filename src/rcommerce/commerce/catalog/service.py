@@ -408,6 +408,12 @@ async def lines(
     return await _sold(conn, shop, chosen)
 
 
+async def sold(conn: Connection, shop: Shop, variants: Sequence[UUID]) -> list[Priced]:
+    """Those of these variants that are sold, with their present data."""
+    found = await queries.priced(conn, shop.tenant.id, list(variants))
+    return [row for row in found if row.is_active]
+
+
 async def _sold(
     conn: Connection, shop: Shop, chosen: Sequence[tuple[UUID, OrderLine]]
 ) -> list[tuple[Priced, int]]:

@@ -81,9 +81,11 @@ class SummaryItem(msgspec.Struct, kw_only=True):
     variant_title: str
     quantity: int
     price: Decimal
-    total: Decimal
+    total: Decimal  # before its discount
+    discount_amount: Decimal
     tax_amount: Decimal
     is_available: bool
+    is_gift: bool = False
 
 
 class Summary(msgspec.Struct, kw_only=True):
@@ -94,7 +96,9 @@ class Summary(msgspec.Struct, kw_only=True):
     items: list[SummaryItem]
     subtotal: Decimal
     discount_total: Decimal
-    shipping_total: Decimal
+    discounts: list[dict[str, Any]]
+    shipping_total: Decimal  # after its discount
+    shipping_discount: Decimal
     shipping_tax: Decimal
     item_tax: Decimal
     tax_total: Decimal

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from decimal import Decimal
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -17,7 +17,8 @@ import structlog
 from msgspec import to_builtins
 
 from rcommerce.commerce.carts import service as carts
-from rcommerce.commerce.carts.schema import CartLine, HeldCart, Shown
+from rcommerce.commerce.carts import showing
+from rcommerce.commerce.carts.schema import HeldCart, Shown
 from rcommerce.commerce.catalog.schema import Priced
 from rcommerce.commerce.checkout.schema import (
     Completion,
@@ -28,9 +29,13 @@ from rcommerce.commerce.checkout.schema import (
 )
 from rcommerce.commerce.inventory import service as inventory
 from rcommerce.commerce.orders import service as orders
-from rcommerce.commerce.orders.schema import Draft, NewItem, OrderState, Totals
+from rcommerce.commerce.orders.schema import Draft, OrderState, Sold
 from rcommerce.commerce.payments import service as payments
 from rcommerce.commerce.payments.schema import PaymentState
+from rcommerce.commerce.pricing.model import Line, Quote
+from rcommerce.commerce.promotions import service as promotions
+from rcommerce.commerce.promotions.service import Live
+from rcommerce.commerce.quotes.service import Pricing
 from rcommerce.commerce.shop import Caller, Services, Shop
 from rcommerce.commerce.strategies import GatewayError, Rate
 from rcommerce.commerce.tenants import service as tenants
@@ -50,12 +55,13 @@ log = structlog.get_logger()
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
-    """A cart's present cost: its available lines, and its shipping rates."""
+    """A cart's present cost: its available lines, its shipping rates, and its quote."""
 
-    items: list[NewItem]
+    lines: list[Sold]
     rates: list[Rate]
     rate: Rate | None
-    totals: Totals
+    pricing: Pricing
+    quote: Quote
 
     @property
     def service(self) -> str | None:
@@ -66,11 +72,13 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
 async def initiate(shop: Shop, data: Initiation, token: str | None) -> Summary:
     """Stores a cart's address and computes its cost. Raises NotFound, Gone, Conflict,
     Unprocessable."""
+    live = await promotions.live(shop)
     async with carts.held(shop, data.cart_id, token) as (tx, cart):
-        _require_open(shop, cart)
+        asked = _Asked(tx, shop, live, cart, data.shipping_address.country)
+        await _require_open(asked)
         if data.currency is not None and data.currency.upper() != cart.currency:
             raise Unprocessable(f"the cart is in {cart.currency}", code="currency_mismatch")
-        offer = _offer(shop, cart, data.shipping_address.country, None)
+        offer = await _offer(asked, None)
         address = to_builtins(data.shipping_address)
         billing = to_builtins(data.billing_address) if data.billing_address else address
         values = {"shipping_address": Jsonb(address), "billing_address": Jsonb(billing)}
@@ -83,11 +91,13 @@ async def choose_shipping(shop: Shop, data: ShippingChoice, token: str | None) -
     code = data.shipping_rate.service_code if data.shipping_rate else data.service_code
     if code is None:
         raise Invalid.field("shipping_rate", "is required, or service_code")
+    live = await promotions.live(shop)
     async with carts.held(shop, data.cart_id, token) as (tx, cart):
-        _require_open(shop, cart)
+        asked = _Asked(tx, shop, live, cart, cart.country)
+        await _require_open(asked)
         if cart.shipping_address is None:
             raise Conflict("call POST /checkout/initiate first", code="checkout_not_initiated")
-        offer = _offer(shop, cart, cart.shipping_address["country"], code)
+        offer = await _offer(asked, code)
         await _show(tx, shop, cart, offer)
     return _summary(cart, offer)
 
@@ -99,8 +109,12 @@ async def complete(shop: Shop, data: Completion, token: str | None) -> bytes:
     After each of them the cart is unchanged and may be completed again.
     """
     payments.gateway(shop, data.payment_method.gateway_id)
+    live = await promotions.live(shop)
     async with carts.held(shop, data.cart_id, token) as (tx, cart):
-        placed = await _place(tx, shop, cart, data)
+        asked = _Asked(
+            tx, shop, live, cart, data.shipping_address.country, data.customer_email.lower()
+        )
+        placed = await _place(asked, data)
     if isinstance(placed, PriceChanged):
         raise placed
     order, payment = placed
@@ -117,11 +131,21 @@ async def complete(shop: Shop, data: Completion, token: str | None) -> bytes:
     return await _answer(shop, order.id, payment)
 
 
-async def _place(
-    tx: Connection, shop: Shop, cart: HeldCart, data: Completion
-) -> tuple[OrderState, PaymentState] | PriceChanged:
+class _Asked(NamedTuple):
+    """A locked cart whose cost is asked for. `email` is known at the last step."""
+
+    tx: Connection
+    shop: Shop
+    live: Live
+    cart: HeldCart
+    country: str | None
+    email: str | None = None
+
+
+async def _place(asked: _Asked, data: Completion) -> tuple[OrderState, PaymentState] | PriceChanged:
     """The cart's order and its payment, existing or new. If the cost differs from what the buyer
     was last shown, it is shown instead (PriceChanged)."""
+    tx, shop, cart = asked.tx, asked.shop, asked.cart
     method = data.payment_method
     if cart.status == "ordered":
         found = await orders.of_cart(tx, shop, cart.id)
@@ -131,9 +155,13 @@ async def _place(
             tx, shop, found.id, found.total, found.currency, method.gateway_id, method.type
         )
         return found, payment
-    _require_open(shop, cart)
+    await _require_open(asked)
     wanted = data.selected_shipping_rate.service_code if data.selected_shipping_rate else None
-    offer = _offer(shop, cart, data.shipping_address.country, wanted)
+    offer = await _offer(asked, wanted)
+    if await promotions.hold(
+        tx, shop, asked.live, offer.pricing.codes, offer.pricing.uses(offer.quote)
+    ):
+        offer = await _offer(asked, wanted)
     changes = _changes(cart, offer, data)
     if changes:
         await _show(tx, shop, cart, offer)
@@ -141,30 +169,31 @@ async def _place(
             "the cart differs from what was last shown; summary has the new totals",
             extra={"changes": changes, "summary": to_builtins(_summary(cart, offer))},
         )
-    new = await _new_order(tx, shop, cart, offer, data)
+    new = await _new_order(asked, offer, data)
     payment = await payments.new_payment(
         tx, shop, new.id, new.total, new.currency, method.gateway_id, method.type
     )
     return new, payment
 
 
-async def _new_order(
-    tx: Connection, shop: Shop, cart: HeldCart, offer: Offer, data: Completion
-) -> OrderState:
+async def _new_order(asked: _Asked, offer: Offer, data: Completion) -> OrderState:
+    cart = asked.cart
     address = to_builtins(data.shipping_address)
+    items = orders.items_of(offer.lines, offer.pricing, offer.quote)
     draft = Draft(
         cart_id=cart.id,
         customer_id=cart.customer_id,
         customer_email=data.customer_email.lower(),
         currency=cart.currency,
-        totals=offer.totals,
-        items=offer.items,
+        totals=orders.totals(offer.quote),
+        discounts=orders.discounts(offer.quote, items),
+        items=items,
         shipping_address=address,
         billing_address=to_builtins(data.billing_address) if data.billing_address else address,
         shipping_service=offer.service,
         notes=data.notes,
     )
-    order, number = await orders.place(tx, shop, draft)
+    order, number = await orders.place(asked.tx, asked.shop, draft, offer.pricing, offer.quote)
     return OrderState(
         id=order,
         order_number=number,
@@ -190,16 +219,17 @@ async def _answer(shop: Shop, order: UUID, payment: PaymentState) -> bytes:
     return b'{"order":' + body + b"," + msgspec.json.encode(rest)[1:]
 
 
-def _require_open(shop: Shop, cart: HeldCart) -> None:
+async def _require_open(asked: _Asked) -> None:
     """Raises Conflict if the cart was ordered or has an item that is no longer sold, Unprocessable
     if it is empty."""
+    cart = asked.cart
     if cart.status == "ordered":
         raise Conflict("the cart has been ordered already", code="cart_closed")
     if not cart.lines:
         raise Unprocessable("the cart is empty", code="cart_empty")
     gone = [line for line in cart.lines if not line.is_available]
     if gone:
-        country = cart.shipping_address["country"] if cart.shipping_address else None
+        offer = await _offer(asked._replace(country=cart.country), None)
         raise Conflict(
             "some items are no longer sold; remove them from the cart",
             code="no_longer_sold",
@@ -208,39 +238,42 @@ def _require_open(shop: Shop, cart: HeldCart) -> None:
                     {"item_id": line.item_id, "variant_id": line.variant_id, "title": line.title}
                     for line in gone
                 ],
-                "summary": to_builtins(_summary(cart, _offer(shop, cart, country, None))),
+                "summary": to_builtins(_summary(cart, offer)),
             },
         )
 
 
-def _offer(shop: Shop, cart: HeldCart, country: str | None, wanted: str | None) -> Offer:
+async def _offer(asked: _Asked, wanted: str | None) -> Offer:
     """Computes the offer, with the `wanted` rate or the one chosen before. Without a country
     nothing is shipped yet. Raises Unprocessable."""
-    lines = [(_priced(line, cart.currency), line.quantity) for line in _available(cart)]
-    items = orders.items_of(lines, cart.currency)
-    rates = [] if country is None else orders.rates(shop, items, cart.currency, country)
+    shop, cart, country = asked.shop, asked.cart, asked.country
+    lines = [
+        Sold(
+            id=line.item_id,
+            product_id=line.product_id,
+            variant_id=line.variant_id,
+            sku=line.sku,
+            title=line.title,
+            variant_title=line.variant_title,
+            quantity=line.quantity,
+            requires_shipping=line.requires_shipping,
+        )
+        for line in cart.lines
+        if line.is_available
+    ]
+    rates = [] if country is None else orders.rates(shop, lines, cart.currency, country)
     rate = orders.chosen(rates, wanted, cart.shipping_service)
-    return Offer(
-        items=items, rates=rates, rate=rate, totals=orders.totals(items, rate, cart.currency)
+    pricing = await showing.priced(
+        asked.tx,
+        shop,
+        asked.live,
+        cart,
+        seen=False,
+        email=asked.email,
+        country=country and country.upper(),
     )
-
-
-def _available(cart: HeldCart) -> list[CartLine]:
-    return [line for line in cart.lines if line.is_available]
-
-
-def _priced(line: CartLine, currency: str) -> Priced:
-    return Priced(
-        product_id=line.product_id,
-        variant_id=line.variant_id,
-        title=line.title,
-        variant_title=line.variant_title,
-        sku=line.sku,
-        price=line.price,
-        currency=currency,
-        requires_shipping=line.requires_shipping,
-        is_active=line.is_available,
-    )
+    quote = pricing.quote(rate.total_cost if rate else None)
+    return Offer(lines=lines, rates=rates, rate=rate, pricing=pricing, quote=quote)
 
 
 async def _show(
@@ -252,13 +285,16 @@ async def _show(
 ) -> None:
     """Stores an offer as shown to the buyer, with its total for each rate: the cart may be
     completed for it."""
-    ways: list[Rate | None] = [*offer.rates] or [None]
+    totals = {
+        rate.service_code: (
+            offer.quote if rate == offer.rate else offer.pricing.quote(rate.total_cost)
+        ).total
+        for rate in offer.rates
+    }
     shown = Shown(
         lines={line.item_id: (line.quantity, line.price) for line in cart.lines},
-        totals={
-            (way.service_code if way else ""): orders.totals(offer.items, way, cart.currency).total
-            for way in ways
-        },
+        totals=totals or {"": offer.quote.total},
+        discounts={line.id: line.discount for line in offer.quote.lines if line.discount},
     )
     await carts.show(tx, shop, cart.id, shown, {**values, "shipping_service": offer.service})
 
@@ -266,18 +302,23 @@ async def _show(
 def _changes(cart: HeldCart, offer: Offer, data: Completion) -> list[dict[str, Any]]:
     """The differences from what the buyer was last shown, per line and in the total: in the last
     summary, or if there was none in the cart; and from what the client says it has shown."""
-    total = offer.totals.total
+    total = offer.quote.total
     after = {line.item_id: (line.quantity, line.price) for line in cart.lines}
     before = {line.item_id: (line.quantity, line.seen_price) for line in cart.lines}
+    discounts = {line.id: line.discount for line in offer.quote.lines if line.discount}
     seen_total: Decimal | None = total
     service = offer.service
+    changes: list[dict[str, Any]] = []
     if cart.shown is not None:
         before = cart.shown.lines
+        changes += _discounts_changed(cart.shown.discounts, discounts, offer.quote.subtotal)
         if data.selected_shipping_rate is None:
             service = cart.shipping_service
         # A rate that was not offered before has to be shown first.
         seen_total = cart.shown.totals.get(offer.service or "")
-    changes: list[dict[str, Any]] = []
+    elif offer.quote.discount != (cart.seen_discount or 0):
+        seen = offer.quote.discount - offer.quote.discount + (cart.seen_discount or 0)
+        changes.append({"field": "discount", "shown": seen, "now": offer.quote.discount})
     for item in sorted(before.keys() | after.keys()):
         was, now = before.get(item, (0, None)), after.get(item, (0, None))
         for name, shown, new in zip(("quantity", "price"), was, now, strict=True):
@@ -292,9 +333,26 @@ def _changes(cart: HeldCart, offer: Offer, data: Completion) -> list[dict[str, A
     return changes
 
 
+def _discounts_changed(
+    before: Mapping[UUID, Decimal], after: Mapping[UUID, Decimal], subtotal: Decimal
+) -> list[dict[str, Any]]:
+    zero = subtotal - subtotal
+    return [
+        {
+            "item_id": item,
+            "field": "discount",
+            "shown": before.get(item, zero),
+            "now": after.get(item, zero),
+        }
+        for item in sorted(before.keys() | after.keys())
+        if before.get(item, zero) != after.get(item, zero)
+    ]
+
+
 def _summary(cart: HeldCart, offer: Offer) -> Summary:
-    sums = offer.totals
+    sums = offer.quote
     zero = sums.subtotal - sums.subtotal
+    priced = {line.id: line for line in sums.lines}
     return Summary(
         cart_id=cart.id,
         items=[
@@ -308,23 +366,47 @@ def _summary(cart: HeldCart, offer: Offer) -> Summary:
                 quantity=line.quantity,
                 price=line.price,
                 total=line.price * line.quantity,
+                discount_amount=priced[line.item_id].discount if line.is_available else zero,
                 tax_amount=zero,
                 is_available=line.is_available,
             )
             for line in cart.lines
+        ]
+        + [
+            _gift(line, offer.pricing.gifts[line.variant_id]) for line in sums.lines if line.is_gift
         ],
         subtotal=sums.subtotal,
-        discount_total=sums.discount_total,
-        shipping_total=sums.shipping_total,
+        discount_total=sums.discount,
+        discounts=showing.discounts(sums),
+        shipping_total=sums.shipping_total - sums.shipping_discount,
+        shipping_discount=sums.shipping_discount,
         shipping_tax=zero,
-        item_tax=sums.tax_total,
-        tax_total=sums.tax_total,
+        item_tax=sums.tax,
+        tax_total=sums.tax,
         total=sums.total,
         currency=cart.currency,
         available_shipping_rates=offer.rates,
         selected_shipping_rate=offer.rate,
         tax_breakdown=[],
         vat_id_valid=None,
+    )
+
+
+def _gift(line: Line, variant: Priced) -> SummaryItem:
+    return SummaryItem(
+        id=line.id,
+        product_id=variant.product_id,
+        variant_id=variant.variant_id,
+        sku=variant.sku,
+        title=variant.title,
+        variant_title=variant.variant_title,
+        quantity=line.quantity,
+        price=line.unit_price,
+        total=line.subtotal,
+        discount_amount=line.discount,
+        tax_amount=line.tax,
+        is_available=True,
+        is_gift=True,
     )
 
 

@@ -1,6 +1,7 @@
 """SQL of stock. A level is changed only by a conditional statement, rows in a fixed order; the same
 statement writes the movement with its reason."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from rcommerce.commerce.inventory.schema import Level, Short
@@ -388,6 +389,25 @@ async def levels(conn: Connection, tenant: UUID, variant: UUID) -> list[Level]:
         """,
         {"tenant": tenant, "variant": variant},
     )
+
+
+async def available(
+    conn: Connection, tenant: UUID, variants: Sequence[UUID]
+) -> dict[UUID, int | None]:
+    """Units of variants that can be sold; None: as many as wanted."""
+    rows = await conn.all(
+        """
+        select v.id,
+               case when v.tracks_inventory and v.inventory_policy = 'deny'
+                    then coalesce(sum(l.on_hand - l.reserved), 0)::bigint end
+          from variant v
+          left join inventory_level l on (l.tenant_id, l.variant_id) = (v.tenant_id, v.id)
+         where v.tenant_id = %(tenant)s and v.id = any(%(variants)s::uuid[])
+         group by v.tenant_id, v.id
+        """,
+        {"tenant": tenant, "variants": list(variants)},
+    )
+    return {row[0]: row[1] for row in rows}
 
 
 async def variant_exists(conn: Connection, tenant: UUID, variant: UUID) -> bool:

@@ -36,6 +36,13 @@ async def reserve(
         raise out_of_stock(short)
 
 
+async def available(
+    conn: Connection, shop: Shop, variants: Sequence[UUID]
+) -> dict[UUID, int | None]:
+    """Units of variants that can be sold now; None: as many as wanted."""
+    return await queries.available(conn, shop.tenant.id, variants)
+
+
 def out_of_stock(short: Sequence[Short]) -> OutOfStock:
     """The error that names each short line with what is left of it."""
     lines = [

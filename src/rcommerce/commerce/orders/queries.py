@@ -16,7 +16,9 @@ ORDER_JSON = """json_build_object(
     'payment_status', t.payment_status, 'fulfillment_status', t.fulfillment_status,
     'currency', t.currency, 'subtotal', t.subtotal::text,
     'discount_total', t.discount_total::text, 'tax_total', t.tax_total::text,
-    'shipping_total', t.shipping_total::text, 'total', t.total::text,
+    'shipping_total', t.shipping_total::text,
+    'shipping_discount', coalesce(t.shipping_discount, t.total - t.total)::text,
+    'total', t.total::text, 'discounts', t.discounts,
     'shipping_service', t.shipping_service,
     'items', (
         select coalesce(json_agg(json_build_object(
@@ -24,7 +26,10 @@ ORDER_JSON = """json_build_object(
             'name', i.title, 'title', i.title, 'variant_title', i.variant_title,
             'quantity', i.quantity, 'fulfilled_quantity', i.fulfilled_quantity,
             'returned_quantity', i.returned_quantity, 'price', i.price::text,
-            'total', i.total::text, 'tax_amount', i.tax_amount::text) order by i.position), '[]')
+            'total', i.total::text,
+            'discount_amount', coalesce(i.discount_amount, i.total - i.total)::text,
+            'discounts', i.discounts, 'tax_amount', i.tax_amount::text,
+            'is_gift', i.is_gift) order by i.position), '[]')
           from order_item i where (i.tenant_id, i.order_id) = (t.tenant_id, t.id)),
     'shipping_address', t.shipping_address, 'billing_address', t.billing_address,
     'notes', t.notes, 'metadata', t.metadata,
@@ -52,24 +57,27 @@ async def insert(
             insert into sales_order
                 (tenant_id, id, order_number, cart_id, customer_id, customer_email, status,
                  payment_status, currency, subtotal, discount_total, tax_total, shipping_total,
-                 total, shipping_address, billing_address, shipping_service, notes,
-                 reserved_until)
+                 shipping_discount, total, discounts, shipping_address, billing_address,
+                 shipping_service, notes, reserved_until)
             values (%(tenant)s, %(order)s, %(number)s, %(cart)s, %(customer)s, %(email)s,
                     'pending', 'pending', %(currency)s, %(subtotal)s, %(discount_total)s,
-                    %(tax_total)s, %(shipping_total)s, %(total)s, %(shipping_address)s,
-                    %(billing_address)s, %(shipping_service)s, %(notes)s,
+                    %(tax_total)s, %(shipping_total)s, %(shipping_discount)s, %(total)s,
+                    %(discounts)s, %(shipping_address)s, %(billing_address)s,
+                    %(shipping_service)s, %(notes)s,
                     now() + make_interval(secs => %(ttl_s)s))
         ), listed as (
             insert into order_item
                 (tenant_id, id, order_id, position, product_id, variant_id, sku, title,
-                 variant_title, quantity, price, total, tax_amount, requires_shipping)
+                 variant_title, quantity, price, total, discount_amount, discounts, tax_amount,
+                 requires_shipping, is_gift)
             select %(tenant)s, i.id, %(order)s, i.position, i.product_id, i.variant_id, i.sku,
-                   i.title, i.variant_title, i.quantity, i.price, i.total, i.tax_amount,
-                   i.requires_shipping
+                   i.title, i.variant_title, i.quantity, i.price, i.total, i.discount_amount,
+                   i.discounts, i.tax_amount, i.requires_shipping, i.is_gift
               from jsonb_to_recordset(%(items)s) as i (
                    id uuid, position int, product_id uuid, variant_id uuid, sku text, title text,
                    variant_title text, quantity int, price numeric, total numeric,
-                   tax_amount numeric, requires_shipping boolean)
+                   discount_amount numeric, discounts jsonb, tax_amount numeric,
+                   requires_shipping boolean, is_gift boolean)
         ), closed as (
             update cart set status = 'ordered', updated_at = now()
              where (tenant_id, id) = (%(tenant)s, %(cart)s)
@@ -89,6 +97,8 @@ async def insert(
             "discount_total": draft.totals.discount_total,
             "tax_total": draft.totals.tax_total,
             "shipping_total": draft.totals.shipping_total,
+            "shipping_discount": draft.totals.shipping_discount,
+            "discounts": Jsonb(to_builtins(draft.discounts)),
             "total": draft.totals.total,
             "shipping_address": Jsonb(draft.shipping_address),
             "billing_address": Jsonb(draft.billing_address),

@@ -24,6 +24,7 @@ from rcommerce.commerce.orders.schema import (
     Status,
 )
 from rcommerce.commerce.parameters import Cursor, IdempotencyKey, OrderToken, Page, PerPage
+from rcommerce.commerce.quotes import service as quotes
 from rcommerce.commerce.shop import Shop
 
 ORDER = answers.documented(OrderAnswer)
@@ -69,10 +70,10 @@ async def get_order(shop: Shop, order_id: UUID, order_token: OrderToken = None) 
     "/",
     summary="Create an order without a cart",
     responses=answers.documented(OrderView, 201),
-    problems=(
-        "coupon_invalid currency_mismatch no_longer_sold no_shipping not_found "
-        "out_of_stock total_too_large unknown_shipping_rate unprocessable"
-    ),
+    problems=f"""
+        currency_mismatch no_longer_sold no_shipping not_found out_of_stock total_too_large
+        unknown_shipping_rate unprocessable {quotes.PROBLEMS}
+    """,
 )
 async def create_order(
     shop: Shop, data: NewOrder, idempotency_key: IdempotencyKey = None

@@ -18,6 +18,7 @@ from rcommerce.commerce.fields import (
     Paragraph,
     Quantity,
 )
+from rcommerce.commerce.pricing.schema import DiscountView, LineDiscountView
 
 Status = Literal["pending", "confirmed", "processing", "on_hold", "completed", "cancelled"]
 PaymentStatus = Literal[
@@ -90,7 +91,8 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     subtotal: Decimal
     discount_total: Decimal
     tax_total: Decimal
-    shipping_total: Decimal
+    shipping_total: Decimal  # after its discount
+    shipping_discount: Decimal
     total: Decimal
 
 
@@ -106,8 +108,24 @@ class NewItem(msgspec.Struct, frozen=True, kw_only=True):
     variant_title: str
     quantity: int
     price: Decimal
-    total: Decimal
+    total: Decimal  # before its discount
+    discount_amount: Decimal
+    discounts: list[dict[str, Any]]
     tax_amount: Decimal
+    requires_shipping: bool
+    is_gift: bool
+
+
+class Sold(msgspec.Struct, frozen=True, kw_only=True):
+    """A line that is bought; `id` is that of its line in the quote."""
+
+    id: UUID
+    product_id: UUID
+    variant_id: UUID
+    sku: str | None
+    title: str
+    variant_title: str
+    quantity: int
     requires_shipping: bool
 
 
@@ -119,6 +137,7 @@ class Draft(msgspec.Struct, kw_only=True):
     customer_email: str
     currency: str
     totals: Totals
+    discounts: list[dict[str, Any]]
     items: list[NewItem]
     shipping_address: Any
     billing_address: Any
@@ -165,7 +184,7 @@ class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OrderItemView(msgspec.Struct, kw_only=True):
-    """An item of an order."""
+    """An item of an order. `total` is before its discount."""
 
     id: UUID
     product_id: UUID
@@ -179,7 +198,10 @@ class OrderItemView(msgspec.Struct, kw_only=True):
     returned_quantity: int
     price: str
     total: str
+    discount_amount: str
+    discounts: list[LineDiscountView]
     tax_amount: str
+    is_gift: bool
 
 
 class OrderView(msgspec.Struct, kw_only=True):
@@ -197,7 +219,9 @@ class OrderView(msgspec.Struct, kw_only=True):
     discount_total: str
     tax_total: str
     shipping_total: str
+    shipping_discount: str
     total: str
+    discounts: list[DiscountView]
     shipping_service: str | None
     items: list[OrderItemView]
     shipping_address: dict[str, Any]

@@ -1,7 +1,6 @@
 """The rules of orders: placing, fulfilling, returning. Payment and cancelling are in payments."""
 
-from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -27,8 +26,13 @@ from rcommerce.commerce.orders.schema import (
     OrderFilter,
     OrderState,
     Return,
+    Sold,
     Totals,
 )
+from rcommerce.commerce.pricing.model import Item, Quote
+from rcommerce.commerce.promotions import service as promotions
+from rcommerce.commerce.promotions.service import Buying
+from rcommerce.commerce.quotes.service import Pricing, prepare, require_coupon
 from rcommerce.commerce.shipping import service as shipping
 from rcommerce.commerce.shop import Shop
 from rcommerce.commerce.strategies import Rate
@@ -39,46 +43,72 @@ READ = "orders:read"
 WRITE = "orders:write"
 
 
-def items_of(lines: Sequence[tuple[Priced, int]], currency: str) -> list[NewItem]:
-    """The lines of an order, at present prices."""
-    zero = money.rounded(money.ZERO, currency)
+def items_of(lines: Sequence[Sold], pricing: Pricing, quote: Quote) -> list[NewItem]:
+    """The lines of an order, as its quote has them; gifts come last."""
+    by_id = {line.id: line for line in lines}
+    for given in quote.lines:
+        if given.is_gift:
+            variant = pricing.gifts[given.variant_id]
+            by_id[given.id] = sold(given.id, variant, given.quantity)
     return [
         NewItem(
             id=ids.new_id(),
             position=position,
-            product_id=line.product_id,
+            product_id=(line := by_id[priced.id]).product_id,
             variant_id=line.variant_id,
             sku=line.sku,
             title=line.title,
             variant_title=line.variant_title,
-            quantity=quantity,
-            price=line.price,
-            total=line.price * quantity,
-            tax_amount=zero,
+            quantity=priced.quantity,
+            price=priced.unit_price,
+            total=priced.subtotal,
+            discount_amount=priced.discount,
+            discounts=[
+                {"promotion_id": str(each.promotion_id), "amount": str(each.amount)}
+                for each in priced.discounts
+            ],
+            tax_amount=priced.tax,
             requires_shipping=line.requires_shipping,
+            is_gift=priced.is_gift,
         )
-        for position, (line, quantity) in enumerate(lines, start=1)
+        for position, priced in enumerate(quote.lines, start=1)
     ]
 
 
-def totals(items: Sequence[NewItem], rate: Rate | None, currency: str) -> Totals:
+def totals(quote: Quote) -> Totals:
     """The totals of an order."""
-    zero = money.rounded(money.ZERO, currency)
-    subtotal = sum((item.total for item in items), zero)
-    cost = rate.total_cost if rate else zero
-    tax: Decimal = sum((item.tax_amount for item in items), zero)
     return Totals(
-        subtotal=subtotal,
-        discount_total=zero,
-        tax_total=tax,
-        shipping_total=cost,
-        total=subtotal + tax + cost,
+        subtotal=quote.subtotal,
+        discount_total=quote.discount,
+        tax_total=quote.tax,
+        shipping_total=quote.shipping_total - quote.shipping_discount,
+        shipping_discount=quote.shipping_discount,
+        total=quote.total,
     )
 
 
-def rates(shop: Shop, items: Sequence[NewItem], currency: str, country: str) -> list[Rate]:
-    """The shipping rates for these items; none if nothing has to be shipped."""
-    if not any(item.requires_shipping for item in items):
+def discounts(quote: Quote, items: Sequence[NewItem]) -> list[dict[str, Any]]:
+    """The promotions that apply, with their shares on the order's items."""
+    item_of = {line.id: item.id for line, item in zip(quote.lines, items, strict=True)}
+    return [
+        {
+            "promotion_id": str(each.promotion_id),
+            "code": each.code,
+            "title": each.title,
+            "amount": str(each.amount),
+            "lines": [
+                {"item_id": str(item_of[line]), "amount": str(amount)}
+                for line, amount in each.lines
+            ],
+        }
+        for each in quote.promotions
+        if each.applied
+    ]
+
+
+def rates(shop: Shop, lines: Sequence[Sold], currency: str, country: str) -> list[Rate]:
+    """The shipping rates for these lines; none if nothing has to be shipped."""
+    if not any(line.requires_shipping for line in lines):
         return []
     found = shop.services.shipping.rates(currency=currency, country=country.upper())
     if not found:
@@ -91,8 +121,11 @@ def chosen(found: Sequence[Rate], wanted: str | None, remembered: str | None) ->
     return shipping.choose(found, wanted, remembered) if found else None
 
 
-async def place(tx: Connection, shop: Shop, draft: Draft) -> tuple[UUID, str]:
-    """Reserves the stock and inserts a pending order; its id and number. Raises OutOfStock."""
+async def place(
+    tx: Connection, shop: Shop, draft: Draft, pricing: Pricing, quote: Quote
+) -> tuple[UUID, str]:
+    """Reserves the stock, inserts a pending order, and counts the use of its promotions, which are
+    held (`promotions.hold`); its id and number. Raises OutOfStock."""
     if not draft.totals.total < money.LARGEST:
         raise Unprocessable("the order's total is too large", code="total_too_large")
     order = ids.new_id()
@@ -102,6 +135,16 @@ async def place(tx: Connection, shop: Shop, draft: Draft) -> tuple[UUID, str]:
     await inventory.reserve(tx, shop, wanted, order=order, ttl_s=ttl_s)
     await queries.insert(
         tx, shop.tenant.id, order, number, draft, ttl_s=ttl_s, actor=shop.caller.name
+    )
+    await promotions.redeem(
+        tx,
+        shop,
+        pricing.live,
+        pricing.codes,
+        pricing.uses(quote),
+        order=order,
+        by=Buying(draft.customer_id, draft.customer_email),
+        currency=draft.currency,
     )
     shop.order_events.append("created")
     return order, number
@@ -113,30 +156,85 @@ async def create(shop: Shop, new: NewOrder) -> tuple[bytes, str | None]:
 
     Raises Invalid, NotFound, OutOfStock, Unprocessable.
     """
-    if new.coupon_code:
-        raise Unprocessable(f"the coupon “{new.coupon_code}” is not valid", code="coupon_invalid")
+    live = await promotions.live(shop)
     async with shop.write() as tx:
-        lines = await catalog.lines(tx, shop, new.items)
-        currency = _one_currency(lines)
-        items = items_of(lines, currency)
+        found = await catalog.lines(tx, shop, new.items)
+        currency = _one_currency(found)
+        lines = [(ids.new_id(), line, quantity) for line, quantity in found]
+        wanted = [sold(each, line, quantity) for each, line, quantity in lines]
+        email = await _email(tx, shop, new.customer_email)
         country = new.shipping_address.country
-        rate = chosen(rates(shop, items, currency, country), new.shipping_service, None)
+        rate = chosen(rates(shop, wanted, currency, country), new.shipping_service, None)
+        codes = await promotions.codes(tx, shop, [new.coupon_code] if new.coupon_code else [])
+
+        async def price() -> tuple[Pricing, Quote]:
+            pricing = await prepare(
+                tx,
+                shop,
+                live,
+                currency=currency,
+                items=[_item(each, line, quantity) for each, line, quantity in lines],
+                codes=codes,
+                by=Buying(shop.caller.customer_id, email),
+                country=country.upper(),
+            )
+            return pricing, pricing.quote(rate.total_cost if rate else None)
+
+        pricing, quote = await held_price(tx, shop, price)
+        for code in codes:
+            require_coupon(code, quote)
         address = to_builtins(new.shipping_address)
+        items = items_of(wanted, pricing, quote)
         draft = Draft(
             cart_id=None,
             customer_id=shop.caller.customer_id,
-            customer_email=await _email(tx, shop, new.customer_email),
+            customer_email=email,
             currency=currency,
-            totals=totals(items, rate, currency),
+            totals=totals(quote),
+            discounts=discounts(quote, items),
             items=items,
             shipping_address=address,
             billing_address=to_builtins(new.billing_address) if new.billing_address else address,
             shipping_service=rate.service_code if rate else None,
             notes=new.notes,
         )
-        order, _ = await place(tx, shop, draft)
+        order, _ = await place(tx, shop, draft, pricing, quote)
         body = await queries.order(tx, shop.tenant.id, order)
     return body or b"", guest_token(shop, order)
+
+
+async def held_price(
+    tx: Connection, shop: Shop, price: Callable[[], Awaitable[tuple[Pricing, Quote]]]
+) -> tuple[Pricing, Quote]:
+    """What `price` says, once what counts the uses of the promotions that apply is locked."""
+    pricing, quote = await price()
+    if await promotions.hold(tx, shop, pricing.live, pricing.codes, pricing.uses(quote)):
+        return await price()
+    return pricing, quote
+
+
+def sold(line: UUID, variant: Priced, quantity: int) -> Sold:
+    """A line that is bought."""
+    return Sold(
+        id=line,
+        product_id=variant.product_id,
+        variant_id=variant.variant_id,
+        sku=variant.sku,
+        title=variant.title,
+        variant_title=variant.variant_title,
+        quantity=quantity,
+        requires_shipping=variant.requires_shipping,
+    )
+
+
+def _item(line: UUID, variant: Priced, quantity: int) -> Item:
+    return Item(
+        id=line,
+        variant_id=variant.variant_id,
+        quantity=quantity,
+        unit_price=variant.price,
+        groups=variant.groups,
+    )
 
 
 def guest_token(shop: Shop, order: UUID) -> str | None:
@@ -253,6 +351,7 @@ async def give_up(
     """Gives up a pending order that will not be paid: releases its stock and reopens its cart."""
     if order.status != "pending":
         return
+    await promotions.release(tx, shop, order.id)
     await inventory.let_go(tx, shop, order.id, reason)
     values = {"status": "cancelled", "payment_status": payment_status}
     await record(tx, shop, order.id, event, values, {"reason": reason})
@@ -263,7 +362,8 @@ async def give_up(
 
 
 async def take_stock_back(tx: Connection, shop: Shop, order: OrderState) -> None:
-    """Returns a cancelled order's units: reserved ones are released, sold ones go back to stock."""
+    """Returns a cancelled order's units, reserved or sold, and the use of its promotions."""
+    await promotions.release(tx, shop, order.id)
     if order.status == "pending":
         await inventory.let_go(tx, shop, order.id, "cancelled")
         return

@@ -38,6 +38,7 @@ from rcommerce.errors import (
 )
 
 WRITE = "payments:write"
+FREE = Outcome("approved")  # of an order that costs nothing
 log = structlog.get_logger()
 
 
@@ -103,8 +104,10 @@ async def new_payment(
 async def charge(
     shop: Shop, payment: PaymentState, order_number: str, token: str | None
 ) -> Outcome:
-    """Charges at the gateway. Raises Unavailable if it does not answer: it may have charged, the
-    payment stays open, and repeating is harmless."""
+    """Charges at the gateway, unless there is nothing to pay. Raises Unavailable if it does not
+    answer: it may have charged, the payment stays open, and repeating is harmless."""
+    if not payment.amount:
+        return FREE
     asked = Charge(
         tenant_id=shop.tenant.id,
         payment_id=payment.id,
@@ -180,7 +183,7 @@ async def ask(shop: Shop, order_id: UUID) -> None:
     outcome = None
     if payment is not None:
         by = gateway(shop, payment.gateway_id)
-        outcome = await by.find(shop.tenant.id, payment.id)
+        outcome = await by.find(shop.tenant.id, payment.id) if payment.amount else FREE
     if payment is not None and outcome is not None and outcome.state != "waiting":
         await settle(shop, payment, outcome)
         return

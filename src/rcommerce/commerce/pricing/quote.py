@@ -11,10 +11,9 @@ discount of the order is allocated to its lines, so that every unit has its pric
 is what was paid.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Protocol
 from uuid import UUID
 
 import msgspec
@@ -22,196 +21,18 @@ import msgspec
 from rcommerce import money
 from rcommerce.commerce.pricing import buy_get
 from rcommerce.commerce.pricing.allocation import allocate, part, percent
+from rcommerce.commerce.pricing.model import (
+    Buyer,
+    Discount,
+    Explanation,
+    Line,
+    Payment,
+    Quote,
+    Request,
+    Shipping,
+)
 from rcommerce.commerce.pricing.rules import LEVELS, Promotion, Reason, Selection, Tier, Window
-
-
-class Item(msgspec.Struct, frozen=True, kw_only=True):
-    """Units of a variant at a price. `groups` are the ids of its product and of what that is in:
-    collections, categories. A gift card is not `is_discountable`."""
-
-    id: UUID
-    variant_id: UUID
-    quantity: int
-    unit_price: Decimal
-    groups: frozenset[UUID] = frozenset()
-    is_discountable: bool = True
-
-
-class Buyer(msgspec.Struct, frozen=True, kw_only=True):
-    """Who buys. `is_new`: has never ordered; None: not known yet."""
-
-    customer_id: UUID | None = None
-    group_ids: frozenset[UUID] = frozenset()
-    is_new: bool | None = None
-
-
-class GiftCard(msgspec.Struct, frozen=True):
-    """A gift card, or store credit, and what is left on it."""
-
-    id: UUID
-    balance: Decimal
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be quoted. `moment` is the time, in the shop's time zone. `shipping` is what the
-    chosen rate costs; None where nothing is shipped, or not yet known where to. `gifts` are the
-    prices of variants that promotions may give away, and that can be sold now."""
-
-    currency: str
-    items: Sequence[Item]
-    moment: datetime
-    promotions: Sequence[Promotion] = ()
-    channel_id: UUID | None = None
-    country: str | None = None
-    buyer: Buyer = Buyer()
-    shipping: Decimal | None = None
-    gifts: Mapping[UUID, Decimal] = {}
-    gift_cards: Sequence[GiftCard] = ()
-
-
-class Discount(msgspec.Struct, frozen=True):
-    """What a promotion takes off a line."""
-
-    promotion_id: UUID
-    amount: Decimal
-
-
-class Tax(msgspec.Struct, frozen=True):
-    """The tax of a rate on an amount."""
-
-    rate_id: UUID
-    rate: Decimal  # per cent
-    taxable: Decimal
-    amount: Decimal
-
-
-class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """A line: `total` is `subtotal`, which is unit price times quantity, less `discount`. A gift
-    has the id of its promotion, and costs nothing."""
-
-    id: UUID
-    variant_id: UUID
-    quantity: int
-    unit_price: Decimal
-    subtotal: Decimal
-    discount: Decimal
-    discounts: tuple[Discount, ...]
-    total: Decimal
-    taxable: Decimal
-    tax: Decimal
-    taxes: tuple[Tax, ...] = ()
-    is_gift: bool = False
-
-
-class Shipping(msgspec.Struct, frozen=True, kw_only=True):
-    """The chosen rate: `total` is `price` less `discount`."""
-
-    price: Decimal
-    discount: Decimal
-    total: Decimal
-    tax: Decimal
-    taxes: tuple[Tax, ...] = ()
-
-
-class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """A promotion that applied, with what it gave to each line; or why it did not. `missing` is
-    what the lines lack to its minimum, an amount or a number of units."""
-
-    promotion_id: UUID
-    title: str
-    code: str | None
-    applied: bool
-    amount: Decimal
-    lines: tuple[tuple[UUID, Decimal], ...] = ()
-    reason: Reason | None = None
-    missing: Decimal | None = None
-    conflicts_with: UUID | None = None
-
-
-class Payment(msgspec.Struct, frozen=True):
-    """What a gift card pays."""
-
-    gift_card_id: UUID
-    amount: Decimal
-
-
-class Quote(msgspec.Struct, frozen=True, kw_only=True):
-    """What everything costs. `subtotal - discount + shipping - shipping_discount + tax` is `total`;
-    gift cards pay a part of it, and `due` is left."""
-
-    currency: str
-    lines: tuple[Line, ...]
-    shipping: Shipping | None
-    subtotal: Decimal
-    discount: Decimal  # of lines
-    shipping_total: Decimal
-    shipping_discount: Decimal
-    tax: Decimal
-    total: Decimal
-    payments: tuple[Payment, ...]
-    due: Decimal
-    promotions: tuple[Explanation, ...]
-
-
-class Stacking(Protocol):
-    """Which of the promotions whose conditions are met apply together."""
-
-    def choose(
-        self, candidates: Sequence[Promotion], discount: Callable[[Sequence[Promotion]], int]
-    ) -> Sequence[Promotion]:
-        """Those that apply. `candidates` come by priority; `discount` says what some of them would
-        take off together."""
-
-
-def combine(one: Promotion, other: Promotion) -> bool:
-    """Whether both may apply to one order."""
-    return not (
-        one.exclusive
-        or other.exclusive
-        or (one.group is not None and one.group == other.group)
-        or one.level not in other.combines_with
-        or other.level not in one.combines_with
-    )
-
-
-class ByPriority:
-    """The highest priority first, each that may be combined with all before it. Of one priority
-    coupons come first, since the buyer has asked for them."""
-
-    def choose(
-        self, candidates: Sequence[Promotion], discount: Callable[[Sequence[Promotion]], int]
-    ) -> Sequence[Promotion]:
-        """Those that apply, by priority alone."""
-        return _greedy(candidates)
-
-
-class BestForBuyer:
-    """What takes off the most: by priority, or with one of those first that would be left out."""
-
-    def choose(
-        self, candidates: Sequence[Promotion], discount: Callable[[Sequence[Promotion]], int]
-    ) -> Sequence[Promotion]:
-        """Those that apply; the first of what takes off as much."""
-        best = _greedy(candidates)
-        if len(best) == len(candidates):
-            return best
-        most = discount(best)
-        for first in [each for each in candidates if each not in best]:
-            tried = _greedy([first, *(each for each in candidates if each is not first)])
-            if (amount := discount(tried)) > most:
-                best, most = tried, amount
-        return best
-
-
-def _greedy(candidates: Iterable[Promotion]) -> list[Promotion]:
-    chosen: list[Promotion] = []
-    for each in candidates:
-        if all(combine(each, other) for other in chosen):
-            chosen.append(each)
-    return chosen
-
-
-BY_PRIORITY = ByPriority()
+from rcommerce.commerce.pricing.stacking import BY_PRIORITY, Stacking, combine
 
 
 def quote(request: Request, stacking: Stacking = BY_PRIORITY) -> Quote:
@@ -278,7 +99,7 @@ class _Quoting:
         """The quote."""
         ranked = sorted(
             self._request.promotions,
-            key=lambda each: (-each.priority, each.code is None, each.id),
+            key=_precedence,
         )
         refused: dict[UUID, tuple[Reason, Decimal | None]] = {}
         candidates: list[Promotion] = []
@@ -304,6 +125,7 @@ class _Quoting:
             (rule.window is not None and not _is_within(rule.window, moment), Reason.NOT_NOW),
             (rule.is_exhausted, Reason.USED_UP),
             (rule.is_exhausted_for_customer, Reason.USED_BY_CUSTOMER),
+            (rule.currency not in (None, request.currency), Reason.CURRENCY),
             (rule.channel_ids and request.channel_id not in rule.channel_ids, Reason.CHANNEL),
             (rule.countries and request.country not in rule.countries, Reason.COUNTRY),
             (not _is_for(rule, buyer), Reason.CUSTOMER),
@@ -599,11 +421,16 @@ class _Quoting:
         )
 
 
+def _precedence(rule: Promotion) -> tuple[int, bool, int, UUID]:
+    """Promotions are considered in this order."""
+    return -rule.priority, rule.code is None, rule.entered, rule.id
+
+
 def _in_order(rules: Sequence[Promotion]) -> list[Promotion]:
     """As they apply: lines, then the order, then shipping; each by priority."""
     return sorted(
         rules,
-        key=lambda each: (LEVELS.index(each.level), -each.priority, each.code is None, each.id),
+        key=lambda each: (LEVELS.index(each.level), _precedence(each)),
     )
 
 

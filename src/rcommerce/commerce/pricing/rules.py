@@ -9,8 +9,8 @@ from uuid import UUID
 import msgspec
 
 Kind = Literal["percentage", "fixed_amount", "free_shipping", "buy_x_get_y", "bundle", "gift"]
-Level = Literal["items", "order", "shipping"]
-LEVELS: tuple[Level, ...] = ("items", "order", "shipping")  # in the order in which they apply
+Level = Literal["product", "order", "shipping"]
+LEVELS: tuple[Level, ...] = ("product", "order", "shipping")  # in the order in which they apply
 
 
 class Reason(StrEnum):
@@ -20,6 +20,7 @@ class Reason(StrEnum):
     NOT_STARTED = "not_started"
     EXPIRED = "expired"
     NOT_NOW = "not_at_this_time"
+    CURRENCY = "currency_not_eligible"
     CHANNEL = "channel_not_eligible"
     COUNTRY = "country_not_eligible"
     CUSTOMER = "customer_not_eligible"
@@ -96,8 +97,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Promotion(msgspec.Struct, frozen=True, kw_only=True):
-    """A promotion. `code` is set for a coupon. Amounts are of the currency of `currency`; without
-    one, there are none.
+    """A promotion. `code` is set for a coupon. Its amounts are in `currency`; None: it has none.
 
     `combines_with` has the levels of other promotions that this one may apply together with; both
     have to allow it. Of those with one `group` only the first applies. `is_exhausted` and
@@ -132,6 +132,7 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
     new_customers_only: bool = False
     # Precedence.
     priority: int = 0  # the highest first
+    entered: int = 0  # of coupons of one priority, the first that was entered comes first
     exclusive: bool = False  # applies alone, or not at all
     combines_with: frozenset[Level] = frozenset(LEVELS)
     group: str | None = None
@@ -144,5 +145,5 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
         if self.kind == "free_shipping":
             return "shipping"
         if self.kind in ("percentage", "fixed_amount") and not self.per_unit:
-            return "order" if self.applies_to == EVERYTHING else "items"
-        return "items"
+            return "order" if self.applies_to == EVERYTHING else "product"
+        return "product"

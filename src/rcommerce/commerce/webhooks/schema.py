@@ -8,16 +8,18 @@ from msgspec import UNSET, Meta, UnsetType
 
 from rcommerce.commerce.fields import Input, Line, ListMeta
 
-# Written by migration 0010's triggers. A word with .* stands for all of its kind, * for all.
+# Written by the triggers of migrations 0010 and 0019. A word with .* stands for all of its kind, *
+# for all.
 EVENTS = (
     "order.placed", "order.changed", "order.paid", "order.confirmed", "order.payment_failed",
     "order.expired", "order.partially_fulfilled", "order.fulfilled", "order.shipped",
     "order.delivered", "order.returned", "order.refunded", "order.cancelled",
     "product.created", "product.updated", "product.deleted",
     "customer.created",
+    "coupon.created", "coupon.updated", "coupon.deleted", "coupon.applied", "coupon.removed",
     "webhook.test",
 )  # fmt: skip
-KINDS = ("order.*", "product.*", "customer.*", "*")
+KINDS = ("order.*", "product.*", "customer.*", "coupon.*", "*")
 Url = Annotated[
     str,
     Meta(

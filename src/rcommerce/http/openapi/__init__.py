@@ -141,7 +141,10 @@ def document(app: Litestar) -> bytes:
             _problems(method, operation, own[name], shared)
             if method not in ("get", "head"):
                 _token(operation)
-            elif path.startswith("/api/") and {} in operation["security"]:  # cached, with an ETag
+            elif path.startswith("/api/") and (
+                {} in operation["security"]  # cached, with an ETag
+                or any(each["name"] == "If-None-Match" for each in operation.get("parameters", []))
+            ):
                 operation["responses"]["304"] = {"description": "Not modified: If-None-Match fits"}
             if name in examples:
                 _show(operation, examples[name])
