@@ -79,6 +79,7 @@ def walk(shop: Running, guest: Api, staff: Api) -> Recorder:
     _inventory(call, staff, product)
     customer = _customers(call, guest, staff, shop)
     _promotions(call, guest, staff, product)
+    _credit(call, guest, staff, customer, product)
     _carts(call, guest, customer, product)
     _orders(call, guest, staff, product)
     _payments(call, guest, staff, product)
@@ -241,6 +242,30 @@ def _promotions(call: Recorder, guest: Api, staff: Api, product: dict[str, Any])
     call("putPromotion", staff, {"priority": 5}, **one)
     call("listPromotions", staff)
     call("deletePromotion", staff, status=204, **one)
+
+
+def _credit(call: Recorder, guest: Api, staff: Api, customer: Api, product: dict[str, Any]) -> None:
+    new = {"amount": "50.00", "recipient_email": "grace@example.com", "note": "Birthday"}
+    made = call("issueGiftCard", staff, new, status=201)["gift_card"]
+    one = {"gift_card_id": made["id"]}
+    call("getGiftCardBalance", guest, code=made["code"])
+    cart = guest.post("/carts/guest")["cart"]
+    shopper = guest.by(X_Cart_Token=cart["session_token"])
+    shopper.post(f"/carts/{cart['id']}/items", _line(product))
+    call("addCartGiftCard", shopper, {"code": made["code"]}, cart_id=cart["id"])
+    call("removeCartGiftCard", shopper, cart_id=cart["id"])
+    call("getGiftCard", staff, **one)
+    call("listGiftCards", staff, query="?per_page=1")
+    call("listGiftCardEntries", staff, **one)
+    call("getLiability", staff)
+    call("updateGiftCard", staff, {"is_active": False}, **one)
+    account = customer.get("/customers/me")["customer"]["id"]
+    given = {"amount": "10.00", "note": "Late delivery"}
+    call("giveCustomerCredit", staff, given, status=201, customer_id=account)
+    call("getCustomerCredit", staff, customer_id=account)
+    call("listCustomerCreditEntries", staff, customer_id=account)
+    call("getMyCredit", customer)
+    call("listMyCreditEntries", customer)
 
 
 def _carts(call: Recorder, guest: Api, customer: Api, product: dict[str, Any]) -> None:

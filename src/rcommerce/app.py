@@ -26,6 +26,7 @@ from rcommerce.commerce.carts.routes import router as carts
 from rcommerce.commerce.catalog.routes import router as catalog
 from rcommerce.commerce.checkout import service as checkout
 from rcommerce.commerce.checkout.routes import router as checkout_routes
+from rcommerce.commerce.credit.routes import router as credit
 from rcommerce.commerce.customers.routes import auth
 from rcommerce.commerce.customers.routes import router as customers
 from rcommerce.commerce.inventory.routes import router as inventory
@@ -113,6 +114,7 @@ def _assembled(settings: Settings) -> tuple[Litestar, ASGIApp]:
             carts,
             cart_coupons,
             promotions,
+            credit,
             checkout_routes,
             orders,
             payments,

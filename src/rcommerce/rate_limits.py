@@ -59,6 +59,7 @@ class Limits:
         login = RateLimitItemPerMinute(given.logins_per_address_per_minute)
         reset = RateLimitItemPerHour(given.password_resets_per_address_per_hour)
         self._named: dict[str, RateLimitItem] = {
+            "gift-card": RateLimitItemPerMinute(given.gift_cards_per_address_per_minute),
             "login-account": RateLimitItemPerMinute(given.logins_per_account_per_minute),
             "login-address": login,
             "register-address": login,

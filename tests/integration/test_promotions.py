@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -267,6 +268,35 @@ def test_a_new_customer_is_one_without_an_order(shop: Running) -> None:
     buyer = shop.guest.by(X_Order_Token=first["order_token"])
     buyer.post(f"/orders/{first['id']}/cancel", {}, 200)
     assert shop.guest.post("/orders", body)["discount_total"] == "2.00"
+
+
+def test_hours_and_days_are_those_of_the_shops_time_zone(shop: Running) -> None:
+    guest, staff = other_shop(shop, "EUR")
+    own = Running(shop.server, guest, staff, shop.dsn, shop.control_dsn)
+    tenant = guest.headers["X-Tenant-ID"]
+
+    def move(zone: str) -> int:
+        return own.server.command("tenant", "set", tenant, "--time-zone", zone).returncode
+
+    assert move("Asia/Tokyo") == 0
+    unknown = own.server.command("tenant", "set", tenant, "--time-zone", "Asia/Tokio")
+    assert (unknown.returncode, "Asia/Tokyo" in unknown.stderr) == (1, True)
+    now = datetime.now(ZoneInfo("Asia/Tokyo"))
+    around = {
+        "since": f"{now - timedelta(hours=1):%H:%M}",
+        "until": f"{now + timedelta(hours=1):%H:%M}",
+    }
+    sale = {"title": "Happy hour", "type": "percentage", "value": "10", "schedule": around}
+    staff.post("/promotions", sale)
+    cart, shopper = own.cart((own.product(price="20.00"), 1))
+
+    def applies() -> bool:
+        [why] = shopper.get(f"/carts/{cart}/promotions")["promotions"]
+        return bool(why["applied"])
+
+    eventually(applies)
+    assert move("America/New_York") == 0
+    eventually(lambda: not applies())
 
 
 # How often ----------------------------------------------------------------------------------------

@@ -71,6 +71,9 @@ class Furnished:
         promotion = self.staff.post("/promotions", {"title": self.marker, "type": "free_shipping"})[
             "promotion"
         ]
+        card = self.staff.post("/gift-cards", {"amount": "5.00", "note": self.marker})["gift_card"]
+        credit = {"amount": "5.00", "note": self.marker}
+        self.staff.post(f"/customers/{session['customer']['id']}/credit", credit)
         location = self.staff.post("/inventory/locations", {"name": self.marker})
         images_id = json.dumps(images)
         media = httpx.post(
@@ -109,6 +112,8 @@ class Furnished:
             "reservation_id": reserved["reservation_id"],
             "gateway_id": "test",
             "coupon_id": coupon["id"],
+            "gift_card_id": card["id"],
+            "code": card["code"],
             "promotion_id": promotion["id"],
             "media_id": media["id"],
             "subscription_id": subscription["id"],

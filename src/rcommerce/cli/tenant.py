@@ -22,6 +22,9 @@ def create(
     name: Annotated[str | None, typer.Option(help="Display name. Default: the slug.")] = None,
     currency: Annotated[str, typer.Option(help="ISO 4217 code.")] = "USD",
     host: Annotated[list[str] | None, typer.Option(help="A host name; may be repeated.")] = None,
+    time_zone: Annotated[
+        str, typer.Option(help="Of its promotions, such as Europe/Berlin.")
+    ] = "UTC",
     config: ConfigFile = None,
     as_json: Json = False,
 ) -> None:
@@ -37,6 +40,7 @@ def create(
             name=name or slug,
             currency=currency,
             hosts=[each.lower() for each in host or []],
+            time_zone=time_zone,
         )
 
     made = with_services(config, work)
@@ -93,6 +97,27 @@ def show(
     out.print(rows)
 
 
+@app.command("set")
+def change(
+    tenant: Annotated[str, typer.Argument(help="Slug or id.")],
+    time_zone: Annotated[str, typer.Option(help="IANA name, such as Europe/Berlin.")],
+    config: ConfigFile = None,
+) -> None:
+    """Change a tenant's settings, within seconds on every instance.
+
+    Example: rcommerce tenant set acme --time-zone Europe/Berlin
+    """
+
+    async def work(services: Services) -> Tenant:
+        async with services.cluster.control.read() as conn:
+            found = await service.named(conn, tenant)
+        await service.set_time_zone(services.cluster, found, time_zone)
+        return found
+
+    found = with_services(config, work)
+    out.print(f"[bold]{found.slug}[/bold] is in {time_zone}")
+
+
 @app.command()
 def suspend(
     tenant: Annotated[str, typer.Argument(help="Slug or id.")], config: ConfigFile = None
@@ -132,6 +157,7 @@ def _row(tenant: Tenant) -> dict[str, Any]:
         "slug": tenant.slug,
         "name": tenant.name,
         "currency": tenant.currency,
+        "time_zone": tenant.time_zone,
         "status": tenant.status,
         "shard": tenant.shard,
     }

@@ -7,14 +7,17 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import TracebackType
 from typing import Any, LiteralString, Protocol, TypeVar
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import msgspec
 from psycopg import AsyncCursor
 from psycopg.rows import AsyncRowFactory
 
+from rcommerce import clock
 from rcommerce.cache.redis import Redis
 from rcommerce.cache.responses import ShardCache
 from rcommerce.cache.shared import Entry, Shared
@@ -67,6 +70,7 @@ class Tenant(msgspec.Struct, frozen=True):
     status: str
     shard: str | None = None
     epoch: int = 1
+    time_zone: str = "UTC"
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +253,10 @@ class Shop:
         self.order_events: list[str] = []
         self.outlasting: list[Callable[[Connection], Awaitable[None]]] = []
         self.live(tenant)
+
+    def local_time(self) -> datetime:
+        """What time it is in the shop."""
+        return datetime.fromtimestamp(clock.now(), ZoneInfo(self.tenant.time_zone))
 
     @property
     def media_url(self) -> str:

@@ -229,6 +229,7 @@ class RateLimiting(Section):
     logins_per_address_per_minute: Positive = 60
     password_resets_per_account_per_hour: Positive = 5
     password_resets_per_address_per_hour: Positive = 30
+    gift_cards_per_address_per_minute: Positive = 10
     allowlist: list[str] = field(default_factory=list)
     blocklist: list[str] = field(default_factory=list)
     expose_headers: bool = True

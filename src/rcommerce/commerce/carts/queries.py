@@ -45,10 +45,13 @@ _LINES = f"""
 _CODES = """array(select k.shown from cart_coupon k
                    where (k.tenant_id, k.cart_id) = (c.tenant_id, c.id)
                    order by k.added_at, k.code)"""
+_CREDIT = """array(select k.account_id from cart_credit k
+                    where (k.tenant_id, k.cart_id) = (c.tenant_id, c.id)
+                    order by k.added_at, k.account_id)"""
 _CART = f"""'id', c.id, 'customer_id', c.customer_id, 'currency', c.currency, 'status', c.status,
             'email', c.email, 'shipping_address', c.shipping_address,
             'created_at', rfc3339(c.created_at), 'updated_at', rfc3339(c.updated_at),
-            'expires_at', rfc3339(c.expires_at), 'codes', {_CODES}"""
+            'expires_at', rfc3339(c.expires_at), 'codes', {_CODES}, 'credit', {_CREDIT}"""
 # An ordered cart shows its order's prices, whatever happens to the catalogue.
 _VIEW = f"""
     select json_build_object({_CART}, 'lines', ({_LINES}),
@@ -56,6 +59,17 @@ _VIEW = f"""
                       'subtotal', o.subtotal::text, 'discount_total', o.discount_total::text,
                       'tax_total', o.tax_total::text, 'shipping_total', o.shipping_total::text,
                       'total', o.total::text, 'discounts', o.discounts,
+                      'due', (o.total - coalesce(o.credit_total, 0))::text,
+                      'gift_cards', (
+                          select coalesce(json_agg(json_build_object(
+                                     'id', e.account_id, 'kind', a.kind,
+                                     'last_characters', a.last_characters,
+                                     'amount', (-e.amount)::text) order by e.account_id), '[]')
+                            from credit_entry e
+                            join credit_account a
+                              on (a.tenant_id, a.id) = (e.tenant_id, e.account_id)
+                           where (e.tenant_id, e.order_id) = (o.tenant_id, o.id)
+                             and e.kind = 'redeemed'),
                       'lines', (select json_agg(json_build_object(
                                     'id', l.id, 'product_id', l.product_id,
                                     'variant_id', l.variant_id, 'sku', l.sku, 'title', l.title,
@@ -195,7 +209,8 @@ async def status(conn: Connection, tenant: UUID, cart: UUID, access: Access) -> 
 
 
 def opening(tenant: UUID, cart: UUID, access: Access, days: int) -> Statement:
-    """Locks an active cart's row and extends its life to `days`: (currency, seen_discount).
+    """Locks an active cart's row and extends its life to `days`: (currency, seen_discount,
+    seen_credit).
 
     The expiry is only written if it changes by more than a tenth, so that its index is not updated
     at each change.
@@ -208,7 +223,7 @@ def opening(tenant: UUID, cart: UUID, access: Access, days: int) -> Statement:
                                  then now() + make_interval(days => %(days)s)
                                  else c.expires_at end
          where {_THIS} and {_LIVE}
-        returning c.currency, c.seen_discount
+        returning c.currency, c.seen_discount, c.seen_credit
         """,
         _params(tenant, cart, access, days=days),
     )
@@ -376,7 +391,7 @@ async def held(conn: Connection, tenant: UUID, cart: UUID) -> HeldCart:
         f"""
         select json_build_object({_CART}, 'lines', ({_LINES}),
                    'shipping_service', c.shipping_service, 'shown', c.shown,
-                   'seen_discount', c.seen_discount::text)
+                   'seen_discount', c.seen_discount::text, 'seen_credit', c.seen_credit::text)
           from cart c where (c.tenant_id, c.id) = (%(tenant)s, %(cart)s)
         """,
         {"tenant": tenant, "cart": cart, "media": None},
@@ -406,7 +421,7 @@ async def remove_codes(conn: Connection, tenant: UUID, cart: UUID, code: str | N
 
 
 async def move_codes(conn: Connection, tenant: UUID, source: UUID, target: UUID) -> None:
-    """Merges the codes of one locked cart into another."""
+    """Merges the codes and gift cards of one locked cart into another."""
     await conn.execute(
         """
         with gone as (
@@ -419,6 +434,40 @@ async def move_codes(conn: Connection, tenant: UUID, source: UUID, target: UUID)
         on conflict (tenant_id, cart_id, code) do nothing
         """,
         {"tenant": tenant, "source": source, "target": target},
+    )
+    await conn.execute(
+        """
+        with gone as (
+            delete from cart_credit
+             where (tenant_id, cart_id) = (%(tenant)s, %(source)s)
+            returning *
+        )
+        insert into cart_credit (tenant_id, cart_id, account_id, added_at)
+        select tenant_id, %(target)s, account_id, added_at from gone order by account_id
+        on conflict (tenant_id, cart_id, account_id) do nothing
+        """,
+        {"tenant": tenant, "source": source, "target": target},
+    )
+
+
+async def add_credit(conn: Connection, tenant: UUID, cart: UUID, account: UUID) -> bool:
+    """Lets a gift card or credit pay for a locked cart; False if it does already."""
+    return await conn.insert_unless(
+        "cart_credit",
+        {"tenant_id": tenant, "cart_id": cart, "account_id": account},
+        "tenant_id, cart_id, account_id",
+    )
+
+
+async def remove_credit(conn: Connection, tenant: UUID, cart: UUID, account: UUID | None) -> int:
+    """Takes a gift card or credit out of a locked cart, or all; returns how many."""
+    return await conn.execute(
+        """
+        delete from cart_credit
+         where (tenant_id, cart_id) = (%(tenant)s, %(cart)s)
+           and (%(account)s::uuid is null or account_id = %(account)s)
+        """,
+        {"tenant": tenant, "cart": cart, "account": account},
     )
 
 

@@ -15,6 +15,7 @@ from rcommerce.commerce.carts.schema import (
     Coupon,
     CouponCheck,
     ExplanationsAnswer,
+    GiftCardCode,
     Merge,
     NewCart,
     TotalsAnswer,
@@ -279,6 +280,42 @@ async def explain_cart_promotions(
 
 
 @post(
+    "/{cart_id:uuid}/gift-cards",
+    status_code=200,
+    summary="Pay with a gift card or credit",
+    responses=CART,
+    problems=f"{PROBLEMS} currency_mismatch gift_card_empty gift_card_not_found no_credit",
+)
+async def add_cart_gift_card(
+    shop: Shop,
+    cart_id: UUID,
+    data: GiftCardCode,
+    cart_token: str | None,
+    x_cart_token: CartToken = None,
+) -> ASGIResponse:
+    """Several pay one after the other; the rest is `amount_due`, for the payment gateway."""
+    return answers.json(await service.add_gift_card(shop, cart_id, cart_token, data))
+
+
+@delete(
+    "/{cart_id:uuid}/gift-cards",
+    status_code=200,
+    summary="Remove gift cards",
+    responses=CART,
+    problems=PROBLEMS,
+)
+async def remove_cart_gift_card(
+    shop: Shop,
+    cart_id: UUID,
+    cart_token: str | None,
+    x_cart_token: CartToken = None,
+    gift_card_id: UUID | None = None,
+) -> ASGIResponse:
+    """The one named, or all, the customer's credit included."""
+    return answers.json(await service.remove_gift_card(shop, cart_id, cart_token, gift_card_id))
+
+
+@post(
     "/validate",
     status_code=200,
     summary="Check a coupon",
@@ -315,6 +352,8 @@ router = Router(
         merge_carts,
         apply_coupon,
         remove_coupon,
+        add_cart_gift_card,
+        remove_cart_gift_card,
         get_cart_totals,
         explain_cart_promotions,
     ],

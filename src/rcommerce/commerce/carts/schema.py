@@ -1,7 +1,7 @@
 """Requests of carts, and the rows that checkout reads."""
 
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -35,6 +35,13 @@ class CouponCheck(Input, kw_only=True):
 
     coupon_code: Annotated[str, Meta(min_length=1, max_length=255)]
     cart_id: UUID
+
+
+class GiftCardCode(Input, kw_only=True):
+    """A gift card's code; or, with `use_credit`, the customer's credit."""
+
+    code: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    use_credit: bool = False
 
 
 class Access(msgspec.Struct, frozen=True):
@@ -95,7 +102,9 @@ class OrderSums(msgspec.Struct, kw_only=True):
     tax_total: Decimal
     shipping_total: Decimal
     total: Decimal
+    due: Decimal
     discounts: list[Any]
+    gift_cards: list[Any]
     lines: list[OrderedLine]
 
 
@@ -112,6 +121,7 @@ class CartRow(msgspec.Struct, kw_only=True):
     updated_at: str
     expires_at: str
     codes: list[str]
+    credit: list[UUID]  # accounts that pay
     lines: list[CartLine]
     order: OrderSums | None = None
 
@@ -128,17 +138,29 @@ class Shown(msgspec.Struct, kw_only=True):
     lines: dict[UUID, tuple[int, Decimal]]
     totals: dict[str, Decimal]
     discounts: dict[UUID, Decimal] = {}
+    credit: Decimal | None = None  # what gift cards and credit pay
 
 
 class HeldCart(CartRow, kw_only=True):
-    """A locked cart. `seen_discount` is what was last shown before a checkout; None: none."""
+    """A locked cart. `seen_discount` and `seen_credit` (what gift cards and credit pay) are
+    what was last shown before a checkout; None: none."""
 
     shipping_service: str | None
     shown: Shown | None
     seen_discount: Decimal | None
+    seen_credit: Decimal | None
 
 
 # Responses, for OpenAPI: PostgreSQL builds them.
+
+
+class GiftCardPayment(msgspec.Struct, kw_only=True):
+    """What a gift card or credit pays."""
+
+    id: UUID
+    kind: Literal["gift_card", "store_credit"]
+    last_characters: str | None
+    amount: str
 
 
 class CartView(msgspec.Struct, kw_only=True):
@@ -154,6 +176,8 @@ class CartView(msgspec.Struct, kw_only=True):
     tax_total: str
     shipping_total: str
     total: str
+    amount_due: str
+    gift_cards: list[GiftCardPayment]
     coupon_code: str | None
     coupon_codes: list[str]
     discounts: list[DiscountView]
@@ -200,8 +224,9 @@ class TotalsAnswer(msgspec.Struct, kw_only=True):
     discounts: list[DiscountView]
     shipping: str
     taxes: list[Any]
-    gift_cards: list[Any]
+    gift_cards: list[GiftCardPayment]
     total: str
+    amount_due: str
     currency: str
 
 

@@ -10,12 +10,21 @@ import msgspec
 
 from rcommerce import ids, money
 from rcommerce.commerce.carts import queries, showing
-from rcommerce.commerce.carts.schema import Access, CartRow, HeldCart, NewCart, Shown
+from rcommerce.commerce.carts.schema import (
+    Access,
+    CartRow,
+    GiftCardCode,
+    HeldCart,
+    NewCart,
+    Shown,
+)
+from rcommerce.commerce.credit import service as credits
 from rcommerce.commerce.fields import OrderLine
 from rcommerce.commerce.pricing.model import Quote
 from rcommerce.commerce.promotions import service as promotions
 from rcommerce.commerce.promotions.service import Live
-from rcommerce.commerce.quotes.service import require_coupon
+from rcommerce.commerce.quotes import service as quotes
+from rcommerce.commerce.quotes.service import Pricing, require_coupon
 from rcommerce.commerce.shop import Shop
 from rcommerce.database import Connection, Jsonb
 from rcommerce.errors import Conflict, Gone, Invalid, NotFound, Unauthenticated, Unprocessable
@@ -112,15 +121,16 @@ async def _row(conn: Connection, shop: Shop, cart: UUID, by: Access) -> CartRow:
 
 async def totals(shop: Shop, cart: UUID, token: str | None) -> bytes:
     """What a cart costs, with the way to ship that was chosen, as JSON. Raises NotFound, Gone."""
-    _, quote = await _quoted(shop, cart, token)
+    pricing, quote = await _quoted(shop, cart, token)
     return msgspec.json.encode(
         {
             "subtotal": quote.subtotal,
             "discounts": showing.discounts(quote),
             "shipping": quote.shipping_total - quote.shipping_discount,
             "taxes": [],
-            "gift_cards": [],
+            "gift_cards": quotes.payments(pricing, quote),
             "total": quote.total,
+            "amount_due": quote.due,
             "currency": quote.currency,
         }
     )
@@ -135,12 +145,12 @@ async def explained(shop: Shop, cart: UUID, token: str | None) -> bytes:
     )
 
 
-async def _quoted(shop: Shop, cart: UUID, token: str | None) -> tuple[CartRow, Quote]:
+async def _quoted(shop: Shop, cart: UUID, token: str | None) -> tuple[Pricing, Quote]:
     live = await promotions.live(shop)
     async with shop.read() as conn:
         row = await _row(conn, shop, cart, access(shop, token))
         pricing = await showing.priced(conn, shop, live, row, seen=True)
-    return row, pricing.quote(showing.shipping(shop, row))
+    return pricing, pricing.quote(showing.shipping(shop, row))
 
 
 def _refuse_status(status: str | None) -> NoReturn:
@@ -163,14 +173,16 @@ class Opened(NamedTuple):
     live: Live
     currency: str
     seen_discount: Decimal | None
+    seen_credit: Decimal | None
 
     async def shown(self) -> bytes:
         """The cart as JSON, and stored as what the buyer was shown."""
         row = await _row(self.tx, self.shop, self.cart, self.by)
         pricing = await showing.priced(self.tx, self.shop, self.live, row, seen=True)
         quote = pricing.quote()
-        if quote.discount != (self.seen_discount or 0):
-            seen = {"seen_discount": quote.discount}
+        credit = quote.total - quote.due
+        if (quote.discount, credit) != (self.seen_discount or 0, self.seen_credit or 0):
+            seen = {"seen_discount": quote.discount, "seen_credit": credit}
             await queries.update(self.tx, self.shop.tenant.id, self.cart, seen)
         return showing.as_json(row, self.token, pricing, quote)
 
@@ -278,7 +290,7 @@ async def merge(shop: Shop, session_token: str) -> bytes:
             _refuse_quantity()
         await queries.move_codes(tx, shop.tenant.id, source, target)
         by = access(shop, None)
-        return await Opened(tx, shop, target, by, None, live, currency, None).shown()
+        return await Opened(tx, shop, target, by, None, live, currency, None, None).shown()
 
 
 @asynccontextmanager
@@ -343,6 +355,31 @@ async def check_coupon(shop: Shop, cart: UUID, token: str | None, code: str) -> 
             conn, shop, live, row, seen=True, more=[] if has_it else [found]
         )
         return showing.checked(found, pricing.quote())
+
+
+async def add_gift_card(shop: Shop, cart: UUID, token: str | None, data: GiftCardCode) -> bytes:
+    """Lets a gift card, or the customer's credit, pay for a cart. Raises NotFound, Gone, Conflict,
+    Invalid, Unauthenticated, Unprocessable, TooMany."""
+    if (data.code is None) != data.use_credit:
+        raise Invalid.field("code", "is required, or use_credit")
+    async with _opened(shop, cart, token) as opened:
+        if data.code is None:
+            account = await credits.own(opened.tx, shop, opened.currency)
+        else:
+            account = await credits.found(opened.tx, shop, data.code, opened.currency)
+        await queries.add_credit(opened.tx, shop.tenant.id, cart, account.id)
+        return await opened.shown()
+
+
+async def remove_gift_card(
+    shop: Shop, cart: UUID, token: str | None, account: UUID | None
+) -> bytes:
+    """The cart without a gift card or credit, or without all. Raises NotFound, Gone, Conflict."""
+    async with _opened(shop, cart, token) as opened:
+        gone = await queries.remove_credit(opened.tx, shop.tenant.id, cart, account)
+        if account is not None and gone == 0:
+            raise NotFound("the cart has no such gift card")
+        return await opened.shown()
 
 
 async def remove_coupon(shop: Shop, cart: UUID, token: str | None, code: str | None) -> bytes:

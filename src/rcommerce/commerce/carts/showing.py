@@ -58,6 +58,7 @@ async def priced(
         codes=[*codes, *more],
         by=Buying(cart.customer_id, email or cart.email),
         country=country or cart.country,
+        credit=cart.credit,
     )
 
 
@@ -84,6 +85,8 @@ def as_json(
     sums = dict.fromkeys(_SUMS, zero)
     taken: dict[UUID, tuple[Decimal, Any]] = {}
     applied: list[Any] = []
+    paid: list[Any] = []
+    due = zero
     gifts: list[dict[str, Any]] = []
     if cart.order is not None:
         sums = {name: getattr(cart.order, name) for name in _SUMS}
@@ -94,6 +97,7 @@ def as_json(
         }
         taken = {line.item_id: of_variant.get(line.variant_id, (zero, [])) for line in cart.lines}
         applied = cart.order.discounts
+        paid, due = cart.order.gift_cards, cart.order.due
         gifts = [_ordered_gift(cart, line) for line in cart.order.lines if line.is_gift]
     elif pricing is not None and quote is not None:
         sums = {
@@ -105,6 +109,7 @@ def as_json(
         }
         taken = {line.id: (line.discount, line.discounts) for line in quote.lines}
         applied = discounts(quote)
+        paid, due = quotes.payments(pricing, quote), quote.due
         gifts = [
             _gift(cart, line, pricing.gifts[line.variant_id])
             for line in quote.lines
@@ -119,6 +124,8 @@ def as_json(
                 "currency": cart.currency,
                 "status": cart.status,
                 **sums,
+                "amount_due": due,
+                "gift_cards": paid,
                 "coupon_code": cart.codes[0] if cart.codes else None,
                 "coupon_codes": cart.codes,
                 "discounts": applied,

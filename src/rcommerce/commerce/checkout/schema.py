@@ -103,6 +103,8 @@ class Summary(msgspec.Struct, kw_only=True):
     item_tax: Decimal
     tax_total: Decimal
     total: Decimal
+    amount_due: Decimal
+    gift_cards: list[dict[str, Any]]
     currency: str
     available_shipping_rates: list[Rate]
     selected_shipping_rate: Rate | None

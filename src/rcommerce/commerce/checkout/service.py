@@ -27,6 +27,7 @@ from rcommerce.commerce.checkout.schema import (
     Summary,
     SummaryItem,
 )
+from rcommerce.commerce.credit import service as credits
 from rcommerce.commerce.inventory import service as inventory
 from rcommerce.commerce.orders import service as orders
 from rcommerce.commerce.orders.schema import Draft, OrderState, Sold
@@ -35,6 +36,7 @@ from rcommerce.commerce.payments.schema import PaymentState
 from rcommerce.commerce.pricing.model import Line, Quote
 from rcommerce.commerce.promotions import service as promotions
 from rcommerce.commerce.promotions.service import Live
+from rcommerce.commerce.quotes import service as quotes
 from rcommerce.commerce.quotes.service import Pricing
 from rcommerce.commerce.shop import Caller, Services, Shop
 from rcommerce.commerce.strategies import GatewayError, Rate
@@ -152,15 +154,15 @@ async def _place(asked: _Asked, data: Completion) -> tuple[OrderState, PaymentSt
         if found is None:
             raise Conflict("the cart has been ordered and cancelled", code="cart_closed")
         payment = await payments.open_payment(
-            tx, shop, found.id, found.total, found.currency, method.gateway_id, method.type
+            tx, shop, found.id, found.due, found.currency, method.gateway_id, method.type
         )
         return found, payment
     await _require_open(asked)
     wanted = data.selected_shipping_rate.service_code if data.selected_shipping_rate else None
     offer = await _offer(asked, wanted)
-    if await promotions.hold(
-        tx, shop, asked.live, offer.pricing.codes, offer.pricing.uses(offer.quote)
-    ):
+    uses = offer.pricing.uses(offer.quote)
+    is_held = await promotions.hold(tx, shop, asked.live, offer.pricing.codes, uses)
+    if await credits.hold(tx, shop, offer.quote.payments) or is_held:
         offer = await _offer(asked, wanted)
     changes = _changes(cart, offer, data)
     if changes:
@@ -171,7 +173,7 @@ async def _place(asked: _Asked, data: Completion) -> tuple[OrderState, PaymentSt
         )
     new = await _new_order(asked, offer, data)
     payment = await payments.new_payment(
-        tx, shop, new.id, new.total, new.currency, method.gateway_id, method.type
+        tx, shop, new.id, new.due, new.currency, method.gateway_id, method.type
     )
     return new, payment
 
@@ -186,6 +188,7 @@ async def _new_order(asked: _Asked, offer: Offer, data: Completion) -> OrderStat
         customer_email=data.customer_email.lower(),
         currency=cart.currency,
         totals=orders.totals(offer.quote),
+        credit_total=offer.quote.total - offer.quote.due if offer.quote.payments else None,
         discounts=orders.discounts(offer.quote, items),
         items=items,
         shipping_address=address,
@@ -203,6 +206,7 @@ async def _new_order(asked: _Asked, offer: Offer, data: Completion) -> OrderStat
         fulfillment_status="unfulfilled",
         currency=cart.currency,
         total=draft.totals.total,
+        due=offer.quote.due,
         cart_id=cart.id,
     )
 
@@ -295,8 +299,14 @@ async def _show(
         lines={line.item_id: (line.quantity, line.price) for line in cart.lines},
         totals=totals or {"": offer.quote.total},
         discounts={line.id: line.discount for line in offer.quote.lines if line.discount},
+        credit=_credit(offer) if offer.quote.payments else None,
     )
     await carts.show(tx, shop, cart.id, shown, {**values, "shipping_service": offer.service})
+
+
+def _credit(offer: Offer) -> Decimal:
+    """What gift cards and credit pay."""
+    return offer.quote.total - offer.quote.due
 
 
 def _changes(cart: HeldCart, offer: Offer, data: Completion) -> list[dict[str, Any]]:
@@ -324,6 +334,9 @@ def _changes(cart: HeldCart, offer: Offer, data: Completion) -> list[dict[str, A
         for name, shown, new in zip(("quantity", "price"), was, now, strict=True):
             if shown != new and shown is not None and new is not None:
                 changes.append({"item_id": item, "field": name, "shown": shown, "now": new})
+    seen_credit = cart.seen_credit if cart.shown is None else cart.shown.credit
+    if (seen_credit or 0) > _credit(offer):  # more is due
+        changes.append({"field": "gift_cards", "shown": seen_credit, "now": _credit(offer)})
     if service != offer.service:
         changes.append({"field": "shipping", "shown": service, "now": offer.service})
     if seen_total == total and data.expected_total is not None:
@@ -384,6 +397,8 @@ def _summary(cart: HeldCart, offer: Offer) -> Summary:
         item_tax=sums.tax,
         tax_total=sums.tax,
         total=sums.total,
+        amount_due=sums.due,
+        gift_cards=quotes.payments(offer.pricing, sums),
         currency=cart.currency,
         available_shipping_rates=offer.rates,
         selected_shipping_rate=offer.rate,

@@ -94,6 +94,12 @@ async def one(shop: Shop, customer: UUID) -> bytes:
     return found
 
 
+async def require(conn: Connection, shop: Shop, customer: UUID) -> None:
+    """Raises NotFound if there is no such customer."""
+    if await queries.customer(conn, shop.tenant.id, customer) is None:
+        raise NotFound("customer not found")
+
+
 async def email_of(conn: Connection, shop: Shop, customer: UUID) -> str:
     """A customer's email. Raises Unauthenticated if the account was deleted."""
     found = await queries.credentials_of(conn, shop.tenant.id, customer)

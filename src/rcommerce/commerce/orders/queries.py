@@ -18,7 +18,15 @@ ORDER_JSON = """json_build_object(
     'discount_total', t.discount_total::text, 'tax_total', t.tax_total::text,
     'shipping_total', t.shipping_total::text,
     'shipping_discount', coalesce(t.shipping_discount, t.total - t.total)::text,
-    'total', t.total::text, 'discounts', t.discounts,
+    'total', t.total::text, 'amount_due', (t.total - coalesce(t.credit_total, 0))::text,
+    'discounts', t.discounts,
+    'gift_cards', (
+        select coalesce(json_agg(json_build_object(
+                   'id', e.account_id, 'kind', a.kind, 'last_characters', a.last_characters,
+                   'amount', (-e.amount)::text) order by e.account_id), '[]')
+          from credit_entry e
+          join credit_account a on (a.tenant_id, a.id) = (e.tenant_id, e.account_id)
+         where (e.tenant_id, e.order_id) = (t.tenant_id, t.id) and e.kind = 'redeemed'),
     'shipping_service', t.shipping_service,
     'items', (
         select coalesce(json_agg(json_build_object(
@@ -35,7 +43,7 @@ ORDER_JSON = """json_build_object(
     'notes', t.notes, 'metadata', t.metadata,
     'created_at', rfc3339(t.created_at), 'updated_at', rfc3339(t.updated_at))"""
 _STATE = """select id, order_number, customer_id, status, payment_status, fulfillment_status,
-                   currency, total, cart_id
+                   currency, total, total - coalesce(credit_total, 0) as due, cart_id
               from sales_order"""
 KEYS = (Key("t.created_at", "timestamptz"), Key("t.id", "uuid"))
 
@@ -57,11 +65,12 @@ async def insert(
             insert into sales_order
                 (tenant_id, id, order_number, cart_id, customer_id, customer_email, status,
                  payment_status, currency, subtotal, discount_total, tax_total, shipping_total,
-                 shipping_discount, total, discounts, shipping_address, billing_address,
-                 shipping_service, notes, reserved_until)
+                 shipping_discount, total, credit_total, discounts, shipping_address,
+                 billing_address, shipping_service, notes, reserved_until)
             values (%(tenant)s, %(order)s, %(number)s, %(cart)s, %(customer)s, %(email)s,
                     'pending', 'pending', %(currency)s, %(subtotal)s, %(discount_total)s,
                     %(tax_total)s, %(shipping_total)s, %(shipping_discount)s, %(total)s,
+                    %(credit_total)s,
                     %(discounts)s, %(shipping_address)s, %(billing_address)s,
                     %(shipping_service)s, %(notes)s,
                     now() + make_interval(secs => %(ttl_s)s))
@@ -98,6 +107,7 @@ async def insert(
             "tax_total": draft.totals.tax_total,
             "shipping_total": draft.totals.shipping_total,
             "shipping_discount": draft.totals.shipping_discount,
+            "credit_total": draft.credit_total,
             "discounts": Jsonb(to_builtins(draft.discounts)),
             "total": draft.totals.total,
             "shipping_address": Jsonb(draft.shipping_address),

@@ -137,6 +137,7 @@ class Draft(msgspec.Struct, kw_only=True):
     customer_email: str
     currency: str
     totals: Totals
+    credit_total: Decimal | None  # None: nothing
     discounts: list[dict[str, Any]]
     items: list[NewItem]
     shipping_address: Any
@@ -156,6 +157,7 @@ class OrderState(msgspec.Struct, frozen=True, kw_only=True):
     fulfillment_status: FulfillmentStatus
     currency: str
     total: Decimal
+    due: Decimal  # beside what gift cards and credit have paid
     cart_id: UUID | None
 
 
@@ -204,6 +206,15 @@ class OrderItemView(msgspec.Struct, kw_only=True):
     is_gift: bool
 
 
+class OrderGiftCard(msgspec.Struct, kw_only=True):
+    """What a gift card or credit has paid."""
+
+    id: UUID
+    kind: Literal["gift_card", "store_credit"]
+    last_characters: str | None
+    amount: str
+
+
 class OrderView(msgspec.Struct, kw_only=True):
     """An order. `order_token` is returned once, to the guest who placed it."""
 
@@ -221,7 +232,9 @@ class OrderView(msgspec.Struct, kw_only=True):
     shipping_total: str
     shipping_discount: str
     total: str
+    amount_due: str
     discounts: list[DiscountView]
+    gift_cards: list[OrderGiftCard]
     shipping_service: str | None
     items: list[OrderItemView]
     shipping_address: dict[str, Any]

@@ -10,6 +10,7 @@ from rcommerce import clock, ids, money
 from rcommerce.commerce import paging
 from rcommerce.commerce.catalog import service as catalog
 from rcommerce.commerce.catalog.schema import Priced
+from rcommerce.commerce.credit import service as credits
 from rcommerce.commerce.customers import service as customers
 from rcommerce.commerce.customers import tokens
 from rcommerce.commerce.inventory import service as inventory
@@ -146,6 +147,7 @@ async def place(
         by=Buying(draft.customer_id, draft.customer_email),
         currency=draft.currency,
     )
+    await credits.redeem(tx, shop, order, quote.payments)
     shop.order_events.append("created")
     return order, number
 
@@ -191,6 +193,7 @@ async def create(shop: Shop, new: NewOrder) -> tuple[bytes, str | None]:
             customer_email=email,
             currency=currency,
             totals=totals(quote),
+            credit_total=None,
             discounts=discounts(quote, items),
             items=items,
             shipping_address=address,
@@ -352,6 +355,7 @@ async def give_up(
     if order.status != "pending":
         return
     await promotions.release(tx, shop, order.id)
+    await credits.restore(tx, shop, order.id)
     await inventory.let_go(tx, shop, order.id, reason)
     values = {"status": "cancelled", "payment_status": payment_status}
     await record(tx, shop, order.id, event, values, {"reason": reason})
@@ -362,8 +366,10 @@ async def give_up(
 
 
 async def take_stock_back(tx: Connection, shop: Shop, order: OrderState) -> None:
-    """Returns a cancelled order's units, reserved or sold, and the use of its promotions."""
+    """Returns a cancelled order's units, reserved or sold, the use of its promotions, and what gift
+    cards and credit have paid."""
     await promotions.release(tx, shop, order.id)
+    await credits.restore(tx, shop, order.id)
     if order.status == "pending":
         await inventory.let_go(tx, shop, order.id, "cancelled")
         return

@@ -210,9 +210,9 @@ async def pay(shop: Shop, new: NewPayment, order_token: str | None) -> PaymentRe
     async with shop.write() as tx:
         await orders.require(tx, shop, new.order_id, order_token)
         order = await orders.locked(tx, shop, new.order_id)
-        if (amount, currency) != (order.total, order.currency):
+        if (amount, currency) != (order.due, order.currency):
             raise Unprocessable(
-                f"the order's total is {order.total} {order.currency}, not {amount} {currency}",
+                f"{order.due} {order.currency} of the order is due, not {amount} {currency}",
                 code="amount_mismatch",
             )
         if order.status == "cancelled":

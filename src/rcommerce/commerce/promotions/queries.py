@@ -373,10 +373,10 @@ async def redeem(
                    currency text, keys text[])
             returning promotion_id, keys
         )
-        update promotion_use u set used = u.used + 1
-          from used
-         where u.tenant_id = %(tenant)s and u.promotion_id = used.promotion_id
-           and u.key = any(used.keys)
+        insert into promotion_use as u (tenant_id, promotion_id, key, used)
+        select %(tenant)s, used.promotion_id, key, 1 from used, unnest(used.keys) as key
+         order by used.promotion_id, key
+        on conflict (tenant_id, promotion_id, key) do update set used = u.used + 1
         """,
         {"tenant": tenant, "order": order, "rows": msgspec.json.encode(rows).decode()},
     )

@@ -4,7 +4,7 @@ import csv
 import io
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 from msgspec import UNSET, Struct, to_builtins
 
-from rcommerce import clock, ids
+from rcommerce import ids
 from rcommerce.commerce import paging, versions
 from rcommerce.commerce.pricing.rules import Promotion
 from rcommerce.commerce.promotions import checks, compiling, queries
@@ -157,9 +157,9 @@ async def change(
 
 async def _recount(tx: Connection, shop: Shop, promotion: UUID, columns: Mapping[str, Any]) -> None:
     """A limit counts the uses from before it was set, too."""
-    today = datetime.combine(_today(), time.min, UTC)
-    since = {"": datetime.fromtimestamp(0, UTC), f"day {_today()}": today}
-    limits = {"": columns["usage_limit"], f"day {_today()}": columns["usage_limit_per_day"]}
+    today = shop.local_time().replace(hour=0, minute=0, second=0, microsecond=0)
+    since = {"": datetime.fromtimestamp(0, UTC), f"day {_today(shop)}": today}
+    limits = {"": columns["usage_limit"], f"day {_today(shop)}": columns["usage_limit_per_day"]}
     for key, limit in limits.items():
         if limit is not None:
             await queries.hold_uses(tx, shop.tenant.id, [(promotion, key)])
@@ -291,7 +291,8 @@ async def applicable(
             rows[code.promotion.id] = code.promotion
             found.append(compiling.compiled(code.promotion, now.descendants, code.shown))
     limited = {
-        promotion: _keys(row, of_code.get(promotion), _today()) for promotion, row in rows.items()
+        promotion: _keys(row, of_code.get(promotion), _today(shop))
+        for promotion, row in rows.items()
     }
     keys = [(promotion, key) for promotion, some in limited.items() for key in some]
     entered = {promotion: number for number, promotion in enumerate(of_code)}
@@ -316,8 +317,8 @@ def _is_reached(used: int, limit: int | None) -> bool:
     return limit is not None and used >= limit
 
 
-def _today() -> date:
-    return datetime.fromtimestamp(clock.now(), UTC).date()
+def _today(shop: Shop) -> date:
+    return shop.local_time().date()
 
 
 def _keys(row: Row, code: CartCode | None, day: date) -> dict[str, int]:
@@ -366,7 +367,7 @@ async def hold(
     by_customer: list[UUID] = []
     for use in uses:
         row = rows[use.promotion_id]
-        keys += [(row.id, key) for key in _keys(row, of_code.get(row.id), _today())]
+        keys += [(row.id, key) for key in _keys(row, of_code.get(row.id), _today(shop))]
         if row.usage_limit_per_customer is not None:
             by_customer.append(row.id)
     if by_customer:
@@ -406,7 +407,9 @@ async def redeem(
             "email": by.email or "",
             "amount": use.amount,
             "currency": currency,
-            "keys": list(_keys(rows[use.promotion_id], of_code.get(use.promotion_id), _today())),
+            "keys": list(
+                _keys(rows[use.promotion_id], of_code.get(use.promotion_id), _today(shop))
+            ),
         }
         for use in uses
     ]

@@ -1,18 +1,19 @@
 """Quotes for carts, checkouts and orders: gathers what the quote needs, and calls it."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from rcommerce import clock
 from rcommerce.commerce.catalog import service as catalog
 from rcommerce.commerce.catalog.schema import Priced
+from rcommerce.commerce.credit import service as credits
+from rcommerce.commerce.credit.schema import Account
 from rcommerce.commerce.inventory import service as inventory
 from rcommerce.commerce.pricing import quote as quoting
-from rcommerce.commerce.pricing.model import Buyer, Item, Quote, Request
+from rcommerce.commerce.pricing.model import Buyer, GiftCard, Item, Quote, Request
 from rcommerce.commerce.pricing.rules import Promotion, Reason
 from rcommerce.commerce.promotions import service as promotions
 from rcommerce.commerce.promotions.schema import CartCode
@@ -30,6 +31,7 @@ class Pricing(msgspec.Struct, frozen=True, kw_only=True):
     by: Buying
     request: Request
     gifts: Mapping[UUID, Priced] = {}
+    accounts: Mapping[UUID, Account] = {}
 
     def quote(self, shipping: Decimal | None = None) -> Quote:
         """What it costs, shipped at a price; None: not shipped, or not known yet."""
@@ -54,24 +56,30 @@ async def prepare(
     codes: Sequence[CartCode],
     by: Buying,
     country: str | None,
+    credit: Sequence[UUID] = (),
 ) -> Pricing:
-    """Reads what the promotions of these items depend on; nothing, where there are none with
-    limits. `live` comes from `promotions.live`."""
+    """Reads what the promotions of these items depend on, and the balances of the gift cards and
+    the `credit` that pay; nothing, where there are none. `live` comes from `promotions.live`."""
     found = await promotions.applicable(conn, shop, live, codes, by)
     gifts = await _gifts(conn, shop, found, currency)
+    accounts = [
+        each for each in await credits.spendable(conn, shop, credit) if each.currency == currency
+    ]
     return Pricing(
         live=live,
         codes=codes,
         by=by,
         gifts=gifts,
+        accounts={each.id: each for each in accounts},
         request=Request(
             currency=currency,
             items=items,
-            moment=datetime.fromtimestamp(clock.now(), UTC),
+            moment=shop.local_time(),
             promotions=found,
             country=country,
             buyer=await _buyer(conn, shop, found, by),
             gifts={variant: gift.price for variant, gift in gifts.items()},
+            gift_cards=[GiftCard(each.id, each.balance) for each in accounts],
         ),
     )
 
@@ -102,6 +110,19 @@ async def _buyer(conn: Connection, shop: Shop, found: Sequence[Promotion], by: B
     if any(each.new_customers_only for each in found) and by != (None, None):
         is_new = await promotions.is_new(conn, shop, by)
     return Buyer(customer_id=by.customer_id, is_new=is_new)
+
+
+def payments(pricing: Pricing, quote: Quote) -> list[dict[str, Any]]:
+    """What gift cards and credit pay."""
+    return [
+        {
+            "id": each.gift_card_id,
+            "kind": pricing.accounts[each.gift_card_id].kind,
+            "last_characters": pricing.accounts[each.gift_card_id].last_characters,
+            "amount": each.amount,
+        }
+        for each in quote.payments
+    ]
 
 
 # Why a promotion does not apply: the code of a coupon's problem, and what is said.

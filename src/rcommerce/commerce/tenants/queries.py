@@ -7,7 +7,7 @@ from uuid import UUID
 from rcommerce.commerce.shop import Tenant
 from rcommerce.database import Connection
 
-_COLUMNS = """select id, slug, name, currency, status, shard, coalesce(epoch, 1) as epoch
+_COLUMNS = """select id, slug, name, currency, status, shard, coalesce(epoch, 1) as epoch, time_zone
   from tenant left join tenant_directory on tenant_id = id"""
 
 
@@ -43,8 +43,8 @@ async def insert(conn: Connection, tenant: Tenant, hosts: list[str]) -> bool:
         await conn.execute(
             """
             with made as (
-                insert into tenant (id, slug, name, currency, hosts)
-                values (%(id)s, %(slug)s, %(name)s, %(currency)s, %(hosts)s)
+                insert into tenant (id, slug, name, currency, time_zone, hosts)
+                values (%(id)s, %(slug)s, %(name)s, %(currency)s, %(time_zone)s, %(hosts)s)
                 on conflict (slug) do nothing
                 returning id
             )
@@ -56,6 +56,7 @@ async def insert(conn: Connection, tenant: Tenant, hosts: list[str]) -> bool:
                 "slug": tenant.slug,
                 "name": tenant.name,
                 "currency": tenant.currency,
+                "time_zone": tenant.time_zone,
                 "hosts": hosts,
                 "shard": tenant.shard,
                 "epoch": tenant.epoch,
@@ -184,9 +185,20 @@ async def set_status(conn: Connection, tenant: UUID, status: str) -> None:
     )
 
 
+async def set_time_zone(conn: Connection, tenant: UUID, time_zone: str) -> None:
+    """Sets a shop's time zone."""
+    await conn.execute(
+        """
+        with changed as (update tenant set time_zone = %(time_zone)s where id = %(tenant)s)
+        update tenant_directory set changed_at = now() where tenant_id = %(tenant)s
+        """,
+        {"tenant": tenant, "time_zone": time_zone},
+    )
+
+
 async def changed_since(conn: Connection, moment: datetime | None) -> tuple[datetime, list[UUID]]:
-    """The database's time, and the tenants whose shard or status has changed since `moment`, if
-    given.
+    """The database's time, and the tenants whose shard, status or time zone has changed since
+    `moment`, if given.
 
     The range begins a few seconds earlier, so that late commits are not missed.
     """

@@ -1,9 +1,11 @@
 """Tenants: resolving a request's tenant, and API keys."""
 
+import difflib
 import hmac
 import secrets
 import string
 import time
+import zoneinfo
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -101,7 +103,13 @@ def _open(tenant: Tenant | None) -> Tenant:
 
 
 async def create(
-    cluster: Cluster, *, slug: str, name: str, currency: str, hosts: list[str]
+    cluster: Cluster,
+    *,
+    slug: str,
+    name: str,
+    currency: str,
+    hosts: list[str],
+    time_zone: str = "UTC",
 ) -> Tenant:
     """A new shop with one location, on its shard. Raises Invalid, Unavailable, or Conflict if the
     slug is taken."""
@@ -109,7 +117,15 @@ async def create(
         raise Invalid.field("slug", "must have 1 to 255 characters and no space, /, ?, # or %")
     tenant_id = ids.new_id()
     shard = cluster.place(tenant_id)
-    tenant = Tenant(tenant_id, slug, name, money.currency(currency), "active", shard)
+    tenant = Tenant(
+        tenant_id,
+        slug,
+        name,
+        money.currency(currency),
+        "active",
+        shard,
+        time_zone=checked_time_zone(time_zone),
+    )
     async with cluster.control.read() as conn:
         if await queries.by_slug(conn, slug) is not None:
             raise Conflict(f"a tenant “{slug}” already exists", code="duplicate")
@@ -210,6 +226,25 @@ async def shards(cluster: Cluster) -> list[dict[str, Any]]:
 async def residents(conn: Connection) -> dict[str, int]:
     """How many tenants are on each shard."""
     return {name: row[0] for name, row in (await queries.residents(conn)).items()}
+
+
+def checked_time_zone(name: str) -> str:
+    """A time zone of the IANA database. Raises Invalid."""
+    known = zoneinfo.available_timezones()
+    if name not in known:
+        similar = difflib.get_close_matches(name, sorted(known), n=1)
+        nearest = f"; the nearest is {similar[0]}" if similar else ""
+        raise Invalid.field(
+            "time_zone", f"unknown time zone “{name}”, such as Europe/Berlin{nearest}"
+        )
+    return name
+
+
+async def set_time_zone(cluster: Cluster, tenant: Tenant, time_zone: str) -> None:
+    """Sets a shop's time zone; every process knows within seconds. Raises Invalid."""
+    checked_time_zone(time_zone)
+    async with cluster.control.write() as tx:
+        await queries.set_time_zone(tx, tenant.id, time_zone)
 
 
 async def set_status(cluster: Cluster, tenant: Tenant, status: str) -> None:

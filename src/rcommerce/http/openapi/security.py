@@ -48,6 +48,7 @@ _RULES: list[tuple[str, tuple[str, ...]]] = [
     (r"POST /payments/methods", ("",)),
     (r"POST /carts/guest", ("", *_CUSTOMER)),
     (r"POST /carts/merge", _CUSTOMER),
+    (r"GET /gift-cards/\{\w+\}/balance", ("",)),
     (r"\w+ /(carts|checkout|coupons/validate)\b", _CART),
     (r"POST /orders$", ("", *_STAFF)),
     (r"GET /orders$", _STAFF),

@@ -1,0 +1,250 @@
+"""SQL of gift cards and store credit. A balance is that of the account's last entry; whoever adds
+one has locked the account's row."""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from rcommerce.commerce.credit.schema import Account
+from rcommerce.commerce.paging import Key, Window, list_sql
+from rcommerce.database import Connection
+
+_LAST = """(select e.balance from credit_entry e
+             where (e.tenant_id, e.account_id) = (t.tenant_id, t.id)
+             order by e.number desc limit 1)"""
+_FIRST = """(select e.amount from credit_entry e
+              where (e.tenant_id, e.account_id, e.number) = (t.tenant_id, t.id, 1))"""
+_CARD = f"""json_build_object(
+    'id', t.id, 'last_characters', t.last_characters, 'currency', t.currency,
+    'balance', {_LAST}::text, 'issued', {_FIRST}::text, 'is_active', t.is_active,
+    'expires_at', rfc3339(t.expires_at), 'recipient_email', t.recipient_email, 'note', t.note,
+    'created_at', rfc3339(t.created_at))"""
+_SPENDABLE = "t.is_active and (t.expires_at is null or t.expires_at > now())"
+KEYS = (Key("t.created_at", "timestamptz"), Key("t.id", "uuid"))
+
+
+async def insert(conn: Connection, values: Mapping[str, Any]) -> None:
+    """A new account."""
+    await conn.insert("credit_account", values)
+
+
+async def card(conn: Connection, tenant: UUID, account: UUID) -> bytes | None:
+    """A gift card as JSON."""
+    return await conn.json_or_none(
+        f"""
+        select {_CARD} from credit_account t
+         where (t.tenant_id, t.id) = (%(tenant)s, %(account)s) and t.kind = 'gift_card'
+        """,
+        {"tenant": tenant, "account": account},
+    )
+
+
+async def cards(conn: Connection, tenant: UUID, window: Window) -> bytes:
+    """A page of gift cards as JSON, newest first."""
+    sql = list_sql(
+        name="gift_cards",
+        table="credit_account",
+        where="t.tenant_id = %(tenant)s and t.kind = 'gift_card'",
+        row=_CARD,
+        keys=KEYS,
+        descending=True,
+        window=window,
+    )
+    return await conn.json(sql, {"tenant": tenant, **window.params()})
+
+
+async def update(conn: Connection, tenant: UUID, account: UUID, values: Mapping[str, Any]) -> bool:
+    """Sets columns of a gift card; False if there is none."""
+    assignments = ", ".join(f"{name} = %({name})s" for name in values) or "id = id"
+    return bool(
+        await conn.execute(
+            f"""
+            update credit_account set {assignments}
+             where (tenant_id, id) = (%(_tenant)s, %(_account)s) and kind = 'gift_card'
+            """,
+            {**values, "_tenant": tenant, "_account": account},
+        )
+    )
+
+
+async def by_code(conn: Connection, tenant: UUID, code_hash: bytes) -> UUID | None:
+    """The gift card of a code's hash."""
+    found: UUID | None = await conn.value(
+        "select id from credit_account where (tenant_id, code_hash) = (%(tenant)s, %(hash)s)",
+        {"tenant": tenant, "hash": code_hash},
+    )
+    return found
+
+
+async def of_customer(conn: Connection, tenant: UUID, customer: UUID, currency: str) -> UUID | None:
+    """A customer's credit account in a currency."""
+    found: UUID | None = await conn.value(
+        """
+        select id from credit_account
+         where (tenant_id, customer_id, currency) = (%(tenant)s, %(customer)s, %(currency)s)
+           and kind = 'store_credit'
+        """,
+        {"tenant": tenant, "customer": customer, "currency": currency},
+    )
+    return found
+
+
+async def make_for_customer(
+    conn: Connection, tenant: UUID, account: UUID, customer: UUID, currency: str
+) -> UUID:
+    """A customer's credit account in a currency, made where there is none; its row is locked."""
+    row = await conn.one(
+        """
+        insert into credit_account as t (tenant_id, id, kind, currency, customer_id)
+        values (%(tenant)s, %(account)s, 'store_credit', %(currency)s, %(customer)s)
+        on conflict (tenant_id, customer_id, currency) where kind = 'store_credit'
+        do update set currency = t.currency
+        returning id
+        """,
+        {"tenant": tenant, "account": account, "customer": customer, "currency": currency},
+    )
+    return UUID(str(row[0]))
+
+
+async def hold(conn: Connection, tenant: UUID, accounts: Sequence[UUID]) -> None:
+    """Locks accounts, in one order."""
+    await conn.execute(
+        """
+        select id from credit_account
+         where tenant_id = %(tenant)s and id = any(%(accounts)s::uuid[])
+         order by id
+           for no key update
+        """,
+        {"tenant": tenant, "accounts": list(accounts)},
+    )
+
+
+async def spendable(conn: Connection, tenant: UUID, accounts: Sequence[UUID]) -> list[Account]:
+    """Those of these accounts that can pay, in the order given."""
+    return await conn.records(
+        Account,
+        f"""
+        select t.id, t.kind, t.last_characters, t.currency, {_LAST} as balance
+          from credit_account t
+         where t.tenant_id = %(tenant)s and t.id = any(%(accounts)s::uuid[]) and {_SPENDABLE}
+         order by array_position(%(accounts)s::uuid[], t.id)
+        """,
+        {"tenant": tenant, "accounts": list(accounts)},
+    )
+
+
+async def add_entry(
+    conn: Connection,
+    tenant: UUID,
+    account: UUID,
+    *,
+    kind: str,
+    amount: Decimal,
+    order: UUID | None = None,
+    actor: str,
+    note: str = "",
+) -> bool:
+    """Changes the balance of an account whose row is locked; False if it would be negative."""
+    return bool(
+        await conn.execute(
+            """
+            insert into credit_entry (tenant_id, account_id, number, kind, amount, balance_before,
+                                      balance, order_id, actor, note)
+            select %(tenant)s, %(account)s, coalesce(max(last.number), 0) + 1, %(kind)s,
+                   %(amount)s, coalesce(max(last.balance), 0),
+                   coalesce(max(last.balance), 0) + %(amount)s, %(order)s, %(actor)s, %(note)s
+              from (select number, balance from credit_entry
+                     where (tenant_id, account_id) = (%(tenant)s, %(account)s)
+                     order by number desc limit 1) last
+            having coalesce(max(last.balance), 0) + %(amount)s >= 0
+            """,
+            {
+                "tenant": tenant,
+                "account": account,
+                "kind": kind,
+                "amount": amount,
+                "order": order,
+                "actor": actor,
+                "note": note,
+            },
+        )
+    )
+
+
+async def taken_by(conn: Connection, tenant: UUID, order: UUID) -> list[tuple[UUID, Decimal]]:
+    """(account, amount) that an order has taken and not given back."""
+    rows = await conn.all(
+        """
+        select e.account_id, -e.amount from credit_entry e
+         where (e.tenant_id, e.order_id) = (%(tenant)s, %(order)s) and e.kind = 'redeemed'
+           and not exists (select from credit_entry r
+                            where (r.tenant_id, r.order_id, r.account_id)
+                                = (%(tenant)s, e.order_id, e.account_id) and r.kind = 'restored')
+         order by e.account_id
+        """,
+        {"tenant": tenant, "order": order},
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+async def entries(conn: Connection, tenant: UUID, account: UUID) -> bytes:
+    """The ledger of an account as JSON, oldest first."""
+    return await conn.json(
+        """
+        select json_build_object('entries', coalesce(json_agg(json_build_object(
+                   'number', e.number, 'kind', e.kind, 'amount', e.amount::text,
+                   'balance', e.balance::text, 'order_id', e.order_id, 'note', e.note,
+                   'created_at', rfc3339(e.created_at)) order by e.number), '[]'))
+          from credit_entry e where (e.tenant_id, e.account_id) = (%(tenant)s, %(account)s)
+        """,
+        {"tenant": tenant, "account": account},
+    )
+
+
+async def balance(conn: Connection, tenant: UUID, code_hash: bytes) -> bytes | None:
+    """What is left on a gift card that can pay, as JSON."""
+    return await conn.json_or_none(
+        f"""
+        select json_build_object('balance', {_LAST}::text, 'currency', t.currency,
+                                 'expires_at', rfc3339(t.expires_at))
+          from credit_account t
+         where (t.tenant_id, t.code_hash) = (%(tenant)s, %(hash)s) and {_SPENDABLE}
+        """,
+        {"tenant": tenant, "hash": code_hash},
+    )
+
+
+async def credit(conn: Connection, tenant: UUID, customer: UUID) -> bytes:
+    """A customer's credit as JSON."""
+    return await conn.json(
+        f"""
+        select json_build_object('credit', coalesce(json_agg(json_build_object(
+                   'id', t.id, 'currency', t.currency, 'balance', {_LAST}::text)
+                   order by t.currency), '[]'))
+          from credit_account t
+         where (t.tenant_id, t.customer_id) = (%(tenant)s, %(customer)s)
+           and t.kind = 'store_credit'
+        """,
+        {"tenant": tenant, "customer": customer},
+    )
+
+
+async def liability(conn: Connection, tenant: UUID) -> bytes:
+    """What can still be spent, by kind and currency, as JSON."""
+    return await conn.json(
+        f"""
+        with open as (
+            select t.kind, t.currency, {_LAST} as balance from credit_account t
+             where t.tenant_id = %(tenant)s and {_SPENDABLE}
+        ), summed as (
+            select kind, currency, count(*) as accounts, sum(balance) as balance
+              from open where balance > 0 group by kind, currency
+        )
+        select json_build_object('liability', coalesce(json_agg(json_build_object(
+                   'kind', kind, 'currency', currency, 'accounts', accounts,
+                   'balance', balance::text) order by kind, currency), '[]'))
+          from summed
+        """,
+        {"tenant": tenant},
+    )
