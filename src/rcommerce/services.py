@@ -11,6 +11,7 @@ from rcommerce.commerce.customers.mail import LogMailer, SmtpMailer
 from rcommerce.commerce.customers.sessions import DatabaseSessions, RedisSessions
 from rcommerce.commerce.guarded import GuardedGateway
 from rcommerce.commerce.payments.gateways import Manual, Test
+from rcommerce.commerce.pricing.stacking import STACKING
 from rcommerce.commerce.shipping.service import FlatRates
 from rcommerce.commerce.shop import Services
 from rcommerce.commerce.strategies import PaymentGateway
@@ -53,6 +54,7 @@ def make_services(
             for each in gateways
         },
         shipping=FlatRates(settings.shipping.flat_rates),
+        stacking=STACKING[settings.promotions.stacking],
         mailer=SmtpMailer(email) if email.smtp_host else LogMailer(),
         shard_caches={}
         if memory is None

@@ -24,6 +24,7 @@ from rcommerce.cache.shared import Entry, Shared
 from rcommerce.cache.sources import Sources
 from rcommerce.cache.values import Values
 from rcommerce.commerce.guarded import GuardedGateway
+from rcommerce.commerce.pricing.stacking import Stacking
 from rcommerce.commerce.strategies import Mailer, ShippingProvider
 from rcommerce.database import (
     Cluster,
@@ -189,6 +190,7 @@ class Services:
     jwt_secret: str
     gateways: Mapping[str, GuardedGateway]
     shipping: ShippingProvider
+    stacking: Stacking
     mailer: Mailer
     sessions: Sessions
     limits: Limits

@@ -326,6 +326,13 @@ class Checkout(Section):
     sweep_interval_secs: Positive = 5
 
 
+class Promotions(Section):
+    """`stacking`: which promotions apply together, `Priority` (the highest first) or `BestPrice`
+    (the largest discount)."""
+
+    stacking: Literal["Priority", "BestPrice"] = "Priority"
+
+
 class Email(Section):
     smtp_host: str | None = None
     smtp_port: Port = 587
@@ -384,6 +391,7 @@ class Settings(Section):
     telemetry: Telemetry = field(default_factory=Telemetry)
     payment: Payment = field(default_factory=Payment)
     checkout: Checkout = field(default_factory=Checkout)
+    promotions: Promotions = field(default_factory=Promotions)
     shipping: Shipping = field(default_factory=Shipping)
     tax: Tax = field(default_factory=Tax)
     notifications: Notifications = field(default_factory=Notifications)

@@ -1,6 +1,6 @@
 """Which promotions apply together."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from rcommerce.commerce.pricing.rules import Promotion
@@ -65,3 +65,5 @@ def _greedy(candidates: Iterable[Promotion]) -> list[Promotion]:
 
 
 BY_PRIORITY = ByPriority()
+# By the words of `promotions.stacking`.
+STACKING: Mapping[str, Stacking] = {"Priority": BY_PRIORITY, "BestPrice": BestForBuyer()}

@@ -15,6 +15,7 @@ from rcommerce.commerce.inventory import service as inventory
 from rcommerce.commerce.pricing import quote as quoting
 from rcommerce.commerce.pricing.model import Buyer, GiftCard, Item, Quote, Request
 from rcommerce.commerce.pricing.rules import Promotion, Reason
+from rcommerce.commerce.pricing.stacking import Stacking
 from rcommerce.commerce.promotions import service as promotions
 from rcommerce.commerce.promotions.schema import CartCode
 from rcommerce.commerce.promotions.service import Buying, Live, Use
@@ -30,12 +31,15 @@ class Pricing(msgspec.Struct, frozen=True, kw_only=True):
     codes: Sequence[CartCode]
     by: Buying
     request: Request
+    stacking: Stacking
     gifts: Mapping[UUID, Priced] = {}
     accounts: Mapping[UUID, Account] = {}
 
     def quote(self, shipping: Decimal | None = None) -> Quote:
         """What it costs, shipped at a price; None: not shipped, or not known yet."""
-        return quoting.quote(msgspec.structs.replace(self.request, shipping=shipping))
+        return quoting.quote(
+            msgspec.structs.replace(self.request, shipping=shipping), self.stacking
+        )
 
     def uses(self, quote: Quote) -> list[Use]:
         """The promotions that a quote applies."""
@@ -69,6 +73,7 @@ async def prepare(
         live=live,
         codes=codes,
         by=by,
+        stacking=shop.services.stacking,
         gifts=gifts,
         accounts={each.id: each for each in accounts},
         request=Request(
