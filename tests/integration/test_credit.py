@@ -107,6 +107,9 @@ def test_what_is_due_is_shown_before_it_is_charged(shop: Running) -> None:
     first, ana = shop.cart((product, 1))
     second, bob = shop.cart((product, 1))
     use(ana, first, card["code"])
+    ana("DELETE", f"/carts/{first}/gift-cards", expect=200)
+    assert ana.get(f"/carts/{first}")["cart"]["amount_due"] == "20.00"
+    use(ana, first, card["code"])
     use(bob, second, card["code"])
     ana.post("/checkout/complete", completion(first))
     refused = bob.post("/checkout/complete", completion(second), 409)

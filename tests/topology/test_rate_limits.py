@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,11 +152,13 @@ def test_without_redis_each_process_counts_for_itself_and_none_fails(limited: Li
     finally:
         limited.valkey.process.thaw()
 
-    def is_up() -> bool:
-        ready = httpx.get(f"{limited.servers[0].url}/health/ready").json()
+    def is_up(server: Server) -> bool:
+        ready = httpx.get(f"{server.url}/health/ready").json()
         return all(part["state"] == "up" for part in ready["dependencies"].values())
 
-    eventually(is_up)
+    # Until all count together again: the next test may need it.
+    for server in limited.servers:
+        eventually(partial(is_up, server))
     eventually(lambda: limited.ask("192.0.2.7").status_code == 201)
 
 
