@@ -80,6 +80,7 @@ def walk(shop: Running, guest: Api, staff: Api) -> Recorder:
     customer = _customers(call, guest, staff, shop)
     _promotions(call, guest, staff, product)
     _credit(call, guest, staff, customer, product)
+    _prices(call, staff, customer, product)
     _carts(call, guest, customer, product)
     _orders(call, guest, staff, product)
     _payments(call, guest, staff, product)
@@ -266,6 +267,51 @@ def _credit(call: Recorder, guest: Api, staff: Api, customer: Api, product: dict
     call("listCustomerCreditEntries", staff, customer_id=account)
     call("getMyCredit", customer)
     call("listMyCreditEntries", customer)
+
+
+def _prices(call: Recorder, staff: Api, customer: Api, product: dict[str, Any]) -> None:
+    new = {"slug": "germany", "name": "Germany", "country": "DE", "prices_include_tax": True}
+    channel = call("createChannel", staff, new, status=201)["channel"]
+    call("getChannel", staff, key="germany")
+    call("updateChannel", staff, {"name": "Germany and Austria"}, key="germany")
+    call("putChannel", staff, {"country": "DE"}, key="germany")
+    call("listChannels", staff)
+    one = {"key": "germany", "product_id": product["id"]}
+    call("putChannelProduct", staff, {"available_until": "2099-12-31T23:00:00Z"}, **one)
+    call("removeChannelProduct", staff, status=204, **one)
+    group = call("createCustomerGroup", staff, {"name": "Trade"}, status=201)["customer_group"]
+    its = {"group_id": group["id"]}
+    account = customer.get("/customers/me")["customer"]["id"]
+    call("getCustomerGroup", staff, **its)
+    call("updateCustomerGroup", staff, {"description": "Shops that sell our things"}, **its)
+    call("putCustomerGroup", staff, {"name": "Trade"}, **its)
+    call("listCustomerGroups", staff)
+    call("addGroupCustomer", staff, status=204, customer_id=account, **its)
+    call("listGroupCustomers", staff, **its)
+    call("removeGroupCustomer", staff, status=204, customer_id=account, **its)
+    sale = {
+        "name": "Summer sale", "channel_ids": [channel["id"]], "priority": 10,
+        "starts_at": "2026-07-01T10:00:00Z", "ends_at": "2099-07-15T22:00:00Z",
+        "adjustment": {"type": "percentage", "value": "-20"},
+    }  # fmt: skip
+    made = call("createPriceList", staff, sale, status=201)["price_list"]
+    its_list = {"price_list_id": made["id"]}
+    call("getPriceList", staff, **its_list)
+    call("updatePriceList", staff, {"priority": 20}, **its_list)
+    call("putPriceList", staff, {"name": "Summer"}, **its_list)
+    call("listPriceLists", staff)
+    variant = product["variants"][0]["id"]
+    price = {"variant_id": variant, "min_quantity": 3, "amount": "15.00", "compare_at": "24.00"}
+    call("putPrices", staff, [price], **its_list)
+    call("listPrices", staff, **its_list)
+    call("explainPrices", staff, query="?channel=germany&quantity=3", product_id=product["id"])
+    call("removePrices", staff, [{"variant_id": variant}], **its_list)
+    call("deletePriceList", staff, status=204, **its_list)
+    rates = [{"from": "USD", "to": "EUR", "rate": "0.9217", "rounding": "0.99"}]
+    call("putExchangeRates", staff, rates)
+    call("listExchangeRates", staff)
+    call("deleteCustomerGroup", staff, status=204, **its)
+    call("deleteChannel", staff, status=204, key="germany")
 
 
 def _carts(call: Recorder, guest: Api, customer: Api, product: dict[str, Any]) -> None:

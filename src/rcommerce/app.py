@@ -24,15 +24,18 @@ from rcommerce.cdn.purger import Purger
 from rcommerce.commerce.carts.routes import coupons as cart_coupons
 from rcommerce.commerce.carts.routes import router as carts
 from rcommerce.commerce.catalog.routes import router as catalog
+from rcommerce.commerce.channels.routes import router as channels
 from rcommerce.commerce.checkout import service as checkout
 from rcommerce.commerce.checkout.routes import router as checkout_routes
 from rcommerce.commerce.credit.routes import router as credit
 from rcommerce.commerce.customers.routes import auth
 from rcommerce.commerce.customers.routes import router as customers
+from rcommerce.commerce.groups.routes import router as customer_groups
 from rcommerce.commerce.inventory.routes import router as inventory
 from rcommerce.commerce.media.routes import router as media_routes
 from rcommerce.commerce.orders.routes import router as orders
 from rcommerce.commerce.payments.routes import router as payments
+from rcommerce.commerce.prices.routes import router as prices
 from rcommerce.commerce.promotions.routes import router as promotions
 from rcommerce.commerce.shop import Services, Shop
 from rcommerce.commerce.taxonomy.routes import router as taxonomy
@@ -115,6 +118,9 @@ def _assembled(settings: Settings) -> tuple[Litestar, ASGIApp]:
             cart_coupons,
             promotions,
             credit,
+            channels,
+            customer_groups,
+            prices,
             checkout_routes,
             orders,
             payments,

@@ -74,6 +74,22 @@ class Furnished:
         card = self.staff.post("/gift-cards", {"amount": "5.00", "note": self.marker})["gift_card"]
         credit = {"amount": "5.00", "note": self.marker}
         self.staff.post(f"/customers/{session['customer']['id']}/credit", credit)
+        there = {"slug": names["slug"], "name": self.marker}
+        channel = self.staff.post("/channels", there)["channel"]
+        group = self.staff.post("/customer-groups", {"name": self.marker})["customer_group"]
+        its = f"/customer-groups/{group['id']}/customers/{session['customer']['id']}"
+        self.staff("PUT", its, expect=204)
+        prices = {
+            "name": self.marker,
+            "channel_ids": [channel["id"]],
+            "customer_group_ids": [group["id"]],
+        }
+        price_list = self.staff.post("/price-lists", prices)["price_list"]
+        price = {"variant_id": line["variant_id"], "amount": "5.00"}
+        self.staff("PUT", f"/price-lists/{price_list['id']}/prices", [price], 200)
+        self.staff("PUT", f"/channels/{channel['id']}/products/{product['id']}", {}, 200)
+        rate = {"from": "EUR", "to": "USD", "rate": "1.1"}
+        self.staff("PUT", "/exchange-rates", [rate], 200)
         location = self.staff.post("/inventory/locations", {"name": self.marker})
         images_id = json.dumps(images)
         media = httpx.post(
@@ -115,6 +131,10 @@ class Furnished:
             "gift_card_id": card["id"],
             "code": card["code"],
             "promotion_id": promotion["id"],
+            "channel_id": channel["id"],
+            "group_id": group["id"],
+            "customer_group": group["id"],
+            "price_list_id": price_list["id"],
             "media_id": media["id"],
             "subscription_id": subscription["id"],
             "delivery_id": delivery["id"],
@@ -200,7 +220,11 @@ def requests(document: Any, ids: dict[str, str]) -> Iterator[tuple[str, str, Any
             known = dict(ids)
             if "key" in names:
                 kind = path.split("/")[3]
-                single = {"products": "product_id", "collections": "collection_id"}
+                single = {
+                    "products": "product_id",
+                    "collections": "collection_id",
+                    "channels": "channel_id",
+                }
                 known["key"] = ids[single.get(kind, "category_id")]
             where = path.removeprefix("/api/v1")
             for name in names:

@@ -77,7 +77,7 @@ async def _loop(dsn: str, tenant: str) -> float:
         nonlocal done
         while time.perf_counter() < stop:
             params = {"tenant": tenant, "key": random.choice(ids), "media": "/media"}
-            cursor = await connection.execute(DETAIL["id", False], params)
+            cursor = await connection.execute(DETAIL["id", False, False], params)
             if cursor.pgresult is None or not cursor.pgresult.get_value(0, 1):
                 raise LookupError("no product")
             done += 1

@@ -12,6 +12,7 @@ import msgspec
 from moka_py import Moka
 
 from rcommerce.cache.positions import EVERYTHING, TagPositions
+from rcommerce.cache.sources import FOREVER
 
 FrozenHeaders = tuple[tuple[bytes, bytes], ...]
 OVERHEAD_BYTES = 1_500  # per response, beside its bodies: objects, keys, entries of the index
@@ -39,6 +40,7 @@ class CachedResponse(msgspec.Struct, gc=False, eq=False):
     name, and `variants` the same by the client's Accept-Encoding header.
 
     `position` is one of its shard's write-ahead log; times are of the monotonic clock, in seconds.
+    At `ends_at` a price in it may change by itself.
 
     The garbage collector ignores it, and its tuples and dictionaries: traversing 17,000 responses
     took 0.2 s, during which the process answered nothing.
@@ -59,6 +61,7 @@ class CachedResponse(msgspec.Struct, gc=False, eq=False):
     encodings: dict[str, Variant] = {}
     variants: dict[bytes, Variant] = {}
     shard_cache: "ShardCache | None" = None
+    ends_at: float = FOREVER
 
 
 Responses = dict[CachedResponse, None]  # an ordered set that the garbage collector ignores

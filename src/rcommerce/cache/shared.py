@@ -18,15 +18,16 @@ import msgspec
 
 from rcommerce import clock, ids
 from rcommerce.cache.redis import Redis, RedisAway, begin_request, is_request
+from rcommerce.cache.sources import FOREVER
 
 # of the entries and the responses in them; a release that changes either has another one
-FORMAT = 2
+FORMAT = 3
 PAGES = "product"  # the namespace of catalogue responses
 LONGEST_S = 3600  # seconds; no entry stays longer
 LEASE_MS = 3000  # how long others wait for the holder of a lease, which may have died
 WAIT_S = (0.001, 0.004)  # between two looks at whether a lease's holder has finished
 LONGEST_KEY = 400
-ERA, HEAD = 8, 28  # bytes of an entry: its era, and its era with its position
+ERA, HEAD = 8, 48  # bytes of an entry: its era; with it, its position and its time
 # KEYS: the entry, its lease. ARGV: caller, ms, the head of an entry that it cannot use.
 TAKE = """
 local found = redis.call('GET', KEYS[1])
@@ -34,8 +35,8 @@ if found and (ARGV[3] == '' or string.sub(found, 1, #ARGV[3]) ~= ARGV[3]) then r
 if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then return 1 end
 return 0
 """
-# KEYS: the entry, its lease. ARGV: caller, entry, seconds, length of the era, length of era and
-# position. An entry of the same era that was read later is kept.
+# KEYS: the entry, its lease. ARGV: caller, entry, seconds, length of the era, length of the head.
+# An entry of the same era that was read later is kept.
 PUT = """
 local found = redis.call('GET', KEYS[1])
 local era, head = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -54,8 +55,8 @@ return 0
 
 
 class Entry(msgspec.Struct, array_like=True):
-    """A cached value. `position` is in the log of its `era`; `made_at` is in seconds since 1970;
-    `cdn_tags` are its tags in the form for CDNs."""
+    """A cached value. `position` is in the log of its `era`; `made_at` is in seconds since 1970, as
+    is `until`, when it ends to be true by itself; `cdn_tags` are its tags in the form for CDNs."""
 
     era: str
     position: int
@@ -65,6 +66,7 @@ class Entry(msgspec.Struct, array_like=True):
     media_type: str = "application/json"
     made_at: float = msgspec.field(default_factory=clock.now)
     cdn_tags: bytes = b""
+    until: float = FOREVER
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -86,7 +88,8 @@ def unpacked(raw: bytes) -> Entry | None:
 
 
 def _head(entry: Entry) -> bytes:
-    return b"%8b%020d" % (entry.era[:8].encode(), entry.position)
+    made_at = int(entry.made_at * 1e6)
+    return b"%8b%020d%020d" % (entry.era[:8].encode(), entry.position, made_at)
 
 
 class Shared:

@@ -8,8 +8,9 @@ import typer
 from rich.table import Table
 
 from rcommerce.cli.move import move
-from rcommerce.cli.session import ConfigFile, Json, out, with_services
-from rcommerce.commerce.shop import Services, Tenant
+from rcommerce.cli.session import COMMAND_LINE, ConfigFile, Json, out, with_services
+from rcommerce.commerce.channels import service as channels
+from rcommerce.commerce.shop import Services, Shop, Tenant
 from rcommerce.commerce.tenants import queries, service
 from rcommerce.settings.load import MAIN
 
@@ -100,22 +101,34 @@ def show(
 @app.command("set")
 def change(
     tenant: Annotated[str, typer.Argument(help="Slug or id.")],
-    time_zone: Annotated[str, typer.Option(help="IANA name, such as Europe/Berlin.")],
+    time_zone: Annotated[str | None, typer.Option(help="IANA name, such as Europe/Berlin.")] = None,
+    channel: Annotated[
+        str | None,
+        typer.Option(help='Slug of the channel of requests that name none; "" for no channel.'),
+    ] = None,
     config: ConfigFile = None,
 ) -> None:
     """Change a tenant's settings, within seconds on every instance.
 
-    Example: rcommerce tenant set acme --time-zone Europe/Berlin
+    Example: rcommerce tenant set acme --time-zone Europe/Berlin --channel germany
     """
+    values = {"time_zone": time_zone, "channel": channel}
+    given = {name: value for name, value in values.items() if value is not None}
+    if not given:
+        raise typer.BadParameter("nothing to set: give --time-zone or --channel")
 
     async def work(services: Services) -> Tenant:
         async with services.cluster.control.read() as conn:
             found = await service.named(conn, tenant)
-        await service.set_time_zone(services.cluster, found, time_zone)
+        if channel:
+            await channels.require(Shop(services, found, COMMAND_LINE), channel)
+        settings = {name: value or None for name, value in given.items()}
+        await service.configure(services.cluster, found, settings)
         return found
 
     found = with_services(config, work)
-    out.print(f"[bold]{found.slug}[/bold] is in {time_zone}")
+    for name, value in given.items():
+        out.print(f"[bold]{found.slug}[/bold]: {name} is {value or 'none'}")
 
 
 @app.command()
@@ -158,6 +171,7 @@ def _row(tenant: Tenant) -> dict[str, Any]:
         "name": tenant.name,
         "currency": tenant.currency,
         "time_zone": tenant.time_zone,
+        "channel": tenant.channel,
         "status": tenant.status,
         "shard": tenant.shard,
     }

@@ -22,6 +22,7 @@ class Key(msgspec.Struct, frozen=True):
 
     sql: str
     type: str
+    is_column: bool = True
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -88,13 +89,18 @@ def list_sql(
     window: Window,
     given: str = "",
     ranked: Sequence[str] = (),
+    joined: str = "",
+    more: str = "",
+    also: str = "",
 ) -> str:
     """The statement of a list: PostgreSQL builds {name: [row, …], meta}.
 
     `table` has the alias `t` in `where`, `row` and `keys`. The keys must be unique together. If the
     first of them is no column, no index has the order: then at most so many rows are sorted, and
     the others left out. `ranked` are the conditions that find them, instead of `where`: so many
-    rows by each. `given` are further common table expressions, for `where` and `keys`.
+    rows by each. `given` are further common table expressions, for `where` and `keys`. Columns of
+    `joined` tables are in `row` as `more` selects them. `also` selects columns of the statement
+    itself.
 
     Limits are literals: PostgreSQL assumes that a parameter is a tenth of the table, and therefore
     plans a large list anew each time, which takes as long as running it.
@@ -106,9 +112,9 @@ def list_sql(
     after = ""
     # A page counts its list, along the index of its order unless it is a search; a client that
     # follows a cursor knows the total already.
-    along = "" if given else "order by " + ", ".join(f"{key.sql} {direction}" for key in keys)
+    along = "" if ranked else "order by " + ", ".join(f"{key.sql} {direction}" for key in keys)
     counted = COUNTED * (1 + window.end // COUNTED)
-    counting = f"select from {table} t where {where} {along} limit {counted}"
+    counting = f"select from {table} t {joined} where {where} {along} limit {counted}"
     total = f"(select count(*)::int from ({counting}) _)"
     if window.after is not None:
         sign = "<" if descending else ">"
@@ -117,16 +123,18 @@ def list_sql(
         after = f"and ({left}) {sign} ({right})"
         total = "null::int"
     cursor = ", ".join(f"key_{number}::text" for number in range(len(keys)))
-    source = f"{table} t where {where}"
-    if not keys[0].sql.startswith("t."):
+    source, columns = f"{table} t {joined} where {where}", f"t.*{more}, {columns}"
+    if not keys[0].is_column:
         some = (
-            f"(select * from {table} t where {each} limit {RANKED})" for each in ranked or [where]
+            f"(select t.*{more} from {table} t {joined} where {each} limit {RANKED})"
+            for each in ranked or [where]
         )
         source = f"({' union all '.join(some)}) t where true"
+        columns = columns.replace(more, "", 1)
     return rf"""
         with {given} page as materialized (
             select * from (
-                select t.*, {columns} from {source} {after} order by {order} limit {window.reach}
+                select {columns} from {source} {after} order by {order} limit {window.reach}
             ) _ order by {order} limit {per_page + 1} offset %(offset)s
         ), shown as materialized (
             select * from page order by {order} limit {per_page}
@@ -148,5 +156,6 @@ def list_sql(
                 'per_page', {per_page},
                 'total_pages', ceil(total::numeric / {per_page})::int,
                 'next_cursor', (select cursor from last)))
+               {also}
           from counted
         """

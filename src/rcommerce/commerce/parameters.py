@@ -32,3 +32,7 @@ IdempotencyKey = Annotated[
 CouponCode = Annotated[
     str | None, Parameter(max_length=255, description="a coupon of the cart; without it, all")
 ]
+Channel = Annotated[
+    str | None,
+    Parameter(max_length=64, description="the channel's slug; or the header X-Channel"),
+]

@@ -72,6 +72,7 @@ class Tenant(msgspec.Struct, frozen=True):
     shard: str | None = None
     epoch: int = 1
     time_zone: str = "UTC"
+    channel: str | None = None  # the slug of the one for requests that name none
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,7 @@ class Services:
     live_promotions: Values[Any] = field(
         default_factory=lambda: Values(("promotions", "categories"))
     )
+    live_channels: Values[Any] = field(default_factory=lambda: Values(("channels",)))
 
     @property
     def breakers(self) -> list[Breaker]:
@@ -234,7 +236,7 @@ class Shop:
     """
 
     __slots__ = (
-        "assignment", "caller", "client", "connection", "freshness", "idempotency_key",
+        "assignment", "caller", "channel", "client", "connection", "freshness", "idempotency_key",
         "new_session_token", "order_events", "outlasting", "position", "read_position", "services",
         "session_token", "sources", "tenant",
     )  # fmt: skip
@@ -243,6 +245,7 @@ class Shop:
         self.services = services
         self.caller = caller
         self.client = Client()
+        self.channel: str | None = None  # the slug that X-Channel names
         # The cookie that the client has; and the one that it is to get: "" removes it.
         self.session_token: str | None = None
         self.new_session_token: str | None = None

@@ -6,7 +6,7 @@ from psycopg.types.json import Jsonb
 from rcommerce.database.assignment import ShardAssignment, TenantFenced, TenantMoved
 from rcommerce.database.cluster import Cluster
 from rcommerce.database.connection import Connection, Statement
-from rcommerce.database.constraints import translated
+from rcommerce.database.constraints import held_by, translated
 from rcommerce.database.shard import Freshness
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "Statement",
     "TenantFenced",
     "TenantMoved",
+    "held_by",
     "translated",
 ]

@@ -29,3 +29,16 @@ def translated(fields: Mapping[str, str]) -> Iterator[None]:
             raise
         fault = FieldError(field, "one not found")
         raise Unprocessable(f"{field}: not found", fields=[fault]) from error
+
+
+@contextmanager
+def held_by(constraints: Mapping[str, str], code: str) -> Iterator[None]:
+    """Raises Conflict if a row cannot be deleted or changed because others refer to it; by the
+    constraint's name, what is said about it."""
+    try:
+        yield
+    except errors.ForeignKeyViolation as error:
+        says = constraints.get(error.diag.constraint_name or "")
+        if says is None:
+            raise
+        raise Conflict(says, code=code) from error

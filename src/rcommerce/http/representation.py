@@ -13,8 +13,11 @@ BROTLI_QUALITY, ZSTD_LEVEL, GZIP_LEVEL = 5, 6, 6
 REMEMBERED = 1000
 MOST_VARIANTS = 32  # Accept-Encoding headers per response whose result is kept
 # Browsers revalidate each time and usually get a 304; a CDN is purged when it is stale.
-CACHE_CONTROL = "max-age=0, s-maxage={ttl}, stale-while-revalidate=60, stale-if-error=86400"
-VARY = b"Accept-Encoding, Authorization, X-Tenant-ID, X-Consistency-Token"
+CACHE_CONTROL = "max-age=0, s-maxage={ttl}, stale-while-revalidate={stale}, stale-if-error=86400"
+# Until prices change at a known time: nothing is served from then on.
+BOUNDED_CONTROL = "max-age=0, s-maxage={ttl}, proxy-revalidate"
+STALE_S = 60  # how long a CDN may serve a stale response while it fetches a new one
+VARY = b"Accept-Encoding, Authorization, X-Tenant-ID, X-Channel, X-Consistency-Token"
 # Headers that a 304 does not repeat (RFC 9110, section 15.4.5): the client has them.
 _OF_WHOLE = frozenset(
     {

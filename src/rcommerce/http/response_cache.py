@@ -25,7 +25,7 @@ from rcommerce.http.entry import request_id
 from rcommerce.http.identity import SAFE, find_by_host
 from rcommerce.http.rate_limiting import RateLimiting
 from rcommerce.http.representation import VARY, Headers, variant
-from rcommerce.http.response_fill import PUBLIC, Fill, ResolvedTenant, now, route
+from rcommerce.http.response_fill import CHANNEL, PUBLIC, Fill, ResolvedTenant, now, route
 from rcommerce.http.sessions import OF_STAFF
 from rcommerce.rate_limits import networks
 from rcommerce.resilience.shedding import Limiters
@@ -97,13 +97,17 @@ class CacheMiddleware:
             await self._app(scope, receive, send)
             return
         query = scope["query_string"]
-        if _AND in query:  # stable: the order of two values of one parameter may matter
-            query = b"&".join(sorted(query.split(b"&"), key=_name))
+        if _AND in query or CHANNEL in asked:
+            query = _canonical(query, asked.get(CHANNEL))
         moment = begun = now()
-        # A raw query contains no space, so the key is unambiguous.
+        # A query contains no space, so the key is unambiguous.
         key = resolved.prefix + query + b" " + scope["path"].encode()
         response = self._get(key)
-        if response is None or not resolved.shard_cache.positions.is_live:
+        if (
+            response is None
+            or not resolved.shard_cache.positions.is_live
+            or response.ends_at <= moment
+        ):
             found = await self._miss(key, response, resolved, scope, asked, send)
             if found is None:
                 return
@@ -157,6 +161,10 @@ class CacheMiddleware:
         self.requests.in_flight += 1
         try:
             made = None if pending is None else await pending.landed()
+            if isinstance(made, CachedResponse) and made.ends_at <= now():
+                # It was read just before prices changed, for somebody who came then.
+                pending = self._fill.pending(key, resolved, scope)
+                made = None if pending is None else await pending.landed()
         finally:
             self.requests.in_flight -= 1
         if made is None:
@@ -245,6 +253,13 @@ class CacheMiddleware:
     def _who(self, scope: HTTPScope, headers: dict[bytes, bytes]) -> Client:
         forwarded = headers.get(b"x-forwarded-for", b"").decode("latin-1")
         return client(scope, {"x-forwarded-for": forwarded}, self._trusted)
+
+
+def _canonical(query: bytes, channel: bytes | None) -> bytes:
+    """The query in one order, stable, since that of two values of one parameter may matter; with
+    the channel after a #, which no query contains."""
+    query = b"&".join(sorted(query.split(b"&"), key=_name))
+    return query if channel is None else query + b"#" + channel.replace(b" ", b"_")
 
 
 def _name(part: Any) -> bytes:

@@ -20,7 +20,7 @@ from rcommerce.cdn.tags import cdn_tags
 from rcommerce.commerce.shop import Services, Tenant
 from rcommerce.http import consistency, problems, shedding
 from rcommerce.http.answer import Answer
-from rcommerce.http.representation import CACHE_CONTROL, Headers
+from rcommerce.http.representation import BOUNDED_CONTROL, CACHE_CONTROL, STALE_S, Headers
 from rcommerce.resilience.shedding import Limiter, Limiters, Priority
 from rcommerce.telemetry.requests import UNMATCHED
 
@@ -28,7 +28,8 @@ ATTEMPTS = 3  # at a read that is newer than the last invalidation
 # How long requests may join a fill while invalidations are not received.
 JOIN_S = 0.1
 # Headers that a public response may depend on, and those that its log line needs.
-_PASSED_ON = frozenset({b"host", b"x-tenant-id", b"x-request-id", b"user-agent"})
+_PASSED_ON = frozenset({b"host", b"x-tenant-id", b"x-channel", b"x-request-id", b"user-agent"})
+CHANNEL = b"x-channel"
 PUBLIC = ("/api/v1/products", "/api/v1/collections", "/api/v1/categories")
 now = time.monotonic
 
@@ -43,19 +44,23 @@ def route(path: str) -> str:
 
 
 class ResolvedTenant:
-    """A tenant, the cache of its shard, and the prefix of its keys."""
+    """A tenant, the cache of its shard, and the prefix of its keys, which contains the channel of
+    requests that name none."""
 
-    __slots__ = ("prefix", "shard_cache", "tenant")
+    __slots__ = ("channel", "prefix", "shard_cache", "tenant")
 
     def __init__(self, tenant: Tenant, shard_cache: ShardCache) -> None:
         self.tenant = tenant
         self.shard_cache = shard_cache
-        self.prefix = tenant.id.bytes + tenant.epoch.to_bytes(8, "big")
+        self.channel = (tenant.channel or "").encode()
+        self.prefix = tenant.id.bytes + tenant.epoch.to_bytes(8, "big") + self.channel + b" "
 
     def name(self, key: bytes) -> str:
         """The name of a response in Redis: tenant, epoch and path, readable by people."""
         query, _, path = key[len(self.prefix) :].decode("utf-8", "replace").partition(" ")
-        return f"{self.tenant.id}.{self.tenant.epoch}:{path}{'?' if query else ''}{query}"
+        channel = f"@{self.tenant.channel}" if self.tenant.channel else ""
+        query = f"?{query}" if query else ""
+        return f"{self.tenant.id}.{self.tenant.epoch}{channel}:{path}{query}"
 
 
 class PendingFill:
@@ -105,7 +110,7 @@ class Fill:
         self._limiters = limiters
         self._pending: dict[bytes, PendingFill] = {}
         self._ttl_s = float(services.settings.cache.product_cache_ttl)
-        self._control = CACHE_CONTROL.format(ttl=int(self._ttl_s)).encode()
+        self._control = CACHE_CONTROL.format(ttl=int(self._ttl_s), stale=STALE_S).encode()
         self._cdn = adapter(services.settings.cdn)
 
     def pending(self, key: bytes, resolved: ResolvedTenant, scope: HTTPScope) -> PendingFill | None:
@@ -176,7 +181,10 @@ class Fill:
         else:
             made = await self._shared.obtain(
                 self._shared.key(PAGES, resolved.name(key)),
-                lambda entry: positions.holds(entry.era, entry.position, tenant, entry.tags),
+                lambda entry: (
+                    positions.holds(entry.era, entry.position, tenant, entry.tags)
+                    and entry.until > clock.now()
+                ),
                 read,
                 self._ttl_s,
             )
@@ -196,7 +204,7 @@ class Fill:
         old: Answer | None = None
         for _ in range(ATTEMPTS):
             sources, era = Sources(required), positions.era
-            answer = await self._run(scope, sources)
+            answer = await self._run(resolved, scope, sources)
             if answer.status == 503 and old is not None:
                 return old
             if sources.assignment != here:
@@ -220,14 +228,18 @@ class Fill:
             etag or blake2b(body, digest_size=8).hexdigest(),
             answer.content_type,
             cdn_tags=cdn_tags(tenant, sources.tags),
+            until=sources.until,
         )
 
-    async def _run(self, scope: HTTPScope, sources: Sources) -> Answer:
+    async def _run(self, resolved: ResolvedTenant, scope: HTTPScope, sources: Sources) -> Answer:
         answer = Answer()
+        headers = [each for each in scope["headers"] if each[0] in _PASSED_ON]
+        if resolved.channel and not any(name == CHANNEL for name, _ in headers):
+            headers.append((CHANNEL, resolved.channel))  # the one that is in the key
         inner = {
             **scope,
             "method": "GET",
-            "headers": [each for each in scope["headers"] if each[0] in _PASSED_ON],
+            "headers": headers,
             "state": dict(scope.get("state", {})),
             consistency.SOURCES: sources,
         }
@@ -238,8 +250,9 @@ class Fill:
     def _response(
         self, key: bytes, entry: Entry, tenant: UUID, its_route: str, *, is_shared: bool
     ) -> CachedResponse:
-        made_at = now() - max(0.0, clock.now() - entry.made_at)
-        headers = [(b"cache-control", self._control), *self._always]
+        moment = clock.now()
+        made_at = now() - max(0.0, moment - entry.made_at)
+        headers = [(b"cache-control", self._controlled(entry)), *self._always]
         if (cdn := self._cdn) is not None:
             headers.append((cdn.tags_header, entry.cdn_tags.replace(b" ", cdn.between)))
         return CachedResponse(
@@ -255,7 +268,16 @@ class Fill:
             made_at=made_at,
             fresh_until=made_at + self._ttl_s,
             is_shared=is_shared,
+            ends_at=now() + (entry.until - moment),
         )
+
+    def _controlled(self, entry: Entry) -> bytes:
+        """Cache-Control: a CDN serves nothing beyond the time at which prices change."""
+        left = entry.until - entry.made_at
+        if left > self._ttl_s + STALE_S:
+            return self._control
+        ttl = max(0, int(min(left, self._ttl_s)))
+        return BOUNDED_CONTROL.format(ttl=ttl).encode()
 
 
 async def _nothing_more() -> HTTPReceiveMessage:

@@ -1,6 +1,7 @@
 """SQL of carts."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -14,9 +15,15 @@ _MAY = """(c.token_hash = %(token_hash)s or c.customer_id = %(caller)s or %(is_s
 _THIS = f"c.tenant_id = %(tenant)s and c.id = %(cart)s and {_MAY}"
 _LIVE = "c.status = 'active' and c.expires_at > now()"
 LARGEST_CART = 500  # lines
+# The groups of a cart's customer, whose prices count.
+_GROUPS = """array(
+    select m.group_id from customer_group_member m
+     where (m.tenant_id, m.customer_id) = (c.tenant_id, c.customer_id))"""
 
 # What can be bought now. The row of a deleted variant is null, and so is its status.
-_SOLD = "coalesce(p.status = 'active' and v.currency = c.currency, false)"
+_SOLD = """coalesce(p.status = 'active' and case when c.channel_id is null
+                    then v.currency = c.currency
+                    else offered.amount is not null and offered.is_listed end, false)"""
 # A deleted variant has the price that the buyer was shown. Images only where they are shown.
 _LINES = f"""
     select coalesce(json_agg(json_build_object(
@@ -29,7 +36,8 @@ _LINES = f"""
                     where (m.tenant_id, m.product_id) = (i.tenant_id, i.product_id)
                     order by m.id is distinct from v.image_id, m.position, m.id limit 1) end,
                'quantity', i.quantity, 'seen_price', i.unit_price::text,
-               'price', coalesce(v.price, i.unit_price)::text,
+               'price', coalesce(case when c.channel_id is null then v.price
+                                      else offered.amount end, i.unit_price)::text,
                'requires_shipping', coalesce(p.requires_shipping, true),
                'is_available', {_SOLD},
                'category_id', p.category_id,
@@ -40,6 +48,14 @@ _LINES = f"""
       from cart_item i
       left join variant v on (v.tenant_id, v.id) = (i.tenant_id, i.variant_id)
       left join product p on (p.tenant_id, p.id) = (i.tenant_id, i.product_id)
+      left join lateral (
+        select o.amount,
+               h.is_active and is_listed(i.tenant_id, c.channel_id, i.product_id, %(at)s)
+          from channel h
+         cross join lateral channel_price(
+            i.tenant_id, c.channel_id, c.currency, {_GROUPS}, i.variant_id, i.quantity, %(at)s) o
+         where (h.tenant_id, h.id) = (c.tenant_id, c.channel_id)) offered (amount, is_listed)
+        on c.channel_id is not null
      where (i.tenant_id, i.cart_id) = (c.tenant_id, c.id)
     """
 _CODES = """array(select k.shown from cart_coupon k
@@ -49,6 +65,9 @@ _CREDIT = """array(select k.account_id from cart_credit k
                     where (k.tenant_id, k.cart_id) = (c.tenant_id, c.id)
                     order by k.added_at, k.account_id)"""
 _CART = f"""'id', c.id, 'customer_id', c.customer_id, 'currency', c.currency, 'status', c.status,
+            'channel_id', c.channel_id,
+            'channel', (select h.slug from channel h
+                         where (h.tenant_id, h.id) = (c.tenant_id, c.channel_id)),
             'email', c.email, 'shipping_address', c.shipping_address,
             'created_at', rfc3339(c.created_at), 'updated_at', rfc3339(c.updated_at),
             'expires_at', rfc3339(c.expires_at), 'codes', {_CODES}, 'credit', {_CREDIT}"""
@@ -100,10 +119,10 @@ def _params(tenant: UUID, cart: UUID, access: Access, **more: Any) -> dict[str, 
 
 
 async def view(
-    conn: Connection, tenant: UUID, cart: UUID, access: Access, media: str
+    conn: Connection, tenant: UUID, cart: UUID, access: Access, media: str, at: datetime
 ) -> CartRow | None:
-    """A cart with its lines and codes; URLs of uploads begin with `media`."""
-    body = await conn.json_or_none(_VIEW, _params(tenant, cart, access, media=media))
+    """A cart with its lines and codes at a moment; URLs of uploads begin with `media`."""
+    body = await conn.json_or_none(_VIEW, _params(tenant, cart, access, media=media, at=at))
     return None if body is None else msgspec.json.decode(body, type=CartRow)
 
 
@@ -112,6 +131,7 @@ async def insert_guest(
     tenant: UUID,
     cart: UUID,
     token_hash: bytes,
+    channel: UUID | None,
     currency: str,
     email: str | None,
     days: int,
@@ -120,8 +140,8 @@ async def insert_guest(
     body = await conn.json(
         f"""
         with c as (
-            insert into cart (tenant_id, id, token_hash, currency, email, expires_at)
-            values (%(tenant)s, %(cart)s, %(token_hash)s, %(currency)s, %(email)s,
+            insert into cart (tenant_id, id, token_hash, channel_id, currency, email, expires_at)
+            values (%(tenant)s, %(cart)s, %(token_hash)s, %(channel)s, %(currency)s, %(email)s,
                     now() + make_interval(days => %(days)s))
             returning *)
         select json_build_object({_CART}, 'lines', array[]::int[]) from c
@@ -130,6 +150,7 @@ async def insert_guest(
             "tenant": tenant,
             "cart": cart,
             "token_hash": token_hash,
+            "channel": channel,
             "currency": currency,
             "email": email,
             "days": days,
@@ -164,27 +185,35 @@ async def forget_expired_of(conn: Connection, tenant: UUID, customer: UUID) -> N
 
 
 async def make_for_customer(
-    conn: Connection, tenant: UUID, customer: UUID, new: UUID, currency: str, days: int
-) -> tuple[UUID, str]:
-    """(id, currency) of the customer's active cart, created if there is none. Locks its row."""
+    conn: Connection,
+    tenant: UUID,
+    customer: UUID,
+    new: UUID,
+    channel: UUID | None,
+    currency: str,
+    days: int,
+) -> tuple[UUID, UUID | None, str]:
+    """(id, channel, currency) of the customer's active cart, created if there is none. Locks its
+    row."""
     row = await conn.one(
         """
-        insert into cart (tenant_id, id, customer_id, currency, expires_at)
-        values (%(tenant)s, %(new)s, %(customer)s, %(currency)s,
+        insert into cart (tenant_id, id, customer_id, channel_id, currency, expires_at)
+        values (%(tenant)s, %(new)s, %(customer)s, %(channel)s, %(currency)s,
                 now() + make_interval(days => %(days)s))
         on conflict (tenant_id, customer_id) where status = 'active'
         do update set updated_at = now(), expires_at = excluded.expires_at
-        returning id, currency
+        returning id, channel_id, currency
         """,
         {
             "tenant": tenant,
             "customer": customer,
             "new": new,
+            "channel": channel,
             "currency": currency,
             "days": days,
         },
     )
-    return row[0], row[1]
+    return row[0], row[1], row[2]
 
 
 async def by_token(conn: Connection, tenant: UUID, token_hash: bytes) -> tuple[UUID, str] | None:
@@ -210,7 +239,7 @@ async def status(conn: Connection, tenant: UUID, cart: UUID, access: Access) -> 
 
 def opening(tenant: UUID, cart: UUID, access: Access, days: int) -> Statement:
     """Locks an active cart's row and extends its life to `days`: (currency, seen_discount,
-    seen_credit).
+    seen_credit, channel_id).
 
     The expiry is only written if it changes by more than a tenth, so that its index is not updated
     at each change.
@@ -223,7 +252,7 @@ def opening(tenant: UUID, cart: UUID, access: Access, days: int) -> Statement:
                                  then now() + make_interval(days => %(days)s)
                                  else c.expires_at end
          where {_THIS} and {_LIVE}
-        returning c.currency, c.seen_discount, c.seen_credit
+        returning c.currency, c.seen_discount, c.seen_credit, c.channel_id
         """,
         _params(tenant, cart, access, days=days),
     )
@@ -234,23 +263,40 @@ async def add_item(
     tenant: UUID,
     cart: UUID,
     currency: str,
+    channel: UUID | None,
     *,
     item: UUID,
     product: UUID,
     variant: UUID | None,
     quantity: int,
+    at: datetime,
 ) -> Any:
     """Adds units of a variant to a locked cart, on top of those that are there.
 
     Returns (how many variants match, the variant's currency, number of other lines in the cart,
-    whether it was added).
+    whether it was added). What is not sold in the cart's channel has no currency.
     """
     return await conn.one(
         f"""
         with fitting as (
-            select v.id, v.price, v.currency, p.title, v.title as variant_title, v.sku
+            select v.id, coalesce(offered.amount, v.price) as price, p.title,
+                   v.title as variant_title, v.sku,
+                   case when %(channel)s::uuid is null then v.currency
+                        when offered.amount is not null then %(currency)s end as currency
               from variant v
               join product p on (p.tenant_id, p.id) = (v.tenant_id, v.product_id)
+              left join lateral (
+                select o.amount
+                  from channel_price(
+                    v.tenant_id, %(channel)s, %(currency)s,
+                    array(select m.group_id
+                            from cart c
+                            join customer_group_member m
+                              on (m.tenant_id, m.customer_id) = (c.tenant_id, c.customer_id)
+                           where (c.tenant_id, c.id) = (%(tenant)s, %(cart)s)),
+                    v.id, %(quantity)s, %(at)s) o
+                 where is_listed(v.tenant_id, %(channel)s, v.product_id, %(at)s)) offered
+                on %(channel)s::uuid is not null
              where (v.tenant_id, v.product_id) = (%(tenant)s, %(product)s)
                and p.status = 'active'
                and (%(variant)s::uuid is null or v.id = %(variant)s)
@@ -283,10 +329,12 @@ async def add_item(
             "tenant": tenant,
             "cart": cart,
             "currency": currency,
+            "channel": channel,
             "item": item,
             "product": product,
             "variant": variant,
             "quantity": quantity,
+            "at": at,
         },
     )
 
@@ -330,18 +378,18 @@ async def delete(conn: Connection, tenant: UUID, cart: UUID, access: Access) -> 
 
 async def close_merged(
     conn: Connection, tenant: UUID, token_hash: bytes
-) -> tuple[UUID, str] | None:
-    """Closes the active guest cart of a token, whose lines are merged into another: (id,
+) -> tuple[UUID, UUID | None, str] | None:
+    """Closes the active guest cart of a token, whose lines are merged into another: (id, channel,
     currency)."""
     row = await conn.one_or_none(
         f"""
         update cart c set status = 'merged', updated_at = now()
          where (c.tenant_id, c.token_hash) = (%(tenant)s, %(token_hash)s) and {_LIVE}
-        returning c.id, c.currency
+        returning c.id, c.channel_id, c.currency
         """,
         {"tenant": tenant, "token_hash": token_hash},
     )
-    return row and (row[0], row[1])
+    return row and (row[0], row[1], row[2])
 
 
 async def move_items(conn: Connection, tenant: UUID, source: UUID, target: UUID) -> bool:
@@ -385,8 +433,8 @@ def holding(tenant: UUID, cart: UUID, access: Access) -> Statement:
     )
 
 
-async def held(conn: Connection, tenant: UUID, cart: UUID) -> HeldCart:
-    """A cart that this transaction has locked, with its lines and codes."""
+async def held(conn: Connection, tenant: UUID, cart: UUID, at: datetime) -> HeldCart:
+    """A cart that this transaction has locked, with its lines and codes at a moment."""
     body = await conn.json(
         f"""
         select json_build_object({_CART}, 'lines', ({_LINES}),
@@ -394,7 +442,7 @@ async def held(conn: Connection, tenant: UUID, cart: UUID) -> HeldCart:
                    'seen_discount', c.seen_discount::text, 'seen_credit', c.seen_credit::text)
           from cart c where (c.tenant_id, c.id) = (%(tenant)s, %(cart)s)
         """,
-        {"tenant": tenant, "cart": cart, "media": None},
+        {"tenant": tenant, "cart": cart, "media": None, "at": at},
     )
     return msgspec.json.decode(body, type=HeldCart)
 
@@ -482,6 +530,24 @@ async def set_prices(conn: Connection, tenant: UUID, cart: UUID) -> None:
            and i.unit_price <> v.price
         """,
         {"tenant": tenant, "cart": cart},
+    )
+
+
+async def set_channel_prices(conn: Connection, tenant: UUID, cart: UUID, at: datetime) -> None:
+    """The same for a cart in a channel, where the price depends on more."""
+    await conn.execute(
+        f"""
+        update cart_item i set unit_price = offered.amount
+          from cart c
+          join cart_item k on (k.tenant_id, k.cart_id) = (c.tenant_id, c.id)
+         cross join lateral channel_price(
+            k.tenant_id, c.channel_id, c.currency, {_GROUPS}, k.variant_id, k.quantity, %(at)s
+         ) offered
+         where (c.tenant_id, c.id) = (%(tenant)s, %(cart)s)
+           and (i.tenant_id, i.id) = (k.tenant_id, k.id)
+           and i.unit_price <> offered.amount
+        """,
+        {"tenant": tenant, "cart": cart, "at": at},
     )
 
 

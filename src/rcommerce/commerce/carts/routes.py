@@ -30,12 +30,17 @@ CART_MADE = answers.documented(CartAnswer, 201)
 PROBLEMS = "cart_closed cart_merged not_found"
 COUPON_PROBLEMS = f"coupon_already_applied coupon_limit {quotes.PROBLEMS}"
 LINE_PROBLEMS = f"""
-    {PROBLEMS} cart_full currency_mismatch no_longer_sold out_of_stock quantity_too_large
-    unprocessable
+    {PROBLEMS} cart_full currency_mismatch no_longer_sold not_in_channel out_of_stock
+    quantity_too_large unprocessable
 """
 
 
-@post("/guest", summary="Create a guest cart", responses=CART_MADE)
+@post(
+    "/guest",
+    summary="Create a guest cart",
+    responses=CART_MADE,
+    problems="currency_mismatch",
+)
 async def create_guest_cart(
     shop: Shop, scope: Scope, data: NewCart | None = None, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
@@ -205,7 +210,7 @@ async def clear_cart(
     status_code=200,
     summary="Merge a guest cart into mine",
     responses=CART,
-    problems=LINE_PROBLEMS,
+    problems=f"{LINE_PROBLEMS} channel_mismatch",
 )
 async def merge_carts(
     shop: Shop, data: Merge, idempotency_key: IdempotencyKey = None

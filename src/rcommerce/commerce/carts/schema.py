@@ -12,7 +12,7 @@ from rcommerce.commerce.pricing.schema import DiscountView, LineDiscountView
 
 
 class NewCart(Input, kw_only=True):
-    """A guest's cart, in the shop's currency."""
+    """A guest's cart, in the currency of the channel or the shop."""
 
     currency: Currency | None = None
     email: Annotated[str, Meta(max_length=254)] | None = None
@@ -113,6 +113,8 @@ class CartRow(msgspec.Struct, kw_only=True):
 
     id: UUID
     customer_id: UUID | None
+    channel_id: UUID | None
+    channel: str | None  # its slug
     currency: str
     status: str
     email: str | None
@@ -169,6 +171,7 @@ class CartView(msgspec.Struct, kw_only=True):
     id: UUID
     session_token: str | None
     customer_id: UUID | None
+    channel: str | None
     currency: str
     status: str
     subtotal: str

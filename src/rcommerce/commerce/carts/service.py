@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from rcommerce import ids, money
+from rcommerce import clock, ids, money
 from rcommerce.commerce.carts import queries, showing
 from rcommerce.commerce.carts.schema import (
     Access,
@@ -18,6 +18,7 @@ from rcommerce.commerce.carts.schema import (
     NewCart,
     Shown,
 )
+from rcommerce.commerce.channels import service as channels
 from rcommerce.commerce.credit import service as credits
 from rcommerce.commerce.fields import OrderLine
 from rcommerce.commerce.pricing.model import Quote
@@ -45,15 +46,25 @@ def access(shop: Shop, token: str | None, *, write: bool = False) -> Access:
 
 async def create_guest(shop: Shop, new: NewCart) -> tuple[str, bytes]:
     """A guest's cart: its token, which alone gives access to it, and its JSON. Raises Invalid."""
-    currency = money.currency(new.currency or shop.tenant.currency)
+    channel, currency = await _channel(shop)
+    if new.currency is not None and (wanted := money.currency(new.currency)) != currency:
+        if channel is not None:
+            raise Unprocessable(f"the channel sells in {currency}", code="currency_mismatch")
+        currency = wanted
     cart, token = ids.new_id(), ids.secret_token()
     days = shop.services.settings.checkout.cart_ttl_days
     token_hash = ids.token_hash(token)
     async with shop.write_once() as tx:
         row = await queries.insert_guest(
-            tx, shop.tenant.id, cart, token_hash, currency, new.email, days
+            tx, shop.tenant.id, cart, token_hash, channel, currency, new.email, days
         )
     return token, showing.as_json(row, token)
+
+
+async def _channel(shop: Shop) -> tuple[UUID | None, str]:
+    """The channel of a new cart, and its currency. Raises Invalid."""
+    found = await channels.requested(shop)
+    return (None, shop.tenant.currency) if found is None else (found.id, found.currency)
 
 
 async def mine(shop: Shop, token: str | None) -> bytes:
@@ -75,8 +86,9 @@ async def my_id(shop: Shop, token: str | None, *, write: bool = True) -> UUID:
         cart = await queries.of_customer(conn, shop.tenant.id, customer)
     if cart is not None:
         return cart
+    where = await _channel(shop)
     async with shop.write() as tx:
-        return (await _make(tx, shop, customer))[0]
+        return (await _make(tx, shop, customer, where))[0]
 
 
 async def _of_guest(shop: Shop, token: str, *, write: bool) -> UUID:
@@ -88,15 +100,18 @@ async def _of_guest(shop: Shop, token: str, *, write: bool) -> UUID:
     return cart
 
 
-async def _make(tx: Connection, shop: Shop, customer: UUID) -> tuple[UUID, str]:
-    """(id, currency) of the customer's cart, created if there is none. Locks its row."""
+async def _make(
+    tx: Connection, shop: Shop, customer: UUID, where: tuple[UUID | None, str]
+) -> tuple[UUID, UUID | None, str]:
+    """(id, channel, currency) of the customer's cart, created if there is none, `where` he is.
+    Locks its row."""
     await queries.forget_expired_of(tx, shop.tenant.id, customer)
     return await queries.make_for_customer(
         tx,
         shop.tenant.id,
         customer,
         ids.new_id(),
-        shop.tenant.currency,
+        *where,
         shop.services.settings.checkout.cart_ttl_days,
     )
 
@@ -113,7 +128,7 @@ async def view(shop: Shop, cart: UUID, token: str | None) -> bytes:
 
 
 async def _row(conn: Connection, shop: Shop, cart: UUID, by: Access) -> CartRow:
-    row = await queries.view(conn, shop.tenant.id, cart, by, shop.media_url)
+    row = await queries.view(conn, shop.tenant.id, cart, by, shop.media_url, clock.today())
     if row is None:
         _refuse_status(await queries.status(conn, shop.tenant.id, cart, by))
     return row
@@ -172,11 +187,15 @@ class Opened(NamedTuple):
     token: str | None
     live: Live
     currency: str
-    seen_discount: Decimal | None
-    seen_credit: Decimal | None
+    seen_discount: Decimal | None = None
+    seen_credit: Decimal | None = None
+    channel: UUID | None = None
 
     async def shown(self) -> bytes:
         """The cart as JSON, and stored as what the buyer was shown."""
+        if self.channel is not None:  # there a price depends on the quantity, too
+            tenant, now = self.shop.tenant.id, clock.today()
+            await queries.set_channel_prices(self.tx, tenant, self.cart, now)
         row = await _row(self.tx, self.shop, self.cart, self.by)
         pricing = await showing.priced(self.tx, self.shop, self.live, row, seen=True)
         quote = pricing.quote()
@@ -207,10 +226,12 @@ async def add_item(shop: Shop, cart: UUID, token: str | None, line: OrderLine) -
             shop.tenant.id,
             cart,
             opened.currency,
+            opened.channel,
             item=ids.new_id(),
             product=line.product_id,
             variant=line.variant_id,
             quantity=line.quantity,
+            at=clock.today(),
         )
         if not added:
             _refuse(opened.currency, fitting, its_currency, lines)
@@ -222,6 +243,8 @@ def _refuse(cart_currency: str, fitting: int, currency: str | None, lines: int) 
         raise NotFound("product or variant not found")
     if fitting > 1:
         raise Invalid.field("variant_id", "is required: the product has several variants")
+    if currency is None:
+        raise Unprocessable("the product is not sold in this channel", code="not_in_channel")
     if currency != cart_currency:
         raise Unprocessable(
             f"the product is sold in {currency}, and the cart is in {cart_currency}",
@@ -272,25 +295,28 @@ async def merge(shop: Shop, session_token: str) -> bytes:
     Conflict, Unprocessable; nothing has changed then."""
     customer = shop.caller.require_customer()
     token_hash = ids.token_hash(session_token)
-    live = await promotions.live(shop)
+    live, where = await promotions.live(shop), await _channel(shop)
     async with shop.write() as tx:
         # Both rows are locked, the customer's first: no line is added to a cart that is being
         # merged away, or to one that has become an order.
-        target, currency = await _make(tx, shop, customer)
+        target, channel, currency = await _make(tx, shop, customer, where)
         guest = await queries.close_merged(tx, shop.tenant.id, token_hash)
         if guest is None:
             found = await queries.by_token(tx, shop.tenant.id, token_hash)
             _refuse_status(found and found[1])
-        source, its_currency = guest
+        source, its_channel, its_currency = guest
         if its_currency != currency:
             raise Conflict(
                 f"the carts are in {its_currency} and {currency}", code="currency_mismatch"
             )
+        if its_channel != channel:
+            raise Conflict("the carts are in different channels", code="channel_mismatch")
         if not await queries.move_items(tx, shop.tenant.id, source, target):
             _refuse_quantity()
         await queries.move_codes(tx, shop.tenant.id, source, target)
         by = access(shop, None)
-        return await Opened(tx, shop, target, by, None, live, currency, None, None).shown()
+        opened = Opened(tx, shop, target, by, None, live, currency, channel=channel)
+        return await opened.shown()
 
 
 @asynccontextmanager
@@ -303,17 +329,20 @@ async def held(
     async with shop.hold(queries.holding(shop.tenant.id, cart, by)) as (tx, row):
         if row is None or row[0] == "merged":
             _refuse_status(row and row[0])
-        yield tx, await queries.held(tx, shop.tenant.id, cart)
+        yield tx, await queries.held(tx, shop.tenant.id, cart, clock.today())
 
 
 async def show(
-    tx: Connection, shop: Shop, cart: UUID, shown: Shown, values: Mapping[str, Any]
+    tx: Connection, shop: Shop, cart: HeldCart, shown: Shown, values: Mapping[str, Any]
 ) -> None:
     """Stores what a checkout shows the buyer of a locked cart, and the choices made: from now on
     that is what the cart may be completed for."""
     kept = Jsonb(msgspec.to_builtins(shown))
-    await queries.update(tx, shop.tenant.id, cart, {**values, "shown": kept})
-    await queries.set_prices(tx, shop.tenant.id, cart)
+    await queries.update(tx, shop.tenant.id, cart.id, {**values, "shown": kept})
+    if cart.channel_id is None:
+        await queries.set_prices(tx, shop.tenant.id, cart.id)
+    else:
+        await queries.set_channel_prices(tx, shop.tenant.id, cart.id, clock.today())
 
 
 async def with_expired(conn: Connection) -> list[UUID]:

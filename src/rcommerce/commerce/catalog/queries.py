@@ -1,7 +1,9 @@
 """SQL that reads the catalogue. A product, and a list, is one statement: PostgreSQL builds the
-JSON, and its bytes are the response."""
+JSON, and its bytes are the response. In a channel it also says until when that is true."""
 
-from typing import Any
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from rcommerce.commerce.catalog.schema import Priced, ProductFilter
@@ -22,7 +24,7 @@ _CATEGORY = """(
 # Renditions are only computed for images that have some: calling a function for each image would
 # cost PostgreSQL half as much as the rest.
 _DETAIL = f"""
-    select t.version::text, json_build_object('product', json_build_object(
+    select t.version::text %(until)s, json_build_object('product', json_build_object(
         'id', t.id,
         'title', t.title,
         'slug', t.slug,
@@ -34,9 +36,9 @@ _DETAIL = f"""
         'status', t.status,
         'is_active', t.status = 'active',
         'is_featured', t.is_featured,
-        'price', t.price::text,
-        'compare_at_price', t.compare_at_price::text,
-        'currency', t.currency,
+        'price', %(price)s::text,
+        'compare_at_price', %(compare_at)s::text,
+        'currency', %(currency)s,
         'inventory_quantity', variants.stock,
         'inventory_policy', variants.policy,
         'requires_shipping', t.requires_shipping,
@@ -80,21 +82,23 @@ _DETAIL = f"""
             select json_agg(json_build_object('id', id, 'name', name, 'slug', slug)
                             order by depth desc) from path) end
     ))
-      from product t
+      from %(source)s
      cross join lateral (
         select coalesce(json_agg(variant.json order by variant.position, variant.id), '[]') as list,
                sum(variant.stock) as stock,
                min(variant.inventory_policy) as policy
+               %(lowest)s
           from (
-            select v.id, v.position, v.inventory_policy, levels.stock,
+            select v.id, v.position, v.inventory_policy, levels.stock,%(offer)s
                    json_build_object(
                        'id', v.id, 'title', v.title, 'sku', v.sku, 'barcode', v.barcode,
-                       'price', v.price::text, 'compare_at_price', v.compare_at_price::text,
+                       'price', %(variant_price)s::text,
+                       'compare_at_price', %(variant_compare_at)s::text,
                        'option_values', v.option_values, 'inventory_quantity', levels.stock,
                        'inventory_policy', v.inventory_policy, 'position', v.position,
                        'weight', v.weight::text, 'hs_code', v.hs_code, 'image_id', v.image_id
                        %(cost)s) as json
-              from variant v
+              from variant v %(offered)s
               left join lateral (
                 select coalesce(sum(level.on_hand - level.reserved), 0) as stock
                   from inventory_level level
@@ -109,38 +113,117 @@ _WHICH = {
     "slug": "t.slug = %(key)s",
 }
 _COST = ", 'cost_price', v.cost_price::text"
-# Built once: the four statements that read a product.
+_PLAIN = {
+    "until": "",
+    "source": "product t",
+    "price": "t.price",
+    "compare_at": "t.compare_at_price",
+    "currency": "t.currency",
+    "lowest": "",
+    "offer": "",
+    "offered": "",
+    "variant_price": "v.price",
+    "variant_compare_at": "v.compare_at_price",
+    "taxed": "",
+}
+_UNTIL = ", extract(epoch from next_price_change(%(tenant)s, %(at)s))::text"
+_LOWEST = "order by variant.amount, variant.position, variant.id"
+# In a channel a product costs what the cheapest of its variants does; those without a price there
+# are left out.
+_IN_CHANNEL = {
+    "until": _UNTIL,
+    "source": """(
+        select c.* from channel c
+         where c.tenant_id = %(tenant)s and c.slug = %(channel)s and c.is_active) ch
+      join product t on t.tenant_id = ch.tenant_id""",
+    "price": "variants.price",
+    "compare_at": "variants.compare_at_price",
+    "currency": "ch.currency, 'price_includes_tax', ch.prices_include_tax",
+    "lowest": f""", (array_agg(variant.amount {_LOWEST}))[1] as price,
+               (array_agg(variant.compare_at {_LOWEST}))[1] as compare_at_price""",
+    "offer": " offered.amount, offered.compare_at,",
+    "offered": """
+             cross join lateral channel_price(
+                v.tenant_id, ch.id, ch.currency, '{}', v.id, 1, %(at)s) offered""",
+    "variant_price": "offered.amount",
+    "variant_compare_at": "offered.compare_at",
+}
+_SOLD_THERE = "variants.price is not null and is_listed(t.tenant_id, ch.id, t.id, %(at)s)"
+
+
+def _detail(by: str, *, staff: bool, in_channel: bool) -> str:
+    conditions = [_WHICH[by]]
+    if not staff:
+        conditions.append("t.status = 'active'")
+    if in_channel:
+        conditions.append(_SOLD_THERE)
+    cost = _COST if staff else ""
+    pieces = _IN_CHANNEL if in_channel else _PLAIN
+    return _DETAIL % {**pieces, "cost": cost, "which": " and ".join(conditions)}
+
+
+# Built once: the statements that read a product.
 DETAIL = {
-    (by, staff): _DETAIL
-    % {
-        "cost": _COST if staff else "",
-        "which": which if staff else f"{which} and t.status = 'active'",
-    }
-    for by, which in _WHICH.items()
+    (by, staff, in_channel): _detail(by, staff=staff, in_channel=in_channel)
+    for by in _WHICH
     for staff in (False, True)
+    for in_channel in (False, True)
 }
 
 
+class Shown(NamedTuple):
+    """A product's version and JSON; in a channel, `until` is when a price may change by itself, in
+    seconds since 1970."""
+
+    version: str
+    body: bytes
+    until: float | None = None
+
+
+class Offer(NamedTuple):
+    """The channel whose prices are shown, and the moment."""
+
+    channel: str
+    at: datetime
+
+    def params(self) -> dict[str, Any]:
+        """The parameters of statements in a channel."""
+        return {"channel": self.channel, "at": self.at}
+
+
 async def product(
-    conn: Connection, tenant: UUID, key: str, media: str, *, by: str, staff: bool
-) -> tuple[str, bytes] | None:
-    """A product's version and JSON, `by` its "id" or "slug". Only staff see drafts. URLs of uploads
-    begin with `media`."""
-    row = await conn.raw_row(DETAIL[by, staff], {"tenant": tenant, "key": key, "media": media})
-    if row is None:
-        return None
-    version, body = row
-    return version.decode(), body
+    conn: Connection,
+    tenant: UUID,
+    key: str,
+    media: str,
+    offer: Offer | None,
+    *,
+    by: str,
+    staff: bool,
+) -> Shown | None:
+    """A product, `by` its "id" or "slug". Only staff see drafts. URLs of uploads begin with
+    `media`."""
+    params: dict[str, Any] = {"tenant": tenant, "key": key, "media": media}
+    if offer is None:
+        row = await conn.raw_row(DETAIL[by, staff, False], params)
+        return None if row is None else Shown(row[0].decode(), row[1])
+    row = await conn.raw_row(DETAIL[by, staff, True], {**params, **offer.params()})
+    return None if row is None else Shown(row[0].decode(), row[2], _moment(row[1]))
 
 
-_ROW = f"""json_build_object(
+def _moment(epoch: bytes) -> float | None:
+    return float(epoch) if epoch else None
+
+
+def _row(price: str, compare_at: str, currency: str) -> str:
+    return f"""json_build_object(
     'id', t.id,
     'title', t.title,
     'slug', t.slug,
     'description', t.description,
-    'price', t.price::text,
-    'compare_at_price', t.compare_at_price::text,
-    'currency', t.currency,
+    'price', {price}::text,
+    'compare_at_price', {compare_at}::text,
+    'currency', {currency},
     'category', {_CATEGORY},
     'tags', to_json(t.tags),
     'is_active', t.status = 'active',
@@ -152,6 +235,22 @@ _ROW = f"""json_build_object(
             order by i.position, i.id), '[]')
           from product_image i where (i.tenant_id, i.product_id) = (t.tenant_id, t.id)),
     'created_at', rfc3339(t.created_at))"""
+
+
+_ROW = _row("t.price", "t.compare_at_price", "t.currency")
+_ROW_IN_CHANNEL = _row(
+    "t.channel_price",
+    "t.channel_compare_at",
+    "(select currency from ch), 'price_includes_tax', (select prices_include_tax from ch)",
+)
+# A product in a channel, as it is listed there.
+_CHANNEL = """
+    ch as materialized (
+        select c.* from channel c
+         where c.tenant_id = %(tenant)s and c.slug = %(channel)s and c.is_active),"""
+_LISTED = """join channel_listing n
+    on (n.tenant_id, n.product_id) = (t.tenant_id, t.id) and n.channel_id = (select id from ch)
+   and n.starts_at <= %(at)s and n.ends_at > %(at)s"""
 
 CODES = 100  # most products that are matched by the prefix of a SKU, and of a barcode
 LEAST_CODE = 3  # characters of the shortest prefix
@@ -192,12 +291,13 @@ _WORDED = "t.search @@ (select query from sought)"
 _RANK = f"""(case when {_WHOLE} then 2 when {_CODED} then 1 else 0 end
     + ts_rank(t.search, (select query from sought)))::float8"""
 _ID = Key("t.id", "uuid")
+_IN_CHANNEL_KEYS = {"price": (Key("n.price", "numeric"), _ID)}
 KEYS = {
     "title": (Key("t.title", "text"), _ID),
     "price": (Key("t.price", "numeric"), _ID),
     "created_at": (Key("t.created_at", "timestamptz"), _ID),
     "updated_at": (Key("t.updated_at", "timestamptz"), _ID),
-    "relevance": (Key(_RANK, "float8"), _ID),
+    "relevance": (Key(_RANK, "float8", is_column=False), _ID),
 }
 _FOR_SALE = """exists (
     select from variant v
@@ -228,15 +328,26 @@ _CONDITIONS = {
         ) select id from tree))""",
     "is_featured": "t.is_featured = %(is_featured)s",
 }
+_PRICED_THERE = {
+    "min_price": "n.price >= %(min_price)s",
+    "max_price": "n.price <= %(max_price)s",
+}
 
 
 async def products(
-    conn: Connection, tenant: UUID, wanted: ProductFilter, window: Window, media: str
-) -> bytes:
-    """A page of products as JSON; URLs of uploads begin with `media`."""
+    conn: Connection,
+    tenant: UUID,
+    wanted: ProductFilter,
+    window: Window,
+    media: str,
+    offer: Offer | None,
+) -> tuple[bytes, float | None]:
+    """A page of products as JSON, and in a channel until when it is true; URLs of uploads begin
+    with `media`."""
     where = ["t.tenant_id = %(tenant)s"]
     params: dict[str, Any] = {"tenant": tenant, "media": media, **window.params()}
-    for name, condition in _CONDITIONS.items():
+    conditions = _CONDITIONS if offer is None else _CONDITIONS | _PRICED_THERE
+    for name, condition in conditions.items():
         value = getattr(wanted, name)
         if value is not None and value != ():
             where.append(condition)
@@ -251,18 +362,32 @@ async def products(
         others = " and ".join(where)
         ranked = [f"{others} and {_CODED}", f"{others} and {_WORDED} and not {_CODED}"]
         where.append(f"({_CODED} or {_WORDED})")
+    keys, given = KEYS[wanted.sort], _SOUGHT if wanted.q is not None else ""
+    joined = more = also = ""
+    if offer is not None:
+        keys = _IN_CHANNEL_KEYS.get(wanted.sort, keys)
+        given = _CHANNEL + given
+        joined, also = _LISTED, _UNTIL
+        more = ", n.price as channel_price, n.compare_at_price as channel_compare_at"
+        params |= offer.params()
     sql = list_sql(
         name="products",
         table="product",
         where=" and ".join(where),
-        row=_ROW,
-        keys=KEYS[wanted.sort],
+        row=_ROW if offer is None else _ROW_IN_CHANNEL,
+        keys=keys,
         descending=wanted.descending,
         window=window,
-        given=_SOUGHT if wanted.q is not None else "",
+        given=given,
         ranked=ranked,
+        joined=joined,
+        more=more,
+        also=also,
     )
-    return await conn.json(sql, params)
+    if offer is None:
+        return await conn.json(sql, params), None
+    row = await conn.raw_row(sql, params)
+    return (row[0], _moment(row[1])) if row else (b"", None)
 
 
 async def priced(conn: Connection, tenant: UUID, variants: list[UUID]) -> list[Priced]:
@@ -280,6 +405,48 @@ async def priced(conn: Connection, tenant: UUID, variants: list[UUID]) -> list[P
          where v.tenant_id = %(tenant)s and v.id = any(%(variants)s::uuid[])
         """,
         {"tenant": tenant, "variants": variants},
+    )
+
+
+async def priced_in(
+    conn: Connection,
+    tenant: UUID,
+    wanted: Sequence[tuple[UUID, int]],
+    *,
+    channel: UUID,
+    currency: str,
+    customer: UUID | None,
+    at: datetime,
+) -> list[Priced]:
+    """Variants as a customer gets so many of them in a channel; those not sold there are left
+    out."""
+    return await conn.records(
+        Priced,
+        """
+        select v.product_id, v.id as variant_id, p.title, v.title as variant_title, v.sku,
+               offered.amount as price, %(currency)s as currency, p.requires_shipping,
+               p.status = 'active' as is_active, p.category_id, array(
+                   select n.collection_id from collection_product n
+                    where (n.tenant_id, n.product_id) = (p.tenant_id, p.id)) as collection_ids
+          from unnest(%(variants)s::uuid[], %(quantities)s::bigint[]) as w (variant_id, quantity)
+          join variant v on (v.tenant_id, v.id) = (%(tenant)s, w.variant_id)
+          join product p on (p.tenant_id, p.id) = (v.tenant_id, v.product_id)
+         cross join lateral channel_price(
+            v.tenant_id, %(channel)s, %(currency)s,
+            array(select m.group_id from customer_group_member m
+                   where (m.tenant_id, m.customer_id) = (%(tenant)s, %(customer)s)),
+            v.id, w.quantity, %(at)s) offered
+         where is_listed(v.tenant_id, %(channel)s, v.product_id, %(at)s)
+        """,
+        {
+            "tenant": tenant,
+            "variants": [variant for variant, _ in wanted],
+            "quantities": [quantity for _, quantity in wanted],
+            "channel": channel,
+            "currency": currency,
+            "customer": customer,
+            "at": at,
+        },
     )
 
 

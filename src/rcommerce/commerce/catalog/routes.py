@@ -26,6 +26,7 @@ from rcommerce.commerce.catalog.schema import (
     VariantChange,
 )
 from rcommerce.commerce.parameters import (
+    Channel,
     Cursor,
     IdempotencyKey,
     IfMatch,
@@ -65,8 +66,10 @@ async def list_products(
     is_featured: bool | None = None,
     sort: Literal["title", "price", "created_at", "updated_at", "relevance"] | None = None,
     order: Literal["asc", "desc"] | None = None,
+    channel: Channel = None,
 ) -> ASGIResponse:
-    """A page of products: 20, or `per_page`. Only staff see drafts and archived products."""
+    """A page of products: 20, or `per_page`. Only staff see drafts and archived products. Prices
+    are those of the channel."""
     by = sort or ("relevance" if q else "created_at")
     wanted = ProductFilter(
         status=service.visible(shop, status),  # type: ignore[arg-type]
@@ -84,7 +87,7 @@ async def list_products(
         sort=by,
         descending=(order or ("asc" if by in ("title", "price") else "desc")) == "desc",
     )
-    return answers.json(await service.products(shop, wanted, page, per_page, cursor))
+    return answers.json(await service.products(shop, wanted, page, per_page, cursor, channel))
 
 
 def _bound(value: Decimal | None, name: str) -> Decimal | None:
@@ -102,9 +105,11 @@ def _ids(text: str | None) -> tuple[UUID, ...]:
 
 
 @get("/{key:str}", summary="Get a product", responses=answers.documented(ProductAnswer))
-async def get_product(shop: Shop, key: str, if_none_match: IfNoneMatch = None) -> ASGIResponse:
-    """By id or slug."""
-    version, body = await service.product(shop, key)
+async def get_product(
+    shop: Shop, key: str, channel: Channel = None, if_none_match: IfNoneMatch = None
+) -> ASGIResponse:
+    """By id or slug, with the prices of the channel."""
+    version, body = await service.product(shop, key, channel)
     return answers.versioned(version, body, if_none_match=if_none_match)
 
 

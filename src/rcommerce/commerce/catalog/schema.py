@@ -267,7 +267,7 @@ class VariantView(msgspec.Struct, kw_only=True):
 
 
 class ProductView(msgspec.Struct, kw_only=True):
-    """A product."""
+    """A product. `price_includes_tax` is there in a channel."""
 
     id: UUID
     title: str
@@ -283,6 +283,7 @@ class ProductView(msgspec.Struct, kw_only=True):
     price: str
     compare_at_price: str | None
     currency: str
+    price_includes_tax: bool | UnsetType = UNSET
     inventory_quantity: int | None
     inventory_policy: Policy
     requires_shipping: bool
@@ -317,7 +318,7 @@ class ListedImage(msgspec.Struct):
 
 
 class ListedProduct(msgspec.Struct, kw_only=True):
-    """A product in a list."""
+    """A product in a list. `price_includes_tax` is there in a channel."""
 
     id: UUID
     title: str
@@ -326,6 +327,7 @@ class ListedProduct(msgspec.Struct, kw_only=True):
     price: str
     compare_at_price: str | None
     currency: str
+    price_includes_tax: bool | UnsetType = UNSET
     category: Link | None
     tags: list[str]
     is_active: bool

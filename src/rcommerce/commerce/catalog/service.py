@@ -10,6 +10,7 @@ from msgspec import UNSET, Struct, UnsetType, to_builtins
 from rcommerce import clock, ids, money
 from rcommerce.commerce import paging, slugs, versions
 from rcommerce.commerce.catalog import queries, tags, writes
+from rcommerce.commerce.catalog.queries import Offer, Shown
 from rcommerce.commerce.catalog.schema import (
     ImageChange,
     NewImage,
@@ -20,6 +21,8 @@ from rcommerce.commerce.catalog.schema import (
     ProductFilter,
     VariantChange,
 )
+from rcommerce.commerce.channels import service as channels
+from rcommerce.commerce.channels.schema import Channel
 from rcommerce.commerce.fields import OrderLine
 from rcommerce.commerce.inventory import service as inventory
 from rcommerce.commerce.media import service as media
@@ -40,21 +43,38 @@ _JSON_COLUMNS = frozenset({"options", "meta_fields", "option_values"})
 LARGEST_WEIGHT = Decimal(10) ** 9
 
 
-async def product(shop: Shop, key: str) -> tuple[str, bytes]:
-    """A product's version and JSON, by id or slug. Raises NotFound."""
+async def product(shop: Shop, key: str, channel: str | None) -> tuple[str, bytes]:
+    """A product's version and JSON, by id or slug, with the prices of a channel. Raises NotFound,
+    Invalid."""
+    offer = await _offer(shop, channel)
     if shop.sources is not None:
         shop.sources.show(tags.OF_NO_PRODUCT)
     async with shop.read() as conn:
-        version, body = await _product(conn, shop, key)
+        found = await _product(conn, shop, key, offer)
     if shop.sources is not None:
-        shop.sources.show_only(tags.of_product(body))
-    return version, body
+        shop.sources.show_only(tags.of_product(found.body))
+        _show_offer(shop, offer, found.until)
+    return found.version, found.body
 
 
-async def _product(conn: Connection, shop: Shop, key: str) -> tuple[str, bytes]:
-    by = "id" if ids.is_uuid(key) else "slug"
+async def _offer(shop: Shop, channel: str | None) -> Offer | None:
+    """The channel of a request, at this moment."""
+    found = await channels.requested(shop, channel)
+    return None if found is None else Offer(found.slug, clock.today())
+
+
+def _show_offer(shop: Shop, offer: Offer | None, until: float | None) -> None:
+    """Records what prices in a channel depend on."""
+    if shop.sources is not None and offer is not None:
+        shop.sources.show([channels.TAG])
+        if until is not None:
+            shop.sources.hold_until(until)
+
+
+async def _product(conn: Connection, shop: Shop, key: str, offer: Offer | None = None) -> Shown:
+    by, staff = "id" if ids.is_uuid(key) else "slug", shop.caller.may(READ)
     found = await queries.product(
-        conn, shop.tenant.id, key, shop.media_url, by=by, staff=shop.caller.may(READ)
+        conn, shop.tenant.id, key, shop.media_url, offer, by=by, staff=staff
     )
     if found is None:
         raise NotFound("product not found")
@@ -62,16 +82,27 @@ async def _product(conn: Connection, shop: Shop, key: str) -> tuple[str, bytes]:
 
 
 async def products(
-    shop: Shop, wanted: ProductFilter, page: int | None, per_page: int, cursor: str | None
+    shop: Shop,
+    wanted: ProductFilter,
+    page: int | None,
+    per_page: int,
+    cursor: str | None,
+    channel: str | None,
 ) -> bytes:
-    """A page of products as JSON. Raises Invalid."""
+    """A page of products as JSON, with the prices of a channel. Raises Invalid."""
     if wanted.sort == "relevance" and not wanted.q:
         raise Invalid.field("sort", "relevance needs a search: q")
     window = paging.window(page, per_page, cursor, queries.KEYS[wanted.sort])
+    offer = await _offer(shop, channel)
     async with shop.read() as conn:
-        body = await queries.products(conn, shop.tenant.id, wanted, window, shop.media_url)
+        body, until = await queries.products(
+            conn, shop.tenant.id, wanted, window, shop.media_url, offer
+        )
     if shop.sources is not None:
         shop.sources.show(tags.of_list(wanted, body))
+        if offer is not None:
+            shop.sources.show(["prices"])  # decide which products are sold there
+        _show_offer(shop, offer, until)
     return body
 
 
@@ -126,7 +157,7 @@ async def create(shop: Shop, new: NewProduct) -> tuple[UUID, str, bytes]:
                 await _add_variant(tx, shop, product_id, currency, variant, number)
             for number, image in enumerate(new.images, start=1):
                 await _add_image(tx, shop, product_id, image, number)
-            return product_id, *await _product(tx, shop, str(product_id))
+            return product_id, *await _finished(tx, shop, product_id)
 
 
 def _own_variant(new: NewProduct) -> NewVariant:
@@ -280,7 +311,12 @@ async def _begin(tx: Connection, shop: Shop, product_id: UUID, if_match: str | N
 async def _finish(tx: Connection, shop: Shop, product_id: UUID) -> tuple[str, bytes]:
     """Ends every change: increments the version; returns the product."""
     await writes.touch(tx, shop.tenant.id, product_id)
-    return await _product(tx, shop, str(product_id))
+    return await _finished(tx, shop, product_id)
+
+
+async def _finished(tx: Connection, shop: Shop, product_id: UUID) -> tuple[str, bytes]:
+    version, body, _ = await _product(tx, shop, str(product_id))
+    return version, body
 
 
 async def _add_variant(
@@ -381,9 +417,10 @@ def _weight(value: Decimal | None) -> Decimal | None:
 
 
 async def lines(
-    conn: Connection, shop: Shop, wanted: Sequence[OrderLine]
+    conn: Connection, shop: Shop, wanted: Sequence[OrderLine], channel: Channel | None
 ) -> list[tuple[Priced, int]]:
-    """The requested variants with their present data, and the quantities.
+    """The requested variants with their present data, as the caller gets them in a channel, and the
+    quantities.
 
     A product with a single variant may be named alone. Raises Invalid, NotFound.
     """
@@ -405,24 +442,35 @@ async def lines(
                     f"is required: the product has {count} variants",
                 )
         chosen.append((variant, line))
-    return await _sold(conn, shop, chosen)
-
-
-async def sold(conn: Connection, shop: Shop, variants: Sequence[UUID]) -> list[Priced]:
-    """Those of these variants that are sold, with their present data."""
-    found = await queries.priced(conn, shop.tenant.id, list(variants))
-    return [row for row in found if row.is_active]
-
-
-async def _sold(
-    conn: Connection, shop: Shop, chosen: Sequence[tuple[UUID, OrderLine]]
-) -> list[tuple[Priced, int]]:
-    found = await queries.priced(conn, shop.tenant.id, [variant for variant, _ in chosen])
-    priced = {row.variant_id: row for row in found}
+    units: dict[UUID, int] = {}  # of each: its price may depend on them
+    for variant, line in chosen:
+        units[variant] = units.get(variant, 0) + line.quantity
+    where = None if channel is None else (channel.id, channel.currency)
+    priced = {row.variant_id: row for row in await sold(conn, shop, units, where)}
     result = []
     for variant, line in chosen:
         row = priced.get(variant)
-        if row is None or row.product_id != line.product_id or not row.is_active:
+        if row is None or row.product_id != line.product_id:
             raise NotFound("product or variant not found")
         result.append((row, line.quantity))
     return result
+
+
+async def sold(
+    conn: Connection, shop: Shop, units: Mapping[UUID, int], where: tuple[UUID, str] | None
+) -> list[Priced]:
+    """Those of these variants that are sold, as the caller gets so many units of them: in a channel
+    and its currency, or without one."""
+    if where is None:
+        found = await queries.priced(conn, shop.tenant.id, list(units))
+    else:
+        found = await queries.priced_in(
+            conn,
+            shop.tenant.id,
+            list(units.items()),
+            channel=where[0],
+            currency=where[1],
+            customer=shop.caller.customer_id,
+            at=clock.today(),
+        )
+    return [row for row in found if row.is_active]

@@ -186,6 +186,7 @@ async def _new_order(asked: _Asked, offer: Offer, data: Completion) -> OrderStat
         cart_id=cart.id,
         customer_id=cart.customer_id,
         customer_email=data.customer_email.lower(),
+        channel_id=cart.channel_id,
         currency=cart.currency,
         totals=orders.totals(offer.quote),
         credit_total=offer.quote.total - offer.quote.due if offer.quote.payments else None,
@@ -301,7 +302,7 @@ async def _show(
         discounts={line.id: line.discount for line in offer.quote.lines if line.discount},
         credit=_credit(offer) if offer.quote.payments else None,
     )
-    await carts.show(tx, shop, cart.id, shown, {**values, "shipping_service": offer.service})
+    await carts.show(tx, shop, cart, shown, {**values, "shipping_service": offer.service})
 
 
 def _credit(offer: Offer) -> Decimal:

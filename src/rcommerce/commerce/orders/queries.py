@@ -14,6 +14,7 @@ ORDER_JSON = """json_build_object(
     'id', t.id, 'order_number', t.order_number, 'customer_id', t.customer_id,
     'customer_email', t.customer_email, 'status', t.status,
     'payment_status', t.payment_status, 'fulfillment_status', t.fulfillment_status,
+    'channel_id', t.channel_id,
     'currency', t.currency, 'subtotal', t.subtotal::text,
     'discount_total', t.discount_total::text, 'tax_total', t.tax_total::text,
     'shipping_total', t.shipping_total::text,
@@ -63,15 +64,15 @@ async def insert(
         """
         with placed as (
             insert into sales_order
-                (tenant_id, id, order_number, cart_id, customer_id, customer_email, status,
-                 payment_status, currency, subtotal, discount_total, tax_total, shipping_total,
-                 shipping_discount, total, credit_total, discounts, shipping_address,
-                 billing_address, shipping_service, notes, reserved_until)
+                (tenant_id, id, order_number, cart_id, customer_id, customer_email, channel_id,
+                 status, payment_status, currency, subtotal, discount_total, tax_total,
+                 shipping_total, shipping_discount, total, credit_total, discounts,
+                 shipping_address, billing_address, shipping_service, notes, reserved_until)
             values (%(tenant)s, %(order)s, %(number)s, %(cart)s, %(customer)s, %(email)s,
-                    'pending', 'pending', %(currency)s, %(subtotal)s, %(discount_total)s,
-                    %(tax_total)s, %(shipping_total)s, %(shipping_discount)s, %(total)s,
-                    %(credit_total)s,
-                    %(discounts)s, %(shipping_address)s, %(billing_address)s,
+                    %(channel)s, 'pending', 'pending', %(currency)s, %(subtotal)s,
+                    %(discount_total)s, %(tax_total)s, %(shipping_total)s,
+                    %(shipping_discount)s, %(total)s, %(credit_total)s, %(discounts)s,
+                    %(shipping_address)s, %(billing_address)s,
                     %(shipping_service)s, %(notes)s,
                     now() + make_interval(secs => %(ttl_s)s))
         ), listed as (
@@ -101,6 +102,7 @@ async def insert(
             "cart": draft.cart_id,
             "customer": draft.customer_id,
             "email": draft.customer_email,
+            "channel": draft.channel_id,
             "currency": draft.currency,
             "subtotal": draft.totals.subtotal,
             "discount_total": draft.totals.discount_total,

@@ -135,6 +135,7 @@ class Draft(msgspec.Struct, kw_only=True):
     cart_id: UUID | None
     customer_id: UUID | None
     customer_email: str
+    channel_id: UUID | None
     currency: str
     totals: Totals
     credit_total: Decimal | None  # None: nothing
@@ -225,6 +226,7 @@ class OrderView(msgspec.Struct, kw_only=True):
     status: Status
     payment_status: PaymentStatus
     fulfillment_status: FulfillmentStatus
+    channel_id: UUID | None
     currency: str
     subtotal: str
     discount_total: str

@@ -10,6 +10,7 @@ from rcommerce import clock, ids, money
 from rcommerce.commerce import paging
 from rcommerce.commerce.catalog import service as catalog
 from rcommerce.commerce.catalog.schema import Priced
+from rcommerce.commerce.channels import service as channels
 from rcommerce.commerce.credit import service as credits
 from rcommerce.commerce.customers import service as customers
 from rcommerce.commerce.customers import tokens
@@ -158,9 +159,9 @@ async def create(shop: Shop, new: NewOrder) -> tuple[bytes, str | None]:
 
     Raises Invalid, NotFound, OutOfStock, Unprocessable.
     """
-    live = await promotions.live(shop)
+    live, channel = await promotions.live(shop), await channels.requested(shop)
     async with shop.write() as tx:
-        found = await catalog.lines(tx, shop, new.items)
+        found = await catalog.lines(tx, shop, new.items, channel)
         currency = _one_currency(found)
         lines = [(ids.new_id(), line, quantity) for line, quantity in found]
         wanted = [sold(each, line, quantity) for each, line, quantity in lines]
@@ -174,6 +175,7 @@ async def create(shop: Shop, new: NewOrder) -> tuple[bytes, str | None]:
                 tx,
                 shop,
                 live,
+                channel=channel.id if channel else None,
                 currency=currency,
                 items=[_item(each, line, quantity) for each, line, quantity in lines],
                 codes=codes,
@@ -191,6 +193,7 @@ async def create(shop: Shop, new: NewOrder) -> tuple[bytes, str | None]:
             cart_id=None,
             customer_id=shop.caller.customer_id,
             customer_email=email,
+            channel_id=channel.id if channel else None,
             currency=currency,
             totals=totals(quote),
             credit_total=None,

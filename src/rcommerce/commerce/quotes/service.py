@@ -11,6 +11,7 @@ from rcommerce.commerce.catalog import service as catalog
 from rcommerce.commerce.catalog.schema import Priced
 from rcommerce.commerce.credit import service as credits
 from rcommerce.commerce.credit.schema import Account
+from rcommerce.commerce.groups import service as customer_groups
 from rcommerce.commerce.inventory import service as inventory
 from rcommerce.commerce.pricing import quote as quoting
 from rcommerce.commerce.pricing.model import Buyer, GiftCard, Item, Quote, Request
@@ -55,6 +56,7 @@ async def prepare(
     shop: Shop,
     live: Live,
     *,
+    channel: UUID | None,
     currency: str,
     items: Sequence[Item],
     codes: Sequence[CartCode],
@@ -65,7 +67,7 @@ async def prepare(
     """Reads what the promotions of these items depend on, and the balances of the gift cards and
     the `credit` that pay; nothing, where there are none. `live` comes from `promotions.live`."""
     found = await promotions.applicable(conn, shop, live, codes, by)
-    gifts = await _gifts(conn, shop, found, currency)
+    gifts = await _gifts(conn, shop, found, channel, currency)
     accounts = [
         each for each in await credits.spendable(conn, shop, credit) if each.currency == currency
     ]
@@ -78,6 +80,7 @@ async def prepare(
         accounts={each.id: each for each in accounts},
         request=Request(
             currency=currency,
+            channel_id=channel,
             items=items,
             moment=shop.local_time(),
             promotions=found,
@@ -90,7 +93,11 @@ async def prepare(
 
 
 async def _gifts(
-    conn: Connection, shop: Shop, found: Sequence[Promotion], currency: str
+    conn: Connection,
+    shop: Shop,
+    found: Sequence[Promotion],
+    channel: UUID | None,
+    currency: str,
 ) -> dict[UUID, Priced]:
     """The gifts of these promotions that are sold in this currency, and in stock."""
     units: dict[UUID, int] = {}
@@ -100,7 +107,8 @@ async def _gifts(
             units[variant] = max(units.get(variant, 0), each.gift.quantity)
     if not units:
         return {}
-    sold = await catalog.sold(conn, shop, list(units))
+    where = None if channel is None else (channel, currency)
+    sold = await catalog.sold(conn, shop, units, where)
     left = await inventory.available(conn, shop, list(units))
     return {
         gift.variant_id: gift
@@ -112,9 +120,12 @@ async def _gifts(
 
 async def _buyer(conn: Connection, shop: Shop, found: Sequence[Promotion], by: Buying) -> Buyer:
     is_new: bool | None = None
+    groups: frozenset[UUID] = frozenset()
+    if by.customer_id is not None and any(each.customer_group_ids for each in found):
+        groups = await customer_groups.of_customer(conn, shop, by.customer_id)
     if any(each.new_customers_only for each in found) and by != (None, None):
         is_new = await promotions.is_new(conn, shop, by)
-    return Buyer(customer_id=by.customer_id, is_new=is_new)
+    return Buyer(customer_id=by.customer_id, group_ids=groups, is_new=is_new)
 
 
 def payments(pricing: Pricing, quote: Quote) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """SQL of tenants and their API keys."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -7,7 +8,8 @@ from uuid import UUID
 from rcommerce.commerce.shop import Tenant
 from rcommerce.database import Connection
 
-_COLUMNS = """select id, slug, name, currency, status, shard, coalesce(epoch, 1) as epoch, time_zone
+_COLUMNS = """select id, slug, name, currency, status, shard, coalesce(epoch, 1) as epoch,
+  time_zone, channel
   from tenant left join tenant_directory on tenant_id = id"""
 
 
@@ -185,19 +187,20 @@ async def set_status(conn: Connection, tenant: UUID, status: str) -> None:
     )
 
 
-async def set_time_zone(conn: Connection, tenant: UUID, time_zone: str) -> None:
-    """Sets a shop's time zone."""
+async def configure(conn: Connection, tenant: UUID, values: Mapping[str, str | None]) -> None:
+    """Sets columns of a shop."""
+    assignments = ", ".join(f"{name} = %({name})s" for name in values)
     await conn.execute(
-        """
-        with changed as (update tenant set time_zone = %(time_zone)s where id = %(tenant)s)
-        update tenant_directory set changed_at = now() where tenant_id = %(tenant)s
+        f"""
+        with changed as (update tenant set {assignments} where id = %(_tenant)s)
+        update tenant_directory set changed_at = now() where tenant_id = %(_tenant)s
         """,
-        {"tenant": tenant, "time_zone": time_zone},
+        {**values, "_tenant": tenant},
     )
 
 
 async def changed_since(conn: Connection, moment: datetime | None) -> tuple[datetime, list[UUID]]:
-    """The database's time, and the tenants whose shard, status or time zone has changed since
+    """The database's time, and the tenants whose shard, status or settings have changed since
     `moment`, if given.
 
     The range begins a few seconds earlier, so that late commits are not missed.

@@ -6,6 +6,7 @@ import secrets
 import string
 import time
 import zoneinfo
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -240,11 +241,14 @@ def checked_time_zone(name: str) -> str:
     return name
 
 
-async def set_time_zone(cluster: Cluster, tenant: Tenant, time_zone: str) -> None:
-    """Sets a shop's time zone; every process knows within seconds. Raises Invalid."""
-    checked_time_zone(time_zone)
+async def configure(cluster: Cluster, tenant: Tenant, values: Mapping[str, str | None]) -> None:
+    """Sets a shop's `time_zone` and `channel`; every process knows within seconds. Raises
+    Invalid."""
+    zone = values.get("time_zone")
+    if zone is not None:
+        checked_time_zone(zone)
     async with cluster.control.write() as tx:
-        await queries.set_time_zone(tx, tenant.id, time_zone)
+        await queries.configure(tx, tenant.id, values)
 
 
 async def set_status(cluster: Cluster, tenant: Tenant, status: str) -> None:

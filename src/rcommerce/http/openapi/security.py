@@ -41,6 +41,7 @@ _CART = ("cartToken", *_CUSTOMER)
 _ORDER = ("orderToken", *_CUSTOMER, "apiKey")
 # The first match counts: "METHOD path". An empty name: no credentials needed.
 _RULES: list[tuple[str, tuple[str, ...]]] = [
+    (r"GET /products/\{\w+\}/prices", _STAFF),
     (r"GET /(products|collections|categories)\b", ("", *_STAFF)),
     (r"POST /auth/(register|login|refresh|password-reset)", ("",)),
     (r"POST /webhooks/\{gateway_id\}", ("",)),

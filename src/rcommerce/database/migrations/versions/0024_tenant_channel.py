@@ -1,0 +1,11 @@
+"""A shop's default channel."""
+
+from rcommerce.database.migrations import run_sql
+
+revision = "0024_tenant_channel"
+down_revision = "0023_channels"
+
+
+def upgrade() -> None:
+    """Adds the column."""
+    run_sql("0024_tenant_channel.sql")

@@ -1,0 +1,368 @@
+"""Channels, price lists, exchange rates and customer groups, over HTTP."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from conftest import Api, Running, completion, other_shop
+from rcommerce.lab.ledger import ADDRESS
+
+
+class Market:
+    """A shop of its own, in EUR, with a channel in EUR."""
+
+    def __init__(self, shop: Running) -> None:
+        self.guest, self.staff = other_shop(shop)
+        self.channel = self.make_channel("germany")
+
+    def make_channel(self, slug: str, **fields: Any) -> dict[str, Any]:
+        made: dict[str, Any] = self.staff.post(
+            "/channels", {"slug": slug, "name": slug.title(), **fields}
+        )["channel"]
+        return made
+
+    def product(self, price: str = "20.00", **fields: Any) -> dict[str, Any]:
+        body = {
+            "title": f"Product {uuid4().hex[:8]}", "status": "active", "price": price,
+            "inventory_quantity": 100, **fields,
+        }  # fmt: skip
+        made: dict[str, Any] = self.staff.post("/products", body)["product"]
+        return made
+
+    def price_list(self, **fields: Any) -> dict[str, Any]:
+        made: dict[str, Any] = self.staff.post("/price-lists", {"name": "A list", **fields})[
+            "price_list"
+        ]
+        return made
+
+    def set_price(self, price_list: dict[str, Any], product: dict[str, Any], **price: Any) -> None:
+        body = [{"variant_id": product["variants"][0]["id"], **price}]
+        self.staff("PUT", f"/price-lists/{price_list['id']}/prices", body, 200)
+
+    def shown(self, product: dict[str, Any], channel: str | None = "germany") -> Any:
+        """(price, compare_at_price) of a product, which its page and every list agree on."""
+        query = f"?channel={channel}" if channel else ""
+        page = self.guest.get(f"/products/{product['id']}{query}")["product"]
+        also = f"?ids={product['id']}" + (f"&channel={channel}" if channel else "")
+        [row] = self.guest.get(f"/products{also}")["products"]
+        keys = ("price", "compare_at_price", "currency")
+        assert [row[key] for key in keys] == [page[key] for key in keys]
+        return row["price"], row["compare_at_price"]
+
+    def cart(self, product: dict[str, Any], quantity: int = 1, channel: str = "germany") -> Any:
+        made = self.guest.by(X_Channel=channel).post("/carts/guest")["cart"]
+        shopper = self.guest.by(X_Cart_Token=made["session_token"])
+        line = {"product_id": product["id"], "quantity": quantity}
+        return shopper.post(f"/carts/{made['id']}/items", line), shopper
+
+
+@pytest.fixture
+def market(shop: Running) -> Market:
+    return Market(shop)
+
+
+def soon(seconds: float) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+def test_a_channel_shows_its_prices_and_nobody_else_sees_them(market: Market) -> None:
+    product = market.product()
+    assert market.shown(product) == ("20.00", None)
+    sale = market.price_list(channel_ids=[market.channel["id"]])
+    market.set_price(sale, product, amount="15.00")
+    assert market.shown(product) == ("15.00", "20.00")
+    assert market.shown(product, None) == ("20.00", None)
+    market.make_channel("austria")
+    assert market.shown(product, "austria") == ("20.00", None)
+    page = market.guest.by(X_Channel="germany").get(f"/products/{product['slug']}")["product"]
+    assert (page["price"], page["price_includes_tax"]) == ("15.00", False)
+    assert page["variants"][0]["price"] == "15.00"
+    market.set_price(sale, product, amount="12.00", compare_at="30.00")
+    assert market.shown(product) == ("12.00", "30.00")
+    keys = [{"variant_id": product["variants"][0]["id"]}]
+    gone = market.staff("DELETE", f"/price-lists/{sale['id']}/prices", keys, 200).json()
+    assert gone == {"prices": 1}
+    assert market.shown(product) == ("20.00", None)
+
+
+def test_the_highest_priority_counts_and_then_the_lowest_price(market: Market) -> None:
+    product = market.product("100.00")
+    market.price_list(name="all", adjustment={"type": "percentage", "value": "-10"})
+    assert market.shown(product) == ("90.00", "100.00")
+    market.price_list(name="more", adjustment={"type": "fixed", "value": "-30"})
+    assert market.shown(product) == ("70.00", "100.00")
+    first = market.price_list(name="first", priority=1)
+    market.set_price(first, product, amount="95.00")
+    assert market.shown(product) == ("95.00", "100.00")
+    explained = market.staff.get(f"/products/{product['id']}/prices?channel=germany")
+    [variant] = explained["variants"]
+    assert [(each["price_list"], each["amount"]) for each in variant["possible"]] == [
+        ("first", "95.00"), ("more", "70.00"), ("all", "90.00"), (None, "100.00"),
+    ]  # fmt: skip
+    assert variant["price_list_id"] == first["id"]
+    market.staff("PATCH", f"/price-lists/{first['id']}", {"is_active": False}, 200)
+    assert market.shown(product) == ("70.00", "100.00")
+    # What the variant itself costs is new, and everything that follows from it.
+    market.staff("PATCH", f"/products/{product['id']}", {"price": "50.00"}, 200)
+    assert market.shown(product) == ("20.00", "50.00")
+    market.staff("DELETE", f"/price-lists/{first['id']}", expect=204)
+
+
+def test_a_sale_begins_and_ends_by_itself(market: Market) -> None:
+    product = market.product()
+    assert market.shown(product) == ("20.00", None)  # in every cache
+    starts, ends = time.time() + 2.5, time.time() + 5
+    market.price_list(
+        starts_at=soon(2.5), ends_at=soon(5), adjustment={"type": "percentage", "value": "-25"}
+    )
+    seen = []
+    while time.time() < ends + 0.6:
+        price, _ = market.shown(product)
+        seen.append((time.time(), price))
+        time.sleep(0.02)
+    assert {price for at, price in seen if at < starts - 0.1} == {"20.00"}
+    assert {price for at, price in seen if starts + 0.3 < at < ends - 0.1} == {"15.00"}
+    assert {price for at, price in seen if at > ends + 0.3} == {"20.00"}
+    cached = market.guest("GET", f"/products/{product['id']}?channel=germany", expect=200)
+    assert "stale-while-revalidate" in cached.headers["cache-control"]
+    market.price_list(starts_at=soon(9), adjustment={"type": "percentage", "value": "-50"})
+    bounded = market.guest("GET", f"/products/{product['id']}?channel=germany", expect=200)
+    control = bounded.headers["cache-control"]
+    assert "stale-while-revalidate" not in control
+    assert int(control.partition("s-maxage=")[2].partition(",")[0]) <= 9
+
+
+def test_other_currencies_by_a_price_or_by_a_rate(market: Market) -> None:
+    product = market.product("20.00", compare_at_price="25.00")
+    market.make_channel("usa", currency="USD")
+    hidden = market.guest("GET", f"/products/{product['id']}?channel=usa", expect=404).json()
+    assert hidden["code"] == "not_found"
+    assert not market.guest.get(f"/products?ids={product['id']}&channel=usa")["products"]
+    rates = [{"from": "EUR", "to": "USD", "rate": "1.0837", "rounding": "0.99"}]
+    assert market.staff("PUT", "/exchange-rates", rates, 200).json()["exchange_rates"] == rates
+    assert market.shown(product, "usa") == ("21.99", "26.99")
+    own = market.price_list(currency="USD")
+    market.set_price(own, product, amount="23.50")
+    assert market.shown(product, "usa") == ("23.50", "26.99")
+    assert market.staff.get("/exchange-rates")["exchange_rates"] == rates
+    market.make_channel("japan", currency="JPY")
+    whole = [*rates, {"from": "EUR", "to": "JPY", "rate": "161.3"}]
+    market.staff("PUT", "/exchange-rates", whole, 200)
+    assert market.shown(product, "japan") == ("3226", "4033")
+    market.staff("PUT", "/exchange-rates", [], 200)
+    assert market.shown(product, "usa") == ("23.50", None)
+
+
+def test_what_a_channel_sells(market: Market) -> None:
+    one, two = market.product(), market.product()
+    market.staff("PATCH", "/channels/germany", {"listed": "chosen"}, 200)
+    assert market.guest.get("/products?channel=germany")["products"] == []
+    path = f"/channels/germany/products/{one['id']}"
+    market.staff("PUT", path, {}, 200)
+    assert [each["id"] for each in market.guest.get("/products?channel=germany")["products"]] == [
+        one["id"]
+    ]
+    assert market.shown(one) == ("20.00", None)
+    market.guest.get(f"/products/{two['id']}?channel=germany", expect=404)
+    later = market.staff("PUT", path, {"available_from": soon(1.5)}, 200).json()["listing"]
+    assert later["available_until"] is None
+    market.guest.get(f"/products/{one['id']}?channel=germany", expect=404)
+    assert market.guest.get("/products?channel=germany")["products"] == []
+    time.sleep(1.8)
+    assert market.shown(one) == ("20.00", None)
+    market.staff("DELETE", path, expect=204)
+    market.staff("DELETE", path, expect=404)
+    market.guest.get(f"/products/{one['id']}?channel=germany", expect=404)
+    made = market.guest.by(X_Channel="germany").post("/carts/guest")["cart"]
+    shopper = market.guest.by(X_Cart_Token=made["session_token"])
+    line = {"product_id": two["id"], "quantity": 1}
+    refused = shopper.post(f"/carts/{made['id']}/items", line, 422)
+    assert refused["code"] == "not_in_channel"
+
+
+def test_lists_filter_and_sort_by_the_channels_prices(market: Market) -> None:
+    products = [market.product(f"{10 + number}.00") for number in range(5)]
+    dear = market.price_list(channel_ids=[market.channel["id"]])
+    market.set_price(dear, products[0], amount="99.00")
+    listed = market.guest.get("/products?channel=germany&sort=price&per_page=3")
+    assert [each["price"] for each in listed["products"]] == ["11.00", "12.00", "13.00"]
+    rest = market.guest.get(
+        f"/products?channel=germany&sort=price&per_page=3&cursor={listed['meta']['next_cursor']}"
+    )
+    assert [each["price"] for each in rest["products"]] == ["14.00", "99.00"]
+    some = market.guest.get("/products?channel=germany&min_price=13&max_price=99")["products"]
+    assert {each["price"] for each in some} == {"13.00", "14.00", "99.00"}
+    word = products[0]["title"].split()[1]
+    [found] = market.guest.get(f"/products?channel=germany&q={word}")["products"]
+    assert found["price"] == "99.00"
+    assert listed["meta"]["total"] == 5
+
+
+def test_a_cart_in_a_channel_costs_what_it_shows(market: Market) -> None:
+    product = market.product()
+    market.make_channel("usa", currency="USD")
+    market.staff("PUT", "/exchange-rates", [{"from": "EUR", "to": "USD", "rate": "1.1"}], 200)
+    shown, shopper = market.cart(product, 2, "usa")
+    cart = shown["cart"]
+    assert (cart["channel"], cart["currency"], cart["subtotal"]) == ("usa", "USD", "44.00")
+    bulk = market.price_list(currency="USD")
+    market.set_price(bulk, product, min_quantity=5, amount="18.00")
+    item = shown["items"][0]["id"]
+    path = f"/carts/{cart['id']}/items/{item}"
+    five = shopper("PUT", path, {"quantity": 5}, 200).json()
+    assert (five["items"][0]["unit_price"], five["cart"]["subtotal"]) == ("18.00", "90.00")
+    two = shopper("PUT", path, {"quantity": 2}, 200).json()
+    assert two["cart"]["subtotal"] == "44.00"
+    market.set_price(bulk, product, min_quantity=1, amount="21.00")
+    refused = shopper.post("/checkout/complete", completion(cart["id"]), 409)
+    assert refused["code"] == "price_changed"
+    done = shopper.post("/checkout/complete", completion(cart["id"]))
+    assert done["order"]["subtotal"] == "42.00"
+    assert done["order"]["currency"] == "USD"
+    channel = market.staff.get("/channels/usa")["channel"]
+    assert done["order"]["channel_id"] == channel["id"]
+    kept = market.staff("DELETE", "/channels/usa", expect=409).json()
+    assert kept["code"] == "channel_in_use"
+    money = market.staff("PATCH", "/channels/usa", {"currency": "CAD"}, 409).json()
+    assert money["code"] == "channel_in_use"
+
+
+def test_an_order_without_a_cart_and_a_gift_have_the_channels_prices(market: Market) -> None:
+    product, gift = market.product(), market.product("8.00")
+    lower = market.price_list(adjustment={"type": "percentage", "value": "-50"})
+    market.staff.post(
+        "/promotions",
+        {
+            "title": "A gift", "type": "gift", "channel_ids": [market.channel["id"]],
+            "gift": {"variant_id": gift["variants"][0]["id"]},
+        },
+    )  # fmt: skip
+    body = {
+        "items": [{"product_id": product["id"], "quantity": 1}], "customer_email": "a@example.com",
+        "shipping_address": ADDRESS,
+    }  # fmt: skip
+    ordered = market.guest.by(X_Channel="germany").post("/orders", body)
+    assert [(each["price"], each["total"]) for each in ordered["items"]] == [
+        ("10.00", "10.00"), ("4.00", "4.00"),
+    ]  # fmt: skip
+    assert ordered["discount_total"] == "4.00"
+    plain = market.guest.post("/orders", body)
+    assert plain["subtotal"] == "20.00"
+    market.staff("DELETE", f"/price-lists/{lower['id']}", expect=204)
+
+
+def test_a_group_has_prices_of_its_own(market: Market) -> None:
+    product = market.product()
+    group = market.staff.post("/customer-groups", {"name": "Trade"})["customer_group"]
+    trade = market.price_list(customer_group_ids=[group["id"]])
+    market.set_price(trade, product, amount="12.00")
+    market.staff.post(
+        "/promotions",
+        {
+            "title": "For the trade", "type": "percentage", "value": "50",
+            "customer_eligibility": {"customer_group_ids": [group["id"]]},
+        },
+    )  # fmt: skip
+    assert market.shown(product) == ("20.00", None)
+    person = {
+        "email": f"{uuid4().hex}@example.com", "password": "correct horse battery",
+        "first_name": "Ada", "last_name": "L",
+    }  # fmt: skip
+    made = market.guest.post("/auth/register", person)
+    customer = made["customer"]["id"]
+    buyer = market.guest.by(Authorization=f"Bearer {made['access_token']}", X_Channel="germany")
+    line = {"product_id": product["id"], "quantity": 1}
+    assert buyer.post("/carts/items", line)["cart"]["subtotal"] == "20.00"
+    path = f"/customer-groups/{group['id']}/customers"
+    market.staff("PUT", f"{path}/{customer}", expect=204)
+    assert market.staff.get(path)["customers"][0]["email"] == person["email"]
+    cart = buyer.post("/carts/items", line)["cart"]
+    assert (cart["subtotal"], cart["total"]) == ("24.00", "12.00")
+    by_group = f"/products/{product['id']}/prices?channel=germany&customer_group={group['id']}"
+    assert market.staff.get(by_group)["variants"][0]["amount"] == "12.00"
+    in_use = market.staff("DELETE", f"/customer-groups/{group['id']}", expect=409).json()
+    assert in_use["code"] == "group_in_use"
+    market.staff("DELETE", f"{path}/{customer}", expect=204)
+    market.staff("DELETE", f"{path}/{customer}", expect=404)
+    assert buyer.post("/carts/items", line)["cart"]["subtotal"] == "60.00"
+
+
+def bad(staff: Api, method: str, path: str, body: Any, field: str, expect: int = 400) -> str:
+    found = staff(method, path, body, expect).json()
+    assert found["errors"][0]["field"] == field, found
+    return str(found["errors"][0]["message"])
+
+
+def test_what_is_wrong_says_so(market: Market) -> None:
+    product, staff = market.product(), market.staff
+    says = market.guest("GET", "/products?channel=germony", expect=400).json()
+    assert "there is no channel “germony”: the shop has germany" in says["detail"]
+    market.guest.by(X_Channel="nowhere")("POST", "/carts/guest", {}, 400)
+    usa = market.make_channel("usa", currency="USD")
+    body: dict[str, Any] = {"name": "A", "channel_ids": [usa["id"]]}
+    assert "sells in USD, and the list is in EUR" in bad(
+        staff, "POST", "/price-lists", body, "channel_ids", 422
+    )
+    body = {"name": "A", "adjustment": {"type": "percentage", "value": "-101"}}
+    bad(staff, "POST", "/price-lists", body, "adjustment.value")
+    body = {"name": "A", "adjustment": {"type": "fixed", "value": "1.001"}}
+    bad(staff, "POST", "/price-lists", body, "adjustment.value")
+    body = {"name": "A", "starts_at": "2026-01-02T00:00:00Z", "ends_at": "2026-01-01T00:00:00Z"}
+    bad(staff, "POST", "/price-lists", body, "ends_at")
+    listed = market.price_list(starts_at="2026-01-02T00:00:00Z")
+    earlier = {"ends_at": "2026-01-01T00:00:00Z"}
+    bad(staff, "PATCH", f"/price-lists/{listed['id']}", earlier, "ends_at")
+    path, variant = f"/price-lists/{listed['id']}/prices", product["variants"][0]["id"]
+    one = {"variant_id": variant, "amount": "5.00"}
+    bad(staff, "PUT", path, [{**one, "amount": "-1"}], "[0].amount")
+    bad(staff, "PUT", path, [{**one, "amount": "1.001"}], "[0].amount")
+    bad(staff, "PUT", path, [{**one, "compare_at": "5.00"}], "[0].compare_at")
+    bad(staff, "PUT", path, [one, {**one, "amount": "4.00"}], "[1].min_quantity")
+    unknown = [one, {**one, "variant_id": str(uuid4())}]
+    bad(staff, "PUT", path, unknown, "[1].variant_id", 422)
+    rate = {"from": "EUR", "to": "USD", "rate": "1.1"}
+    bad(staff, "PUT", "/exchange-rates", [{**rate, "to": "EUR"}], "[0].to")
+    bad(staff, "PUT", "/exchange-rates", [{**rate, "rate": "0"}], "[0].rate")
+    bad(staff, "PUT", "/exchange-rates", [rate, rate], "[1]")
+    yen = {**rate, "to": "JPY", "rounding": "0.99"}
+    bad(staff, "PUT", "/exchange-rates", [yen], "[0].rounding")
+    times = {"available_from": soon(5), "available_until": soon(4)}
+    bad(staff, "PUT", f"/channels/usa/products/{product['id']}", times, "available_until")
+    missing = f"/channels/usa/products/{uuid4()}"
+    bad(staff, "PUT", missing, {}, "product_id", 422)
+    bad(staff, "POST", "/channels", {"slug": "germany", "name": "B"}, "slug", 409)
+    staff("PUT", f"/channels/nowhere/products/{product['id']}", {}, 404)
+    wrong = market.guest.by(X_Channel="usa")("POST", "/carts/guest", {"currency": "EUR"}, 422)
+    assert wrong.json()["code"] == "currency_mismatch"
+
+
+def test_listings_are_what_the_prices_say(embedded_shop: Running) -> None:
+    """What lists are sorted by is kept beside the prices; here it is computed once more."""
+    shop, market = embedded_shop, Market(embedded_shop)
+    products = [market.product(f"{number}.00") for number in range(1, 6)]
+    market.make_channel("usa", currency="USD")
+    market.staff("PUT", "/exchange-rates", [{"from": "EUR", "to": "USD", "rate": "1.1"}], 200)
+    for number in range(4):
+        market.price_list(
+            priority=number % 2,
+            starts_at=soon(-100 + 60 * number),
+            ends_at=soon(200 - 30 * number),
+            currency=("EUR", "USD")[number % 2],
+            adjustment={"type": "percentage", "value": str(-10 * number)},
+        )
+    market.staff("PATCH", f"/products/{products[0]['id']}", {"price": "3.00"}, 200)
+    market.staff("DELETE", f"/products/{products[1]['id']}", expect=204)
+    tenant = market.guest.headers["X-Tenant-ID"]
+    read = (
+        "select channel_id, product_id, starts_at::text, ends_at::text, price, compare_at_price"
+        " from channel_listing where tenant_id = %s order by 1, 2, channel_listing.starts_at"
+    )
+    kept = shop.query(read, tenant)
+    assert len(kept) > 2 * 4
+    shop.query("select list_products(%s, null, null)", tenant)
+    assert shop.query(read, tenant) == kept
+    assert all(price > Decimal(0) for *_, price, _ in kept)
