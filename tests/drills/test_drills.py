@@ -34,6 +34,7 @@ SHORT = {
     "drills.pressure.OVERLOAD_S": 5.0,
     "drills.pressure.SLOW_S": 6.0,
     "drills.selling.CROWD": 400,
+    "drills.sales.WITHIN_S": 0.75,
 }
 QUICK = {"RCOMMERCE_SERVER__DRAIN_DELAY_SECS": "1", "RCOMMERCE_SERVER__REQUEST_TIMEOUT_SECS": "10"}
 # What will never come need not be waited for so long.

@@ -90,6 +90,13 @@ REMOVALS = {
         "each writer reads what he has written",
         (Edit("database/shard.py", "and replica.position >= position", ""),),
     ),
+    "sale-starts": Removal(
+        "everybody does",
+        (
+            Edit("http/response_cache.py", "or response.ends_at <= moment", ""),
+            Edit("http/response_fill.py", "and entry.until > clock.now()", ""),
+        ),
+    ),
     "primary-down": Removal("no read of the catalogue fails", WITHOUT_PRIMARY),
     "primary-failover": Removal(
         "no acknowledged order is lost", constants={"failover.SYNCHRONOUS": ""}

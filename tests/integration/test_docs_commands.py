@@ -19,6 +19,8 @@ ELSEWHERE = {
     "scaling/README.md": "make install is what these tests run in",
     "scaling/1-start-small.md": "the shop of these tests is such a server",
 }
+# What the text says that comes out in the end.
+ENDS = {"pricing.md": '"total":"52.20","amount_due":"27.20","currency":"USD"}'}
 NEEDS_A_SHOP = re.compile("[Ww]ith a shop running|on a running shop")
 
 
@@ -65,3 +67,4 @@ def test_the_first_commands_of_a_page_work(
     shown = f"{block}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     assert done.returncode == 0, shown
     assert "about:blank" not in done.stdout, shown  # no problem of the API
+    assert done.stdout.rstrip().endswith(ENDS.get(page.name, "")), shown

@@ -1,11 +1,13 @@
 """rcommerce demo: generate demo products."""
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -19,13 +21,18 @@ from rcommerce.commerce.customers import passwords
 from rcommerce.commerce.customers import queries as accounts
 from rcommerce.commerce.customers import service as customers
 from rcommerce.commerce.customers.schema import Registration
+from rcommerce.commerce.promotions import service as promotions
+from rcommerce.commerce.promotions.schema import NewCoupon
 from rcommerce.commerce.shop import SCOPES, Shop
 from rcommerce.commerce.tenants import service as tenants
-from rcommerce.errors import Unauthenticated
+from rcommerce.errors import Conflict, Unauthenticated
 from rcommerce.settings import Settings
 
 FIRST_LOOK = 500
 STAFF = "staff@example.com"
+WELCOME = NewCoupon(
+    code="WELCOME10", type="percentage", value=Decimal(10), title="10% off your first look"
+)
 app = typer.Typer(help="Load demo data.", no_args_is_help=True)
 
 
@@ -69,7 +76,10 @@ def load(
 
 async def _load(shop: Shop, products: int, progress: Callable[[int], None]) -> int:
     async with shop.write() as tx:
-        return await demo.load(tx.raw, shop.tenant.id, shop.tenant.currency, products, progress)
+        made = await demo.load(tx.raw, shop.tenant.id, shop.tenant.currency, products, progress)
+    with contextlib.suppress(Conflict):  # it is there already
+        await promotions.create(shop, WELCOME)
+    return made
 
 
 class SignIn(msgspec.Struct):

@@ -199,7 +199,8 @@ def _announce(settings: Settings, took_s: float, demo_shop: demo.Demo | None) ->
 
 def _announce_demo(rows: Table, made: demo.Demo) -> None:
     if made.products:
-        rows.add_row("[dim]Demo[/dim]", f"{made.products:,} products loaded")
+        loaded = f"{made.products:,} products loaded, and a coupon: {demo.WELCOME.code}"
+        rows.add_row("[dim]Demo[/dim]", loaded)
     if made.sign_in is not None:
         rows.add_row("[dim]Staff account[/dim]", f"{made.sign_in.email}  {made.sign_in.password}")
         rows.add_row("[dim]API key[/dim]", made.sign_in.api_key)

@@ -15,6 +15,7 @@ from rcommerce.drills import (
     payments,
     pressure,
     replicas,
+    sales,
     selling,
 )
 from rcommerce.drills.outcome import NotHere, Outcome
@@ -38,6 +39,7 @@ DRILLS = {
     "redis-failover": Drill("a master dies: no request fails", caches.redis_failover),
     "replica-down": Drill("a replica dies: no request fails", databases.replica_down),
     "replica-lag": Drill("replicas lag: own writes are read, caches true", replicas.replica_lag),
+    "sale-starts": Drill("a sale starts at its time, everywhere", sales.sale_starts),
     "primary-down": Drill("reads go on, writes are refused at once", databases.primary_down),
     "primary-failover": Drill("a replica takes over, and gives back", failover.primary_failover),
     "shard-down": Drill("a shard hangs: shops of others are unharmed", databases.shard_down),
