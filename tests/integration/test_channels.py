@@ -1,5 +1,6 @@
 """Channels, price lists, exchange rates and customer groups, over HTTP."""
 
+import random
 import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -8,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from conftest import Api, Running, completion, other_shop
+from conftest import Api, Running, completion, eventually, other_shop
 from rcommerce.lab.ledger import ADDRESS
 
 
@@ -121,12 +122,16 @@ def test_a_sale_begins_and_ends_by_itself(market: Market) -> None:
     )
     seen = []
     while time.time() < ends + 0.6:
-        price, _ = market.shown(product)
-        seen.append((time.time(), price))
+        sent = time.time()
+        page = market.guest.get(f"/products/{product['id']}?channel=germany")["product"]
+        seen.append((sent, time.time(), page["price"]))
+        sent = time.time()
+        [row] = market.guest.get(f"/products?ids={product['id']}&channel=germany")["products"]
+        seen.append((sent, time.time(), row["price"]))
         time.sleep(0.02)
-    assert {price for at, price in seen if at < starts - 0.1} == {"20.00"}
-    assert {price for at, price in seen if starts + 0.3 < at < ends - 0.1} == {"15.00"}
-    assert {price for at, price in seen if at > ends + 0.3} == {"20.00"}
+    assert {price for _, had, price in seen if had < starts} == {"20.00"}
+    assert {price for sent, had, price in seen if starts + 0.3 < sent and had < ends} == {"15.00"}
+    assert {price for sent, _, price in seen if sent > ends + 0.3} == {"20.00"}
     cached = market.guest("GET", f"/products/{product['id']}?channel=germany", expect=200)
     assert "stale-while-revalidate" in cached.headers["cache-control"]
     market.price_list(starts_at=soon(9), adjustment={"type": "percentage", "value": "-50"})
@@ -338,6 +343,133 @@ def test_what_is_wrong_says_so(market: Market) -> None:
     staff("PUT", f"/channels/nowhere/products/{product['id']}", {}, 404)
     wrong = market.guest.by(X_Channel="usa")("POST", "/carts/guest", {"currency": "EUR"}, 422)
     assert wrong.json()["code"] == "currency_mismatch"
+
+
+def test_every_combination_is_cached_by_itself(market: Market) -> None:
+    """Channels, currencies and groups, by parameter and by header: each sees its own price, from
+    whatever cache."""
+    product = market.product("10.00")
+    market.make_channel("usa", currency="USD")
+    market.make_channel("canada", currency="USD")
+    market.staff("PUT", "/exchange-rates", [{"from": "EUR", "to": "USD", "rate": "2"}], 200)
+    group = market.staff.post("/customer-groups", {"name": "Trade"})["customer_group"]["id"]
+    prices: dict[str | None, str] = {
+        None: "10.00", "germany": "11.00", "usa": "12.00", "canada": "20.00",
+    }  # fmt: skip
+    for slug, currency in (("germany", "EUR"), ("usa", "USD")):
+        channel = market.staff.get(f"/channels/{slug}")["channel"]["id"]
+        its = market.price_list(channel_ids=[channel], currency=currency)
+        market.set_price(its, product, amount=prices[slug])
+        trade = market.price_list(
+            channel_ids=[channel], currency=currency, customer_group_ids=[group], priority=9
+        )
+        market.set_price(trade, product, amount="1.00")
+    person = {
+        "email": f"{uuid4().hex}@example.com", "password": "correct horse battery",
+        "first_name": "Ada", "last_name": "L",
+    }  # fmt: skip
+    made = market.guest.post("/auth/register", person)
+    path = f"/customer-groups/{group}/customers/{made['customer']['id']}"
+    market.staff("PUT", path, expect=204)
+    member = market.guest.by(Authorization=f"Bearer {made['access_token']}")
+    ways: list[tuple[Api, str, str]] = []
+    for named, price in prices.items():
+        slug = named or ""
+        for client in (market.guest, member):
+            ways.append((client.by(X_Channel=slug) if slug else client, "", price))
+            if slug:
+                ways.append((client, f"channel={slug}", price))
+                # The parameter wins.
+                ways.append((client.by(X_Channel="usa"), f"channel={slug}", price))
+    for _ in range(4):
+        random.shuffle(ways)
+        for client, query, price in ways:
+            page = client("GET", f"/products/{product['id']}?{query}", expect=200)
+            assert page.json()["product"]["price"] == price
+            [row] = client.get(f"/products?ids={product['id']}&{query}")["products"]
+            assert row["price"] == price
+            if client.headers.get("Authorization") is None:
+                assert "X-Channel" in page.headers["vary"]
+    odd = market.guest("GET", f"/products/{product['id']}?%23usa", expect=400)
+    assert odd.json()["errors"][0]["field"] == "%23usa"
+
+
+def test_times_without_an_offset_are_the_shops_over_a_change_of_clocks(
+    embedded_shop: Running,
+) -> None:
+    market = Market(embedded_shop)
+    slug = embedded_shop.control(
+        "select slug from tenant where id = %s", market.guest.headers["X-Tenant-ID"]
+    )[0][0]
+    command = ("tenant", "set", slug, "--time-zone", "Europe/Berlin", "--channel", "germany")
+    assert embedded_shop.server.command(*command).returncode == 0
+
+    def times(path: str, body: Any, *names: str) -> list[str]:
+        made = market.staff.post(path, body)
+        [found] = [value for value in made.values() if isinstance(value, dict)]
+        return [found[name] for name in names]
+
+    def zoned() -> bool:
+        # Clocks go forward on 2027-03-28 at 02:00, and back on 2027-10-31 at 03:00.
+        body = {"name": "A", "starts_at": "2027-03-27T12:00:00", "ends_at": "2027-03-28T12:00:00"}
+        return times("/price-lists", body, "starts_at", "ends_at") == [
+            "2027-03-27T11:00:00.000000Z", "2027-03-28T10:00:00.000000Z",
+        ]  # fmt: skip
+
+    eventually(zoned)
+    body = {"name": "B", "starts_at": "2027-03-28T02:30:00", "ends_at": "2027-10-31T02:30:00"}
+    assert times("/price-lists", body, "starts_at", "ends_at") == [
+        "2027-03-28T01:30:00.000000Z", "2027-10-31T00:30:00.000000Z",
+    ]  # fmt: skip
+    coupon = {"code": "A", "type": "free_shipping", "starts_at": "2027-07-01T00:00:00"}
+    assert times("/coupons", coupon, "starts_at") == ["2027-06-30T22:00:00.000000Z"]
+    card = {"amount": "5.00", "expires_at": "2027-01-01T00:00:00"}
+    assert times("/gift-cards", card, "expires_at") == ["2026-12-31T23:00:00.000000Z"]
+    # Whoever names no channel is in the shop's.
+    product = market.product()
+    market.price_list(adjustment={"type": "percentage", "value": "-50"})
+    assert market.guest.get(f"/products/{product['id']}")["product"]["price"] == "10.00"
+    assert market.guest.post("/carts/guest")["cart"]["channel"] == "germany"
+    kept = market.staff("DELETE", "/channels/germany", expect=409).json()
+    assert kept["code"] == "channel_in_use"
+    wrong = embedded_shop.server.command("tenant", "set", slug, "--channel", "germony")
+    assert wrong.returncode != 0
+    assert "there is no channel “germony”: the shop has germany" in wrong.stderr
+    none = embedded_shop.server.command("tenant", "set", slug, "--channel", "")
+    assert none.returncode == 0, none.stderr
+    eventually(
+        lambda: market.guest.get(f"/products/{product['id']}")["product"]["price"] == "20.00"
+    )
+
+
+def test_a_channel_sells_what_its_locations_have(market: Market) -> None:
+    far = market.staff.post("/inventory/locations", {"name": "Far"})["id"]
+    product = market.product(inventory_quantity=5)
+    variant = product["variants"][0]["id"]
+    made = market.make_channel("far", locations=[far])
+    assert made["locations"] == [far]
+
+    def left(channel: str) -> Any:
+        page = market.guest.get(f"/products/{product['id']}?channel={channel}")["product"]
+        query = f"/products?ids={product['id']}&channel={channel}"
+        [row] = market.guest.get(query)["products"]
+        assert row["inventory_quantity"] in (page["inventory_quantity"], None)
+        in_stock = market.guest.get(f"{query}&inventory_status=in_stock")["products"]
+        assert bool(in_stock) == (page["inventory_quantity"] > 0)
+        return page["inventory_quantity"]
+
+    assert (left("germany"), left("far")) == (5, 0)
+    cart, shopper = market.cart(product, 1, "far")
+    refused = shopper.post("/checkout/complete", completion(cart["cart"]["id"]), 409)
+    assert refused["code"] == "out_of_stock"
+    received = {"variant_id": variant, "quantity": 2, "location_id": far}
+    market.staff.post("/inventory/receive", received, 200)
+    assert (left("germany"), left("far")) == (7, 2)
+    shopper.post("/checkout/complete", completion(cart["cart"]["id"]))
+    assert (left("germany"), left("far")) == (6, 1)
+    market.staff("PATCH", "/channels/far", {"locations": []}, 200)
+    assert left("far") == 6
+    bad(market.staff, "PATCH", "/channels/far", {"locations": [str(uuid4())]}, "locations", 422)
 
 
 def test_listings_are_what_the_prices_say(embedded_shop: Running) -> None:

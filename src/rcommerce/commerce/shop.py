@@ -263,6 +263,18 @@ class Shop:
         """What time it is in the shop."""
         return datetime.fromtimestamp(clock.now(), ZoneInfo(self.tenant.time_zone))
 
+    def with_zones(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values with times that have no offset in the shop's time zone. Of a time that there
+        is twice when clocks go back, the first counts; one that is left out when they go forward is
+        an hour later (PEP 495)."""
+        zone = ZoneInfo(self.tenant.time_zone)
+        return {
+            name: value.replace(tzinfo=zone)
+            if isinstance(value, datetime) and value.tzinfo is None
+            else value
+            for name, value in values.items()
+        }
+
     @property
     def media_url(self) -> str:
         """The beginning of the URLs of uploads."""

@@ -14,7 +14,8 @@ from rcommerce.database import Connection
 _STOCK = """(
     select sum(level.on_hand - level.reserved)
       from variant v
-      join inventory_level level on (level.tenant_id, level.variant_id) = (v.tenant_id, v.id)
+      join inventory_level level
+        on (level.tenant_id, level.variant_id) = (v.tenant_id, v.id){there}
      where (v.tenant_id, v.product_id) = (t.tenant_id, t.id) and v.tracks_inventory)"""
 
 _CATEGORY = """(
@@ -102,7 +103,7 @@ _DETAIL = f"""
               left join lateral (
                 select coalesce(sum(level.on_hand - level.reserved), 0) as stock
                   from inventory_level level
-                 where (level.tenant_id, level.variant_id) = (v.tenant_id, v.id)) levels
+                 where (level.tenant_id, level.variant_id) = (v.tenant_id, v.id)%(there)s) levels
                 on v.tracks_inventory
              where (v.tenant_id, v.product_id) = (t.tenant_id, t.id)) variant
         ) variants
@@ -124,7 +125,7 @@ _PLAIN = {
     "offered": "",
     "variant_price": "v.price",
     "variant_compare_at": "v.compare_at_price",
-    "taxed": "",
+    "there": "",
 }
 _UNTIL = ", extract(epoch from next_price_change(%(tenant)s, %(at)s))::text"
 _LOWEST = "order by variant.amount, variant.position, variant.id"
@@ -133,7 +134,7 @@ _LOWEST = "order by variant.amount, variant.position, variant.id"
 _IN_CHANNEL = {
     "until": _UNTIL,
     "source": """(
-        select c.* from channel c
+        select c.*, channel_locations(c.tenant_id, c.id) as places from channel c
          where c.tenant_id = %(tenant)s and c.slug = %(channel)s and c.is_active) ch
       join product t on t.tenant_id = ch.tenant_id""",
     "price": "variants.price",
@@ -147,6 +148,7 @@ _IN_CHANNEL = {
                 v.tenant_id, ch.id, ch.currency, '{}', v.id, 1, %(at)s) offered""",
     "variant_price": "offered.amount",
     "variant_compare_at": "offered.compare_at",
+    "there": " and (ch.places is null or level.location_id = any(ch.places))",
 }
 _SOLD_THERE = "variants.price is not null and is_listed(t.tenant_id, ch.id, t.id, %(at)s)"
 
@@ -215,7 +217,7 @@ def _moment(epoch: bytes) -> float | None:
     return float(epoch) if epoch else None
 
 
-def _row(price: str, compare_at: str, currency: str) -> str:
+def _row(price: str, compare_at: str, currency: str, there: str = "") -> str:
     return f"""json_build_object(
     'id', t.id,
     'title', t.title,
@@ -228,7 +230,7 @@ def _row(price: str, compare_at: str, currency: str) -> str:
     'tags', to_json(t.tags),
     'is_active', t.status = 'active',
     'is_featured', t.is_featured,
-    'inventory_quantity', {_STOCK},
+    'inventory_quantity', {_STOCK.format(there=there)},
     'images', (
         select coalesce(json_agg(json_build_object(
             'id', i.id, 'src', image_src(i.src, i.media_id, %(media)s), 'alt_text', i.alt_text)
@@ -237,16 +239,20 @@ def _row(price: str, compare_at: str, currency: str) -> str:
     'created_at', rfc3339(t.created_at))"""
 
 
+# Of the channel's locations, in a list.
+_THERE = """ and ((select places from ch) is null
+             or level.location_id = any((select places from ch)::uuid[]))"""
 _ROW = _row("t.price", "t.compare_at_price", "t.currency")
 _ROW_IN_CHANNEL = _row(
     "t.channel_price",
     "t.channel_compare_at",
     "(select currency from ch), 'price_includes_tax', (select prices_include_tax from ch)",
+    _THERE,
 )
 # A product in a channel, as it is listed there.
 _CHANNEL = """
     ch as materialized (
-        select c.* from channel c
+        select c.*, channel_locations(c.tenant_id, c.id) as places from channel c
          where c.tenant_id = %(tenant)s and c.slug = %(channel)s and c.is_active),"""
 _LISTED = """join channel_listing n
     on (n.tenant_id, n.product_id) = (t.tenant_id, t.id) and n.channel_id = (select id from ch)
@@ -301,7 +307,8 @@ KEYS = {
 }
 _FOR_SALE = """exists (
     select from variant v
-      left join inventory_level level on (level.tenant_id, level.variant_id) = (v.tenant_id, v.id)
+      left join inventory_level level
+        on (level.tenant_id, level.variant_id) = (v.tenant_id, v.id){there}
      where (v.tenant_id, v.product_id) = (t.tenant_id, t.id)
        and (not v.tracks_inventory or v.inventory_policy = 'continue'
             or level.on_hand > level.reserved))"""
@@ -353,7 +360,8 @@ async def products(
             where.append(condition)
             params[name] = list(value) if isinstance(value, tuple) else value
     if wanted.inventory_status is not None:
-        where.append(_FOR_SALE if wanted.inventory_status == "in_stock" else f"not {_FOR_SALE}")
+        for_sale = _FOR_SALE.format(there="" if offer is None else _THERE)
+        where.append(for_sale if wanted.inventory_status == "in_stock" else f"not {for_sale}")
     if wanted.is_featured:
         where.append("t.is_featured")  # as in the partial index's condition
     ranked: list[str] = []

@@ -14,6 +14,7 @@ from rcommerce.database import Connection
 _JSON = """json_build_object(
     'id', t.id, 'slug', t.slug, 'name', t.name, 'currency', t.currency, 'country', t.country,
     'prices_include_tax', t.prices_include_tax, 'is_active', t.is_active, 'listed', t.listed,
+    'locations', coalesce(channel_locations(t.tenant_id, t.id), '{}'),
     'created_at', rfc3339(t.created_at), 'updated_at', rfc3339(t.updated_at))"""
 KEYS = (Key("t.slug", "text"), Key("t.id", "uuid"))
 # What a name in a path means: an id, or a slug.
@@ -76,6 +77,26 @@ async def update(conn: Connection, tenant: UUID, channel: UUID, values: Mapping[
          where (tenant_id, id) = (%(_tenant)s, %(_channel)s)
         """,
         {**values, "_tenant": tenant, "_channel": channel},
+    )
+
+
+async def set_locations(
+    conn: Connection, tenant: UUID, channel: UUID, locations: Sequence[UUID]
+) -> None:
+    """Sets where a channel's orders are served from."""
+    await conn.execute(
+        """
+        with gone as (
+            delete from channel_location
+             where (tenant_id, channel_id) = (%(tenant)s, %(channel)s)
+               and location_id <> all(%(locations)s::uuid[]))
+        insert into channel_location (tenant_id, channel_id, location_id)
+        select %(tenant)s, %(channel)s, w.location_id
+          from unnest(%(locations)s::uuid[]) as w (location_id)
+         order by w.location_id
+        on conflict do nothing
+        """,
+        {"tenant": tenant, "channel": channel, "locations": list(locations)},
     )
 
 

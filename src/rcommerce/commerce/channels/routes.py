@@ -48,7 +48,7 @@ async def get_channel(shop: Shop, key: str, if_none_match: IfNoneMatch = None) -
     "/",
     summary="Create a channel",
     responses=answers.documented(ChannelAnswer, 201),
-    problems="duplicate",
+    problems="duplicate unprocessable",
 )
 async def create_channel(
     shop: Shop, data: NewChannel, idempotency_key: IdempotencyKey = None
@@ -62,7 +62,7 @@ async def create_channel(
     http_method=[HttpMethod.PUT, HttpMethod.PATCH],
     summary="Change a channel",
     responses=CHANNEL,
-    problems="duplicate channel_in_use",
+    problems="duplicate channel_in_use unprocessable",
 )
 async def update_channel(
     shop: Shop, key: str, data: ChannelChange, if_match: IfMatch = None

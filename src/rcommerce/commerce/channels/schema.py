@@ -18,11 +18,13 @@ ChannelSlug = Annotated[
         examples=["germany"],
     ),
 ]
+Locations = Annotated[list[UUID], Meta(max_length=100)]
 Country = Annotated[str, Meta(pattern=r"^[A-Za-z]{2}$(?!\n)", examples=["DE"])]
 
 
 class NewChannel(Input, kw_only=True):
-    """A new channel, in the shop's currency. `listed`: it sells all products, or those chosen."""
+    """A new channel, in the shop's currency. `listed`: it sells all products, or those chosen.
+    `locations`: where its orders are served from; none: everywhere."""
 
     slug: ChannelSlug
     name: Name
@@ -31,6 +33,7 @@ class NewChannel(Input, kw_only=True):
     prices_include_tax: bool = False
     is_active: bool = True
     listed: Listed = "all"
+    locations: Locations = []
 
 
 class ChannelChange(Input, kw_only=True):
@@ -43,6 +46,7 @@ class ChannelChange(Input, kw_only=True):
     prices_include_tax: bool | UnsetType = UNSET
     is_active: bool | UnsetType = UNSET
     listed: Listed | UnsetType = UNSET
+    locations: Locations | UnsetType = UNSET
 
 
 class Availability(Input, kw_only=True):
@@ -76,6 +80,7 @@ class ChannelView(msgspec.Struct, kw_only=True):
     prices_include_tax: bool
     is_active: bool
     listed: Listed
+    locations: list[UUID]
     created_at: str
     updated_at: str
 

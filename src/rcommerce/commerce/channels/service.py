@@ -20,6 +20,7 @@ TAG = "channels"  # of what depends on channels, price lists or exchange rates
 _CONSTRAINTS = {
     "channel_tenant_id_slug_key": "slug",
     "channel_product_tenant_id_product_id_fkey": "product_id",
+    "channel_location_tenant_id_location_id_fkey": "locations",
 }
 _KEPT = {
     "cart_channel_fkey": "there are carts in the channel: deactivate it, and make another one",
@@ -84,11 +85,13 @@ async def create(shop: Shop, new: NewChannel) -> tuple[str, bytes]:
     shop.caller.require(WRITE)
     channel = ids.new_id()
     values = structs.asdict(new)
+    places = values.pop("locations")
     values["currency"] = money.currency(new.currency or shop.tenant.currency)
     values["country"] = new.country and new.country.upper()
     with translated(_CONSTRAINTS):
         async with shop.write() as tx:
             await tx.insert("channel", {"tenant_id": shop.tenant.id, "id": channel, **values})
+            await queries.set_locations(tx, shop.tenant.id, channel, places)
             await queries.begin_channel(tx, shop.tenant.id)
             await list_products(tx, shop, [channel])
             return await _one(tx, shop, str(channel))
@@ -101,6 +104,7 @@ async def change(
     values: dict[str, Any] = {
         name: value for name, value in structs.asdict(data).items() if value is not UNSET
     }
+    places = values.pop("locations", None)
     if "currency" in values:
         values["currency"] = money.currency(values["currency"])
     if values.get("country"):
@@ -111,6 +115,8 @@ async def change(
             if values.get("slug", slug) != slug:
                 _require_not_default(shop, slug)
             await queries.update(tx, shop.tenant.id, channel, values)
+            if places is not None:
+                await queries.set_locations(tx, shop.tenant.id, channel, places)
             await list_products(tx, shop, [channel])
             return await _one(tx, shop, str(channel))
 
@@ -129,7 +135,8 @@ async def delete(shop: Shop, key: str, if_match: str | None) -> None:
 async def put_product(shop: Shop, key: str, product: UUID, data: Availability) -> bytes:
     """Sells a product in a channel, from a time or until one; as JSON. Raises NotFound, Invalid,
     Unprocessable."""
-    since, until = data.available_from, data.available_until
+    times = shop.with_zones(structs.asdict(data))
+    since, until = times["available_from"], times["available_until"]
     if since is not None and until is not None and since >= until:
         raise Invalid.field("available_until", "must be after available_from")
     with translated(_CONSTRAINTS):

@@ -38,7 +38,8 @@ async def issue(shop: Shop, new: NewGiftCard) -> bytes:
     amount = money.amount(new.amount, currency, "amount")
     if not amount:
         raise Invalid.field("amount", "must be more than 0")
-    if new.expires_at is not None and new.expires_at <= shop.local_time():
+    expires_at = shop.with_zones({"": new.expires_at})[""]
+    if expires_at is not None and expires_at <= shop.local_time():
         raise Invalid.field("expires_at", "must be in the future")
     characters = ids.readable(CODE_LENGTH)
     code = "-".join(characters[at : at + 4] for at in range(0, CODE_LENGTH, 4))
@@ -55,7 +56,7 @@ async def issue(shop: Shop, new: NewGiftCard) -> bytes:
                 "last_characters": code[-4:],
                 "recipient_email": new.recipient_email and new.recipient_email.lower(),
                 "note": new.note,
-                "expires_at": new.expires_at,
+                "expires_at": expires_at,
             },
         )
         await _add(tx, shop, account, "issued", amount, new.note)
@@ -102,7 +103,7 @@ async def change_card(shop: Shop, account: UUID, data: GiftCardChange) -> bytes:
     values = {name: getattr(data, name) for name in data.__struct_fields__}
     given = {name: value for name, value in values.items() if value is not UNSET}
     async with shop.write() as tx:
-        await queries.update(tx, shop.tenant.id, account, given)
+        await queries.update(tx, shop.tenant.id, account, shop.with_zones(given))
         return b'{"gift_card":' + await _card(tx, shop, account) + b"}"
 
 

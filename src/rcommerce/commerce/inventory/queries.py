@@ -22,11 +22,13 @@ async def reserve(
     ttl_s: int,
     reason: str,
     actor: str,
+    channel: UUID | None = None,
 ) -> list[Short]:
     """Reserves units of every line, or of none: returns the lines that are short.
 
-    Units come from the default location first, then from others. A variant that may be oversold
-    (`inventory_policy` continue) reserves what is there; one that is not tracked reserves nothing.
+    Units come from the default location first, then from others, of the channel's locations. A
+    variant that may be oversold (`inventory_policy` continue) reserves what is there; one that is
+    not tracked reserves nothing.
     """
     return await conn.records(
         Short,
@@ -45,6 +47,9 @@ async def reserve(
               join location place
                 on (place.tenant_id, place.id) = (%(tenant)s, level.location_id)
              where line.tracks_inventory
+               and (%(channel)s::uuid is null
+                    or channel_locations(%(tenant)s, %(channel)s) is null
+                    or level.location_id = any(channel_locations(%(tenant)s, %(channel)s)))
              order by level.variant_id, level.location_id
                for update of level
         ), share as (
@@ -95,6 +100,7 @@ async def reserve(
             "ttl_s": ttl_s,
             "reason": reason,
             "actor": actor,
+            "channel": channel,
         },
     )
 
@@ -392,20 +398,24 @@ async def levels(conn: Connection, tenant: UUID, variant: UUID) -> list[Level]:
 
 
 async def available(
-    conn: Connection, tenant: UUID, variants: Sequence[UUID]
+    conn: Connection, tenant: UUID, variants: Sequence[UUID], channel: UUID | None
 ) -> dict[UUID, int | None]:
-    """Units of variants that can be sold; None: as many as wanted."""
+    """Units of variants that can be sold in a channel; None: as many as wanted."""
     rows = await conn.all(
         """
         select v.id,
                case when v.tracks_inventory and v.inventory_policy = 'deny'
                     then coalesce(sum(l.on_hand - l.reserved), 0)::bigint end
           from variant v
-          left join inventory_level l on (l.tenant_id, l.variant_id) = (v.tenant_id, v.id)
+          left join inventory_level l
+            on (l.tenant_id, l.variant_id) = (v.tenant_id, v.id)
+           and (%(channel)s::uuid is null
+                or channel_locations(%(tenant)s, %(channel)s) is null
+                or l.location_id = any(channel_locations(%(tenant)s, %(channel)s)))
          where v.tenant_id = %(tenant)s and v.id = any(%(variants)s::uuid[])
          group by v.tenant_id, v.id
         """,
-        {"tenant": tenant, "variants": list(variants)},
+        {"tenant": tenant, "variants": list(variants), "channel": channel},
     )
     return {row[0]: row[1] for row in rows}
 

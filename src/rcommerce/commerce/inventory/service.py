@@ -22,25 +22,32 @@ from rcommerce.errors import Conflict, NotFound, OutOfStock
 
 
 async def reserve(
-    tx: Connection, shop: Shop, lines: Sequence[Wanted], *, order: UUID | None, ttl_s: int
+    tx: Connection,
+    shop: Shop,
+    lines: Sequence[Wanted],
+    *,
+    order: UUID | None,
+    ttl_s: int,
+    channel: UUID | None = None,
 ) -> None:
-    """Reserves every line for `ttl_s` seconds. Raises OutOfStock; nothing is reserved then."""
+    """Reserves every line for `ttl_s` seconds, at the channel's locations. Raises OutOfStock;
+    nothing is reserved then."""
     wanted: dict[UUID, int] = {}
     for line in lines:
         wanted[line.variant_id] = wanted.get(line.variant_id, 0) + line.quantity
     short = await queries.reserve(
         tx, shop.tenant.id, variants=list(wanted), quantities=list(wanted.values()), order=order,
-        reservation=None, ttl_s=ttl_s, reason="", actor=shop.caller.name,
+        reservation=None, ttl_s=ttl_s, reason="", actor=shop.caller.name, channel=channel,
     )  # fmt: skip
     if short:
         raise out_of_stock(short)
 
 
 async def available(
-    conn: Connection, shop: Shop, variants: Sequence[UUID]
+    conn: Connection, shop: Shop, variants: Sequence[UUID], channel: UUID | None
 ) -> dict[UUID, int | None]:
-    """Units of variants that can be sold now; None: as many as wanted."""
-    return await queries.available(conn, shop.tenant.id, variants)
+    """Units of variants that can be sold in a channel now; None: as many as wanted."""
+    return await queries.available(conn, shop.tenant.id, variants, channel)
 
 
 def out_of_stock(short: Sequence[Short]) -> OutOfStock:

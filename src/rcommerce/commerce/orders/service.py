@@ -134,7 +134,7 @@ async def place(
     number = ids.order_number(clock.today().date())
     ttl_s = shop.services.settings.checkout.reservation_ttl_secs
     wanted = [Wanted(item.variant_id, item.quantity) for item in draft.items]
-    await inventory.reserve(tx, shop, wanted, order=order, ttl_s=ttl_s)
+    await inventory.reserve(tx, shop, wanted, order=order, ttl_s=ttl_s, channel=draft.channel_id)
     await queries.insert(
         tx, shop.tenant.id, order, number, draft, ttl_s=ttl_s, actor=shop.caller.name
     )

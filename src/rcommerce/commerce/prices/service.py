@@ -66,15 +66,10 @@ async def create(shop: Shop, new: NewPriceList) -> tuple[str, bytes]:
     shop.caller.require(WRITE)
     currency = money.currency(new.currency or shop.tenant.currency)
     price_list = ids.new_id()
-    values = {
-        "name": new.name,
-        "priority": new.priority,
-        "starts_at": new.starts_at,
-        "ends_at": new.ends_at,
-        "is_active": new.is_active,
-        **_adjustment(new.adjustment, currency),
-    }
-    _check_times(new.starts_at, new.ends_at)
+    names = ("name", "priority", "starts_at", "ends_at", "is_active")
+    values = shop.with_zones({name: getattr(new, name) for name in names})
+    values |= _adjustment(new.adjustment, currency)
+    _check_times(values["starts_at"], values["ends_at"])
     with translated(_CONSTRAINTS):
         async with shop.write() as tx:
             key = {"tenant_id": shop.tenant.id, "id": price_list, "currency": currency}
@@ -123,7 +118,9 @@ async def change(
     shop: Shop, price_list: UUID, data: PriceListChange, if_match: str | None
 ) -> tuple[str, bytes]:
     """Changes a price list. Raises NotFound, PreconditionFailed, Invalid, Unprocessable."""
-    given = {name: value for name, value in structs.asdict(data).items() if value is not UNSET}
+    given = shop.with_zones(
+        {name: value for name, value in structs.asdict(data).items() if value is not UNSET}
+    )
     with translated(_CONSTRAINTS):
         async with shop.write() as tx:
             held = await _begin(tx, shop, price_list, if_match)

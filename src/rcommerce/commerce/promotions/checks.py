@@ -81,9 +81,6 @@ def _percentage(value: Decimal, field: str) -> Decimal:
 
 def _times(values: dict[str, Any]) -> None:
     starts_at, expires_at = values["starts_at"], values["expires_at"]
-    for name in ("starts_at", "expires_at"):
-        if values[name] is not None and values[name].tzinfo is None:
-            raise Invalid.field(name, "must have a time zone, such as 2026-11-27T00:00:00Z")
     if starts_at is not None and expires_at is not None and expires_at <= starts_at:
         raise Invalid.field("expires_at", "must be after starts_at")
     schedule = values["schedule"]

@@ -63,7 +63,7 @@ async def create(shop: Shop, new: NewPromotion | NewCoupon) -> tuple[str, bytes]
         values["title"] = values["title"] or code.strip()
     is_coupon = isinstance(new, NewCoupon)
     promotion = ids.new_id()
-    columns, rules = checks.checked(values, shop.tenant.currency)
+    columns, rules = checks.checked(shop.with_zones(values), shop.tenant.currency)
     async with shop.write() as tx:
         await _require_sold(tx, shop, rules)
         row = {"tenant_id": shop.tenant.id, "id": promotion, "is_coupon": is_coupon, **columns}
@@ -146,7 +146,7 @@ async def change(
         }
         del values["id"]
         values |= {name: value for name, value in _all(data).items() if value is not UNSET}
-        columns, rules = checks.checked(values, shop.tenant.currency)
+        columns, rules = checks.checked(shop.with_zones(values), shop.tenant.currency)
         await _require_sold(tx, shop, rules)
         await queries.update(
             tx, shop.tenant.id, promotion, {**columns, "rules": Jsonb(to_builtins(rules))}

@@ -109,7 +109,7 @@ async def _gifts(
         return {}
     where = None if channel is None else (channel, currency)
     sold = await catalog.sold(conn, shop, units, where)
-    left = await inventory.available(conn, shop, list(units))
+    left = await inventory.available(conn, shop, list(units), channel)
     return {
         gift.variant_id: gift
         for gift in sold

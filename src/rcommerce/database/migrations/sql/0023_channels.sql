@@ -40,6 +40,17 @@ create index channel_product_from on channel_product (tenant_id, available_from)
 create index channel_product_until on channel_product (tenant_id, available_until)
     where available_until is not null;
 
+-- Where a channel's orders are served from; without any, from everywhere.
+create table channel_location (
+    tenant_id uuid not null,
+    channel_id uuid not null,
+    location_id uuid not null,
+    primary key (tenant_id, channel_id, location_id),
+    foreign key (tenant_id, channel_id) references channel (tenant_id, id) on delete cascade,
+    foreign key (tenant_id, location_id) references location (tenant_id, id)
+);
+create index channel_location_location on channel_location (tenant_id, location_id);
+
 create table customer_group (
     tenant_id uuid not null,
     id uuid not null,
@@ -252,6 +263,14 @@ create function is_listed(tenant uuid, its_channel uuid, its_product uuid, momen
             (select c.listed = 'all' from channel c where (c.tenant_id, c.id) = (tenant, its_channel)))
     $$;
 
+-- The locations that a channel's orders are served from; null: all.
+create function channel_locations(tenant uuid, its_channel uuid) returns uuid[]
+    language sql stable parallel safe
+    as $$
+        select array_agg(l.location_id) from channel_location l
+         where (l.tenant_id, l.channel_id) = (tenant, its_channel)
+    $$;
+
 -- When anything in the shop's channels changes next by time alone.
 create function next_price_change(tenant uuid, moment timestamptz) returns timestamptz
     language sql stable parallel safe
@@ -371,6 +390,8 @@ create trigger invalidate after insert or update or delete on channel
 create trigger invalidate after insert or update or delete on price_list
     for each row execute function invalidate_channels();
 create trigger invalidate after insert or update or delete on exchange_rate
+    for each row execute function invalidate_channels();
+create trigger invalidate after insert or update or delete on channel_location
     for each row execute function invalidate_channels();
 create trigger invalidate after insert or update or delete on channel_product
     for each row execute function invalidate_channels();
