@@ -132,6 +132,68 @@ def test_weights_images_codes_and_metafields_arrive_and_stay(shop: Running, tmp_
     assert product["meta_fields"] == {"custom.material": "Cotton", "own": "kept"}
 
 
+def test_prices_of_a_list_are_imported(shop: Running, tmp_path: Path) -> None:
+    guest, staff = other_shop(shop)
+    there = ["--tenant", guest.headers["X-Tenant-ID"]]
+    skus = [f"P-{number}" for number in range(3)]
+    ids = [
+        staff.post("/products", {"title": sku, "sku": sku, "price": "50.00", "status": "active"})[
+            "product"
+        ]["id"]
+        for sku in skus
+    ]
+    channel = staff.post("/channels", {"slug": "trade", "name": "Trade"})["channel"]["id"]
+    made = staff.post("/price-lists", {"name": "Wholesale", "channel_ids": [channel]})
+    file, report = tmp_path / "prices.csv", tmp_path / "rejected.csv"
+    lines = [
+        "SKU;Price;Min quantity;Compare at", "P-0;39,90;;45,00", "P-0;35,00;10;", "P-1;40;1;",
+        "P-9;1;;", "P-2;x;;", "P-2;-1;;", "P-2;1,234;;", "P-2;5;0;", "P-2;5;;4", "P-1;41;;", ";5;;",
+    ]  # fmt: skip
+    file.write_text("\n".join(lines), encoding="utf-8")
+    command = ["import", "prices", str(file), "--list", "Wholesale", *there]
+
+    def ran(*options: str, expect: int = 3) -> Any:
+        done = shop.server.command(*command, "--json", *options)
+        assert done.returncode == expect, done.stderr
+        return json.loads(done.stdout)
+
+    dry = ran("--dry-run")
+    assert dry["prices"] == {"changed": 3, "unchanged": 0}
+    its = f"/price-lists/{made['price_list']['id']}/prices"
+    assert staff.get(its)["prices"] == []
+    done = ran("--report", str(report))
+    assert done["prices"] == {"changed": 3, "unchanged": 0}
+    assert done["read_as"] == "UTF-8, separated by semicolons"
+    assert [(each["line"], each["reason"]) for each in done["rejected"]] == [
+        (5, "no variant has this SKU"),
+        (6, "price: “x” is no amount, such as 19.99"),
+        (7, "amount: must be an amount of at least 0 and below 1000000000000"),
+        (8, "price: “1,234” has two readings: write 1299 or 1.30"),
+        (9, "min quantity: “0” is no number from 1 to 9999"),
+        (10, "compare_at: must be more than amount"),
+        (11, "the SKU has a price from 1 units on already"),
+        (12, "the SKU is missing"),
+    ]
+    with report.open(encoding="utf-8") as rejected:
+        assert len(list(csv.DictReader(rejected))) == 8
+    assert len(staff.get(its)["prices"]) == 3
+    page = guest.get(f"/products/{ids[0]}?channel=trade")["product"]
+    assert (page["price"], page["compare_at_price"]) == ("39.90", "45.00")
+    assert ran()["prices"] == {"changed": 0, "unchanged": 3}
+    lines[1] = "P-0;38,00;;45,00"
+    file.write_text("\n".join(lines[:3]), encoding="utf-8")
+    assert ran(expect=0)["prices"] == {"changed": 1, "unchanged": 1}
+    shown = shop.server.command(*command)
+    assert "0 prices changed, 2 unchanged; 0 rows rejected." in shown.stdout
+    wrong = shop.server.command("import", "prices", str(file), "--list", "Nothing", *there)
+    assert wrong.returncode != 0
+    assert "there is no price list “Nothing”" in wrong.stderr
+    file.write_text("name;price\na;1\n", encoding="utf-8")
+    no_table = shop.server.command(*command)
+    assert no_table.returncode == 1
+    assert "has no column “sku”; it has: name, price" in no_table.stderr
+
+
 @pytest.mark.parametrize(
     "name",
     [

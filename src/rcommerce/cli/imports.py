@@ -2,8 +2,9 @@
 
 import csv
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO, TypeVar
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,10 +12,16 @@ from rich.table import Table
 
 from rcommerce.cli.session import ConfigFile, Json, TenantName, err, out, with_shop
 from rcommerce.commerce.imports import service as imports
+from rcommerce.commerce.imports.prices import PriceReport
+from rcommerce.commerce.imports.prices import prices as import_prices
 from rcommerce.commerce.imports.service import Report
+from rcommerce.commerce.imports.shopify import Fault
 from rcommerce.commerce.shop import Shop
 from rcommerce.errors import StartError
 
+T = TypeVar("T")
+Work = Callable[[Shop], Awaitable[T]]
+Progressing = Callable[[object], None]
 SHOWN = 20
 SOME_REJECTED = 3
 app = typer.Typer(help="Import a shop's data.", no_args_is_help=True)
@@ -56,6 +63,76 @@ def products(
 
       rcommerce import products products_export.csv --report rejected.csv
     """
+
+    def run(raw: BinaryIO, progress: Progressing) -> Work[Report]:
+        return lambda shop: imports.products(
+            shop, raw, dry_run=dry_run, set_stock=set_stock, progress=progress
+        )
+
+    done = _read(file, "Checking" if dry_run else "Importing", run, config, tenant, as_json)
+    if report is not None:
+        _write(report, done.rejected, "handle")
+    if as_json:
+        print(json.dumps(_summary(done, dry_run)))
+    else:
+        _print(done, dry_run)
+    if done.rejected:
+        raise typer.Exit(SOME_REJECTED)
+
+
+@app.command()
+def prices(
+    file: Annotated[
+        Path, typer.Argument(help="A table with the columns sku and price: CSV, or tabs.")
+    ],
+    price_list: Annotated[str, typer.Option("--list", help="Name or id of the price list.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the file; change nothing.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write every rejected row to this CSV file.")
+    ] = None,
+    tenant: TenantName = None,
+    config: ConfigFile = None,
+    as_json: Json = False,
+) -> None:
+    """Import prices into a price list, by SKU. Running it again changes only what has changed.
+
+    The columns are sku, price, and optionally min_quantity and compare_at, in any order; encodings
+    and separators as for products. A wrong row is rejected and reported with its line; the others
+    are imported. Exit code 3: rows were rejected.
+
+    Example: rcommerce import prices wholesale.csv --list Wholesale --dry-run
+    """
+
+    def run(raw: BinaryIO, progress: Progressing) -> Work[PriceReport]:
+        return lambda shop: import_prices(shop, raw, price_list, dry_run=dry_run, progress=progress)
+
+    done = _read(file, "Checking" if dry_run else "Importing", run, config, tenant, as_json)
+    if report is not None:
+        _write(report, done.rejected, "sku")
+    if as_json:
+        print(json.dumps(_price_summary(done, dry_run)))
+    else:
+        valid = "valid" if dry_run else "changed"
+        out.print(
+            f"{done.changed:,} prices {valid}, {done.unchanged:,} unchanged;"
+            f" {len(done.rejected):,} rows rejected."
+        )
+        _print_faults("Rejected", "SKU", done.rejected)
+    if done.rejected:
+        raise typer.Exit(SOME_REJECTED)
+
+
+def _read(
+    file: Path,
+    title: str,
+    run: Callable[[BinaryIO, Progressing], Work[T]],
+    config: Path | None,
+    tenant: str | None,
+    is_quiet: bool,
+) -> T:
+    """Runs an import of a file, and shows how far it is. Raises StartError."""
     if not file.is_file():
         raise StartError(f"{file}: there is no such file")
     bar = Progress(
@@ -64,34 +141,33 @@ def products(
         DownloadColumn(),
         TimeRemainingColumn(),
         console=err,
-        disable=as_json,
+        disable=is_quiet,
     )
     with bar, file.open("rb") as raw:
         size = file.stat().st_size
-        task = bar.add_task("Checking" if dry_run else "Importing", total=size)
+        task = bar.add_task(title, total=size)
 
-        async def work(shop: Shop) -> Report:
-            return await imports.products(
-                shop,
-                raw,
-                dry_run=dry_run,
-                set_stock=set_stock,
-                progress=lambda _: bar.update(task, completed=size if raw.closed else raw.tell()),
-            )
+        def show(_: object) -> None:
+            bar.update(task, completed=size if raw.closed else raw.tell())
 
         try:
-            done = with_shop(config, tenant, work)
+            done = with_shop(config, tenant, run(raw, show))
         except ValueError as error:
             raise StartError(f"{file}: {error}") from error
         bar.update(task, completed=size)
-    if report is not None:
-        _write(report, done)
-    if as_json:
-        print(json.dumps(_summary(done, dry_run)))
-    else:
-        _print(done, dry_run)
-    if done.rejected:
-        raise typer.Exit(SOME_REJECTED)
+    return done
+
+
+def _price_summary(done: PriceReport, dry_run: bool) -> dict[str, object]:
+    return {
+        "dry_run": dry_run,
+        "read_as": done.layout,
+        "currency": done.currency,
+        "prices": {"changed": done.changed, "unchanged": done.unchanged},
+        "rejected": [
+            {"line": each.line, "sku": each.handle, "reason": each.reason} for each in done.rejected
+        ],
+    }
 
 
 def _summary(done: Report, dry_run: bool) -> dict[str, object]:
@@ -130,19 +206,23 @@ def _print(done: Report, dry_run: bool) -> None:
         names = ", ".join(f"{name} ({count:,})" for name, count in done.untaken.most_common())
         text = f"Columns that are not imported, with the rows that have a value: {names}"
         out.print(text.replace("[", "\\["))
-    for title, faults in (("Rejected", done.rejected), ("Changed", done.notes)):
-        if not faults:
-            continue
-        table = Table("Line", "Handle", "Reason", title=title, header_style="bold")
-        for each in faults[:SHOWN]:
-            table.add_row(str(each.line), each.handle, each.reason.replace("[", "\\["))
-        out.print(table)
-        if len(faults) > SHOWN:
-            out.print(f"… and {len(faults) - SHOWN:,} more: --report FILE lists all.")
+    _print_faults("Rejected", "Handle", done.rejected)
+    _print_faults("Changed", "Handle", done.notes)
 
 
-def _write(path: Path, done: Report) -> None:
+def _print_faults(title: str, key: str, faults: list[Fault]) -> None:
+    if not faults:
+        return
+    table = Table("Line", key, "Reason", title=title, header_style="bold")
+    for each in faults[:SHOWN]:
+        table.add_row(str(each.line), each.handle, each.reason.replace("[", "\\["))
+    out.print(table)
+    if len(faults) > SHOWN:
+        out.print(f"… and {len(faults) - SHOWN:,} more: --report FILE lists all.")
+
+
+def _write(path: Path, rejected: list[Fault], key: str) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(("line", "handle", "reason"))
-        writer.writerows((each.line, each.handle, each.reason) for each in done.rejected)
+        writer.writerow(("line", key, "reason"))
+        writer.writerows((each.line, each.handle, each.reason) for each in rejected)

@@ -166,6 +166,31 @@ async def set_groups(
     )
 
 
+async def named(conn: Connection, tenant: UUID, name: str) -> list[tuple[UUID, str]]:
+    """(id, currency) of the price lists with this name or id."""
+    rows = await conn.all(
+        """
+        select id, currency from price_list
+         where tenant_id = %(tenant)s and (name = %(name)s or id::text = %(name)s)
+         order by created_at
+        """,
+        {"tenant": tenant, "name": name},
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+async def by_sku(conn: Connection, tenant: UUID, skus: Sequence[str]) -> dict[str, UUID]:
+    """Variants by their SKUs; missing ones are left out."""
+    rows = await conn.all(
+        """
+        select sku, id from variant
+         where tenant_id = %(tenant)s and sku = any(%(skus)s::text[])
+        """,
+        {"tenant": tenant, "skus": list(skus)},
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 async def products_of(conn: Connection, tenant: UUID, price_list: UUID) -> list[UUID]:
     """The products that a price list has prices for."""
     rows = await conn.all(
@@ -194,7 +219,7 @@ async def products(conn: Connection, tenant: UUID, variants: Sequence[UUID]) -> 
 async def put_prices(
     conn: Connection, tenant: UUID, price_list: UUID, currency: str, new: Sequence[NewPrice]
 ) -> int:
-    """Sets prices of a list, in a fixed order of rows; returns how many."""
+    """Sets prices of a list, in a fixed order of rows; returns how many have changed."""
     return await conn.execute(
         """
         insert into list_price
@@ -207,6 +232,8 @@ async def put_prices(
          order by w.variant_id, w.min_quantity
         on conflict (tenant_id, price_list_id, variant_id, min_quantity) do update
            set amount = excluded.amount, compare_at = excluded.compare_at
+         where (list_price.amount, list_price.compare_at)
+               is distinct from (excluded.amount, excluded.compare_at)
         """,
         {
             "tenant": tenant,

@@ -137,7 +137,7 @@ class PricesAnswer(msgspec.Struct):
 
 
 class ChangedAnswer(msgspec.Struct):
-    """How many prices were set or removed."""
+    """How many prices have changed, or were removed."""
 
     prices: int
 

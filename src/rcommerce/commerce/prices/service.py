@@ -25,7 +25,7 @@ from rcommerce.commerce.prices.schema import (
 from rcommerce.commerce.shop import Shop
 from rcommerce.database import Connection, translated
 from rcommerce.database.invalidation import invalidate
-from rcommerce.errors import Invalid, NotFound, Unprocessable
+from rcommerce.errors import Conflict, Invalid, NotFound, Unprocessable
 
 READ = "products:read"
 WRITE = "products:write"
@@ -168,6 +168,24 @@ async def _list_again(
     await channels.list_products(tx, shop, its, products)
 
 
+async def named(shop: Shop, name: str) -> tuple[UUID, str]:
+    """(id, currency) of the price list with a name or id. Raises NotFound, Conflict."""
+    async with shop.read() as conn:
+        found = await queries.named(conn, shop.tenant.id, name)
+    if not found:
+        raise NotFound(f"there is no price list “{name}”")
+    if len(found) > 1:
+        which = ", ".join(str(each[0]) for each in found[:5])
+        raise Conflict(f"there are {len(found)} price lists “{name}”: give one's id: {which}")
+    return found[0]
+
+
+async def variants_of(shop: Shop, skus: Sequence[str]) -> dict[str, UUID]:
+    """Variants by their SKUs; missing ones are left out."""
+    async with shop.read() as conn:
+        return await queries.by_sku(conn, shop.tenant.id, skus)
+
+
 # Their prices -----------------------------------------------------------------------------------
 
 
@@ -183,27 +201,32 @@ async def prices(
 
 
 async def put(shop: Shop, price_list: UUID, new: Sequence[NewPrice]) -> int:
-    """Sets prices of a list; returns how many. Raises NotFound, Invalid, Unprocessable."""
+    """Sets prices of a list; returns how many have changed. Raises NotFound, Invalid,
+    Unprocessable."""
     async with shop.write() as tx:
         held = await _begin(tx, shop, price_list, None)
-        checked = [_checked(each, held.currency, number) for number, each in enumerate(new)]
+        checked = [
+            checked_price(each, held.currency, f"[{number}].") for number, each in enumerate(new)
+        ]
         _require_once([(each.variant_id, each.min_quantity) for each in checked])
         found = await queries.products(tx, shop.tenant.id, [each.variant_id for each in new])
         for number, each in enumerate(new):
             if each.variant_id not in found:
                 raise Unprocessable.field(f"[{number}].variant_id", "there is no such variant")
         count = await queries.put_prices(tx, shop.tenant.id, price_list, held.currency, checked)
-        await _changed(tx, shop, held, {*found.values()})
+        if count:
+            await _changed(tx, shop, held, {*found.values()})
     return count
 
 
-def _checked(new: NewPrice, currency: str, number: int) -> NewPrice:
-    amount = money.amount(new.amount, currency, f"[{number}].amount")
+def checked_price(new: NewPrice, currency: str, at: str = "") -> NewPrice:
+    """A price with its currency's digits; `at` is where it is in the request. Raises Invalid."""
+    amount = money.amount(new.amount, currency, f"{at}amount")
     compare_at = new.compare_at
     if compare_at is not None:
-        compare_at = money.amount(compare_at, currency, f"[{number}].compare_at")
+        compare_at = money.amount(compare_at, currency, f"{at}compare_at")
         if compare_at <= amount:
-            raise Invalid.field(f"[{number}].compare_at", "must be more than amount")
+            raise Invalid.field(f"{at}compare_at", "must be more than amount")
     return structs.replace(new, amount=amount, compare_at=compare_at)
 
 
