@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from conftest import Running
-from rcommerce.bench import checkout, footprint, growth, mixed
+from rcommerce.bench import channels, checkout, footprint, growth, mixed
 from rcommerce.bench.registry import BENCHMARKS, Benchmark
 from rcommerce.bench.report import Result
 from rcommerce.bench.setup import Bench, shop
@@ -56,6 +56,18 @@ def test_shops_and_catalogues_are_multiplied(bench: Bench, monkeypatch: pytest.M
     for result in (grown, settled):
         assert len(result.rows) == 2
         assert all(row["detail_ms"] > 0 and row["list_ms"] > 0 for row in result.rows)
+
+
+def test_a_channels_list_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"PRODUCTS": 50, "SIZE": 200, "ROUNDS": 1, "SECONDS": 0.3, "WARM_S": 0.1}
+    for name, value in sizes.items():
+        monkeypatch.setattr(channels, name, value)
+    with shop(50, print) as bench:
+        result = channels.run(bench)
+        counts = bench.query("select count(*), count(distinct product_id) from channel_listing")
+    assert counts == [(400, 200)]  # before the sale, and in it
+    assert result.ratio is not None
+    assert result.ratio > 0
 
 
 def test_a_benchmark_prints_one_object_for_machines(monkeypatch: pytest.MonkeyPatch) -> None:

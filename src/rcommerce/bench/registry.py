@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from rcommerce.bench import (
+    channels,
     checkout,
     connections,
     fleet,
@@ -134,6 +135,11 @@ BENCHMARKS = {
         "what a cart of 50 lines with 20 promotions costs: CPU time of a quote",
         f"≤ {quoting.BAR_MS:g} ms",
         quoting.run,
+    ),
+    "channel-list": Benchmark(
+        f"a list of {channels.SIZE:,} products by the prices of a channel, against by their own",
+        f"≤ {channels.BAR:g} times the time",
+        partial(_in_shop, growth.PRODUCTS, channels.run),
     ),
     "startup": Benchmark(
         "from the command to the first 200, PostgreSQL running",

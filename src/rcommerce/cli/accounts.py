@@ -9,6 +9,7 @@ import typer
 from rich.table import Table
 
 from rcommerce.cli.session import ConfigFile, Json, TenantName, err, out, with_shop
+from rcommerce.commerce.channels import service as channels
 from rcommerce.commerce.customers import service as customers
 from rcommerce.commerce.customers.schema import Registration
 from rcommerce.commerce.shop import SCOPES, Shop
@@ -27,6 +28,9 @@ def create(
     ] = None,
     all_scopes: Annotated[bool, typer.Option("--all", help="Every scope.")] = False,
     name: Annotated[str, typer.Option(help="Description of the key.")] = "",
+    channel: Annotated[
+        str | None, typer.Option(help="Slug of the channel of its requests that name none.")
+    ] = None,
     tenant: TenantName = None,
     config: ConfigFile = None,
     as_json: Json = False,
@@ -37,6 +41,8 @@ def create(
     """
 
     async def work(shop: Shop) -> str:
+        if channel is not None:
+            await channels.require(shop, channel)
         security = shop.services.settings.security
         async with shop.services.cluster.control.write() as tx:
             return await service.create_key(
@@ -44,6 +50,7 @@ def create(
                 shop.tenant,
                 sorted(SCOPES) if all_scopes else scope or [],
                 name=name,
+                channel=channel,
                 prefix_length=security.api_key_prefix_length,
                 secret_length=security.api_key_secret_length,
             )
@@ -68,11 +75,12 @@ def list_keys(tenant: TenantName = None, config: ConfigFile = None, as_json: Jso
     if as_json:
         print(msgspec.json.encode({"keys": found}).decode())
         return
-    table = Table("Prefix", "Name", "Scopes", "Made", "Revoked", header_style="bold")
+    table = Table("Prefix", "Name", "Channel", "Scopes", "Made", "Revoked", header_style="bold")
     for row in found:
         table.add_row(
             row["prefix"],
             row["name"],
+            row["channel"] or "",
             "all" if len(row["scopes"]) == len(SCOPES) else " ".join(row["scopes"]),
             f"{row['created_at']:%Y-%m-%d}",
             f"{row['revoked_at']:%Y-%m-%d}" if row["revoked_at"] else "",

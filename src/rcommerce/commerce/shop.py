@@ -94,6 +94,7 @@ class Caller:
     customer_id: UUID | None = None
     is_staff: bool = False
     key: str | None = None
+    channel: str | None = None  # the slug of the API key's
     process: str | None = None
     scopes: frozenset[str] = field(default_factory=frozenset)
     proof: Proof | None = None
@@ -245,7 +246,7 @@ class Shop:
         self.services = services
         self.caller = caller
         self.client = Client()
-        self.channel: str | None = None  # the slug that X-Channel names
+        self.channel: str | None = None  # the slug that X-Channel names, or the API key's
         # The cookie that the client has; and the one that it is to get: "" removes it.
         self.session_token: str | None = None
         self.new_session_token: str | None = None

@@ -68,7 +68,7 @@ class ShopMiddleware(ASGIMiddleware):
         shop = await identify(self._services, headers)
         bind_contextvars(tenant=str(shop.tenant.id), caller=shop.caller.name)
         shop.client = who
-        shop.channel = headers.get("x-channel")
+        shop.channel = headers.get("x-channel") or shop.caller.channel
         await consistency.prepare(shop, self._tokens, scope, headers)
         if shop.sources is None:
             if shop.caller.proof is not None:

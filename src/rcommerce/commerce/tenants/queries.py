@@ -217,13 +217,19 @@ async def changed_since(conn: Connection, moment: datetime | None) -> tuple[date
 
 
 async def insert_key(
-    conn: Connection, tenant: UUID, prefix: str, secret_hash: bytes, name: str, scopes: list[str]
+    conn: Connection,
+    tenant: UUID,
+    prefix: str,
+    secret_hash: bytes,
+    name: str,
+    scopes: list[str],
+    channel: str | None,
 ) -> None:
     """Inserts an API key; only the hash of its secret is stored."""
     await conn.execute(
         """
-        insert into api_key (prefix, tenant_id, secret_hash, name, scopes)
-        values (%(prefix)s, %(tenant)s, %(hash)s, %(name)s, %(scopes)s)
+        insert into api_key (prefix, tenant_id, secret_hash, name, scopes, channel)
+        values (%(prefix)s, %(tenant)s, %(hash)s, %(name)s, %(scopes)s, %(channel)s)
         """,
         {
             "prefix": prefix,
@@ -231,15 +237,16 @@ async def insert_key(
             "hash": secret_hash,
             "name": name,
             "scopes": scopes,
+            "channel": channel,
         },
     )
 
 
 async def key(conn: Connection, prefix: str) -> Any:
-    """(tenant_id, secret_hash, scopes) of a key that is not revoked, or None."""
+    """(tenant_id, secret_hash, scopes, channel) of a key that is not revoked, or None."""
     return await conn.one_or_none(
         """
-        select tenant_id, secret_hash, scopes from api_key
+        select tenant_id, secret_hash, scopes, channel from api_key
          where prefix = %(prefix)s and revoked_at is null
         """,
         {"prefix": prefix},
@@ -250,7 +257,7 @@ async def keys(conn: Connection, tenant: UUID) -> list[dict[str, Any]]:
     """The tenant's keys, without their secrets."""
     return await conn.dicts(
         """
-        select prefix, name, scopes, created_at, revoked_at from api_key
+        select prefix, name, scopes, channel, created_at, revoked_at from api_key
          where tenant_id = %(tenant)s order by created_at
         """,
         {"tenant": tenant},

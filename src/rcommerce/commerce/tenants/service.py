@@ -281,10 +281,12 @@ async def create_key(
     scopes: list[str],
     *,
     name: str = "",
+    channel: str | None = None,
     prefix_length: int = 8,
     secret_length: int = 32,
 ) -> str:
-    """A new key as `ak_<prefix>.<secret>`, shown only here. Raises Invalid for unknown scopes."""
+    """A new key as `ak_<prefix>.<secret>`, shown only here; its requests are in a `channel`, unless
+    they name another one. Raises Invalid for unknown scopes."""
     unknown = sorted(set(scopes) - SCOPES)
     if unknown:
         raise Invalid.field("scopes", f"unknown scope {unknown[0]}; available: {sorted(SCOPES)}")
@@ -293,7 +295,7 @@ async def create_key(
     prefix = "".join(secrets.choice(_LETTERS) for _ in range(prefix_length))
     secret = "".join(secrets.choice(_LETTERS) for _ in range(secret_length))
     await queries.insert_key(
-        conn, tenant.id, prefix, ids.token_hash(secret), name, sorted(set(scopes))
+        conn, tenant.id, prefix, ids.token_hash(secret), name, sorted(set(scopes)), channel
     )
     return f"ak_{prefix}.{secret}"
 
@@ -303,7 +305,7 @@ async def authenticate_key(conn: Connection, key: str) -> tuple[UUID, Caller]:
     prefix, _, secret = key.removeprefix("ak_").partition(".")
     found = await queries.key(conn, prefix)
     # Compared even if there is no such key, so that the time reveals nothing.
-    tenant_id, stored, scopes = found or (None, b"", [])
+    tenant_id, stored, scopes, channel = found or (None, b"", [], None)
     if not hmac.compare_digest(stored, ids.token_hash(secret)) or tenant_id is None:
         raise Unauthenticated("unknown API key", code="invalid_api_key")
-    return tenant_id, Caller(key=prefix, scopes=frozenset(scopes))
+    return tenant_id, Caller(key=prefix, channel=channel, scopes=frozenset(scopes))

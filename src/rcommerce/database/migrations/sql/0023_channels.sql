@@ -155,7 +155,7 @@ create table channel_listing (
     ends_at timestamptz not null,
     price numeric not null,
     compare_at_price numeric,
-    primary key (tenant_id, channel_id, product_id, starts_at),
+    primary key (tenant_id, product_id, channel_id, starts_at),
     check (starts_at < ends_at)
 );
 create index channel_listing_price on channel_listing
@@ -358,9 +358,14 @@ create function list_product_of_variant() returns trigger
     declare
         its variant := coalesce(new, old);
     begin
-        -- With channel_changes, either this sees a new channel, or the channel's listings see this.
+        -- With begin_channel, either this sees a new channel, or the channel's listings see this.
         perform pg_advisory_xact_lock_shared(hashtextextended('channels ' || its.tenant_id, 0));
-        if exists (select from channel where tenant_id = its.tenant_id) then
+        if exists (select from channel where tenant_id = its.tenant_id)
+           -- Nor is it listed again for each of its variants.
+           and not exists (select from channel_listing l
+                            where (l.tenant_id, l.product_id) = (its.tenant_id, its.product_id)
+                              and l.xmin = pg_current_xact_id()::xid)
+        then
             perform list_products(its.tenant_id, null, array[its.product_id]);
             perform invalidate(its.tenant_id, array['prices']);
         end if;

@@ -1,4 +1,4 @@
-"""A shop's default channel."""
+"""The default channels of shops and API keys."""
 
 from rcommerce.database.migrations import run_sql
 
@@ -7,5 +7,5 @@ down_revision = "0023_channels"
 
 
 def upgrade() -> None:
-    """Adds the column."""
+    """Adds the columns."""
     run_sql("0024_tenant_channel.sql")
