@@ -1,5 +1,6 @@
 """Gift cards and store credit: they pay for orders, also in part, and are never negative."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
@@ -7,7 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from conftest import Api, Running, completion
+from conftest import Api, Running, completion, eventually
 from rcommerce.lab.ledger import ADDRESS
 
 
@@ -193,3 +194,61 @@ def test_who_may_see_and_use_a_gift_card(shop: Running) -> None:
         ({"amount": "5", "expires_at": "2020-01-01T00:00:00Z"}, "expires_at"),
     ):
         assert shop.staff.post("/gift-cards", body, 400)["errors"][0]["field"] == field
+
+
+def bought(shop: Running, cards: int, **fields: Any) -> tuple[dict[str, Any], Api, str, str]:
+    """An order of gift cards of 25.00, beside something that is discounted; its email, and its
+    payment."""
+    card = shop.product(price="25.00", product_type="gift_card", requires_shipping=False)
+    other = shop.product(price="20.00")
+    code, email = f"H{uuid4().hex}", f"{uuid4().hex}@example.com"
+    shop.staff.post("/coupons", {"code": code, "type": "percentage", "value": "50"})
+    cart, shopper = shop.cart((card, cards), (other, 1))
+    shown = shopper.post(f"/carts/{cart}/coupon", {"coupon_code": code}, 200)
+    assert shown["cart"]["discount_total"] == "10.00"  # money is not sold for less
+    done = shopper.post("/checkout/complete", completion(cart, customer_email=email, **fields))
+    order: dict[str, Any] = done["order"]
+    assert [item["is_gift_card"] for item in order["items"]] == [True, False]
+    return order, shop.guest.by(X_Order_Token=done["order_token"]), email, done["payment_id"]
+
+
+def of_order(shop: Running, email: str) -> list[dict[str, Any]]:
+    found = shop.staff.get("/gift-cards?per_page=100")["gift_cards"]
+    return [each for each in found if each["recipient_email"] == email]
+
+
+def test_gift_cards_are_bought_and_mailed_once_they_are_paid(embedded_shop: Running) -> None:
+    shop = embedded_shop
+    order, _, email, _ = bought(shop, 2)
+    assert order["payment_status"] == "paid"
+    cards = of_order(shop, email)
+    assert [(each["balance"], each["issued"]) for each in cards] == [("25.00", "25.00")] * 2
+
+    def codes() -> set[str]:
+        lines = [line for line in shop.server.log.read_text().splitlines() if email in line]
+        return set(re.findall(r"[0-9A-Z]{4}(?:-[0-9A-Z]{4}){3}", " ".join(lines)))
+
+    eventually(lambda: len(codes()) == 2, 60)
+    assert {code[-4:] for code in codes()} == {each["last_characters"] for each in cards}
+    cart, shopper = shop.cart((shop.product(price="20.00"), 1))
+    for code in codes():
+        assert shop.guest.get(f"/gift-cards/{code}/balance")["balance"] == "25.00"
+        use(shopper, cart, code)
+    assert shopper.get(f"/carts/{cart}")["cart"]["amount_due"] == "0.00"
+    left = "select count(*) from sold_gift_card where email = %s and mailed_at is null"
+    eventually(lambda: shop.query(left, email) == [(0,)])
+
+
+def test_gift_cards_that_are_not_paid_are_not_made_and_cancelled_ones_pay_nothing(
+    shop: Running,
+) -> None:
+    method = {"type": "invoice", "gateway_id": "manual"}
+    waiting, buyer, email, payment = bought(shop, 1, payment_method=method)
+    assert of_order(shop, email) == []
+    for _ in range(2):
+        shop.staff("POST", f"/payments/{payment}/confirm", {}, 200)
+    [card] = of_order(shop, email)
+    assert (card["balance"], card["is_active"]) == ("25.00", True)
+    buyer.post(f"/orders/{waiting['id']}/cancel", {}, 200)
+    [card] = of_order(shop, email)
+    assert (card["balance"], card["is_active"]) == ("25.00", False)

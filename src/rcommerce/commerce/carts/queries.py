@@ -39,6 +39,7 @@ _LINES = f"""
                'price', coalesce(case when c.channel_id is null then v.price
                                       else offered.amount end, i.unit_price)::text,
                'requires_shipping', coalesce(p.requires_shipping, true),
+               'is_gift_card', coalesce(p.product_type = 'gift_card', false),
                'is_available', {_SOLD},
                'category_id', p.category_id,
                'collection_ids', array(

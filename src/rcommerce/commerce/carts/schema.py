@@ -67,6 +67,7 @@ class CartLine(msgspec.Struct, kw_only=True):
     seen_price: Decimal
     price: Decimal
     requires_shipping: bool
+    is_gift_card: bool
     is_available: bool
     category_id: UUID | None
     collection_ids: list[UUID]

@@ -29,6 +29,7 @@ def items(lines: Sequence[CartLine], *, seen: bool) -> list[Item]:
             quantity=line.quantity,
             unit_price=line.seen_price if seen else line.price,
             groups=line.groups,
+            is_discountable=not line.is_gift_card,
         )
         for line in lines
         if line.is_available

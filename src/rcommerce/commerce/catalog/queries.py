@@ -405,7 +405,7 @@ async def priced(conn: Connection, tenant: UUID, variants: list[UUID]) -> list[P
         """
         select v.product_id, v.id as variant_id, p.title, v.title as variant_title, v.sku,
                v.price, v.currency, p.requires_shipping, p.status = 'active' as is_active,
-               p.category_id, array(
+               p.category_id, p.product_type = 'gift_card' as is_gift_card, array(
                    select n.collection_id from collection_product n
                     where (n.tenant_id, n.product_id) = (p.tenant_id, p.id)) as collection_ids
           from variant v
@@ -433,7 +433,8 @@ async def priced_in(
         """
         select v.product_id, v.id as variant_id, p.title, v.title as variant_title, v.sku,
                offered.amount as price, %(currency)s as currency, p.requires_shipping,
-               p.status = 'active' as is_active, p.category_id, array(
+               p.status = 'active' as is_active, p.category_id,
+               p.product_type = 'gift_card' as is_gift_card, array(
                    select n.collection_id from collection_product n
                     where (n.tenant_id, n.product_id) = (p.tenant_id, p.id)) as collection_ids
           from unnest(%(variants)s::uuid[], %(quantities)s::bigint[]) as w (variant_id, quantity)

@@ -212,6 +212,7 @@ class Priced(msgspec.Struct, frozen=True):
     requires_shipping: bool
     is_active: bool
     category_id: UUID | None = None
+    is_gift_card: bool = False
     collection_ids: Sequence[UUID] = ()
 
     @property

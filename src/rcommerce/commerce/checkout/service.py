@@ -209,6 +209,7 @@ async def _new_order(asked: _Asked, offer: Offer, data: Completion) -> OrderStat
         total=draft.totals.total,
         due=offer.quote.due,
         cart_id=cart.id,
+        sells_gift_cards=any(item.is_gift_card for item in items),
     )
 
 
@@ -262,6 +263,7 @@ async def _offer(asked: _Asked, wanted: str | None) -> Offer:
             variant_title=line.variant_title,
             quantity=line.quantity,
             requires_shipping=line.requires_shipping,
+            is_gift_card=line.is_gift_card,
         )
         for line in cart.lines
         if line.is_available
@@ -428,10 +430,11 @@ def _gift(line: Line, variant: Priced) -> SummaryItem:
 
 async def sweep(services: Services, shard: Shard, limit: int = 100) -> int:
     """Finishes what has expired or was interrupted: reservations, carts, orders whose payment never
-    came, and refunds interrupted by a crash. For every tenant of a shard; safe to run concurrently.
-    Returns the number of things done. Raises Unavailable."""
+    came, and refunds interrupted by a crash; mails gift cards that were bought. For every tenant of
+    a shard; safe to run concurrently. Returns the number of things done. Raises Unavailable."""
     async with shard.read() as conn:
         expired = {*await inventory.with_expired(conn), *await carts.with_expired(conn)}
+        with_cards = await credits.with_unmailed(conn)
         unpaid = await payments.due(conn, limit)
         unfinished = await payments.due_refunds(conn, limit)
 
@@ -442,11 +445,13 @@ async def sweep(services: Services, shard: Shard, limit: int = 100) -> int:
 
     for tenant in expired:
         await end(services, tenant, forget)
+    for tenant in with_cards:
+        await end(services, tenant, credits.mail)
     for tenant, order in unpaid:
         await end(services, tenant, partial(_on, payments.ask, order))
     for tenant, payment in unfinished:
         await end(services, tenant, partial(_on, payments.finish_refunds, payment))
-    return len(expired) + len(unpaid) + len(unfinished)
+    return len(expired) + len(with_cards) + len(unpaid) + len(unfinished)
 
 
 async def _on(work: Callable[[Shop, UUID], Awaitable[None]], what: UUID, shop: Shop) -> None:

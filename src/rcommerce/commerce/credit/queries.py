@@ -3,7 +3,7 @@ one has locked the account's row."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from rcommerce.commerce.credit.schema import Account
@@ -247,4 +247,158 @@ async def liability(conn: Connection, tenant: UUID) -> bytes:
           from summed
         """,
         {"tenant": tenant},
+    )
+
+
+class Sold(NamedTuple):
+    """A gift card to make for an order: what it is worth, its code's hash, and who gets it."""
+
+    item: UUID
+    number: int
+    account: UUID
+    amount: Decimal
+    code_hash: bytes
+    last_characters: str
+
+
+async def bought(
+    conn: Connection, tenant: UUID, order: UUID
+) -> tuple[str, str, list[tuple[UUID, int, Decimal]]]:
+    """(currency, email, [(item, units, price)]) of the gift cards of an order."""
+    rows = await conn.all(
+        """
+        select o.currency, o.customer_email, i.id, i.quantity, i.price
+          from sales_order o
+          join order_item i on (i.tenant_id, i.order_id) = (o.tenant_id, o.id) and i.is_gift_card
+         where (o.tenant_id, o.id) = (%(tenant)s, %(order)s)
+         order by i.position
+        """,
+        {"tenant": tenant, "order": order},
+    )
+    currency, email = (rows[0][0], rows[0][1]) if rows else ("", "")
+    return currency, email, [(row[2], row[3], row[4]) for row in rows]
+
+
+async def make_sold(
+    conn: Connection,
+    tenant: UUID,
+    order: UUID,
+    currency: str,
+    email: str,
+    cards: Sequence[Sold],
+    *,
+    actor: str,
+) -> None:
+    """Makes the gift cards of a paid order, in one statement."""
+    await conn.execute(
+        """
+        with card as (
+            select * from unnest(%(items)s::uuid[], %(numbers)s::int[], %(accounts)s::uuid[],
+                                 %(amounts)s::numeric[], %(hashes)s::bytea[], %(last)s::text[])
+                       as w (item, number, account, amount, code_hash, last_characters)
+        ), made as (
+            insert into credit_account
+                (tenant_id, id, kind, currency, code_hash, last_characters, recipient_email)
+            select %(tenant)s, account, 'gift_card', %(currency)s, code_hash, last_characters,
+                   %(email)s
+              from card
+        ), filled as (
+            insert into credit_entry
+                (tenant_id, account_id, number, kind, amount, balance_before, balance, order_id,
+                 actor)
+            select %(tenant)s, account, 1, 'issued', amount, 0, amount, %(order)s, %(actor)s
+              from card
+        )
+        insert into sold_gift_card (tenant_id, order_item_id, number, order_id, account_id, email)
+        select %(tenant)s, item, number, %(order)s, account, %(email)s from card
+        """,
+        {
+            "tenant": tenant,
+            "order": order,
+            "currency": currency,
+            "email": email,
+            "actor": actor,
+            "items": [each.item for each in cards],
+            "numbers": [each.number for each in cards],
+            "accounts": [each.account for each in cards],
+            "amounts": [each.amount for each in cards],
+            "hashes": [each.code_hash for each in cards],
+            "last": [each.last_characters for each in cards],
+        },
+    )
+
+
+async def withdraw(conn: Connection, tenant: UUID, order: UUID) -> None:
+    """Deactivates the gift cards that an order has bought."""
+    await conn.execute(
+        """
+        update credit_account set is_active = false
+         where tenant_id = %(tenant)s
+           and id in (select g.account_id from sold_gift_card g
+                       where (g.tenant_id, g.order_id) = (%(tenant)s, %(order)s))
+        """,
+        {"tenant": tenant, "order": order},
+    )
+
+
+# A mail that was begun so long ago was interrupted.
+_UNMAILED = """g.mailed_at is null
+   and (g.claimed_at is null or g.claimed_at < now() - interval '1 minute')"""
+
+
+async def with_unmailed(conn: Connection) -> list[UUID]:
+    """Tenants of this shard with gift cards to mail."""
+    rows = await conn.all(
+        f"""
+        select p.tenant_id from tenant_placement p
+         where p.state = 'active' and exists (
+            select from sold_gift_card g where g.tenant_id = p.tenant_id and {_UNMAILED})
+        """
+    )
+    return [row[0] for row in rows]
+
+
+async def claim_unmailed(
+    conn: Connection, tenant: UUID, limit: int
+) -> list[tuple[UUID, int, UUID, str]]:
+    """Gift cards to mail that nobody else is about to: (item, number, account, email)."""
+    rows = await conn.all(
+        f"""
+        update sold_gift_card c set claimed_at = now()
+          from (select g.order_item_id, g.number from sold_gift_card g
+                 where g.tenant_id = %(tenant)s and {_UNMAILED}
+                 order by g.order_item_id, g.number
+                 limit %(limit)s
+                   for update skip locked) due
+         where (c.tenant_id, c.order_item_id, c.number)
+               = (%(tenant)s, due.order_item_id, due.number)
+        returning c.order_item_id, c.number, c.account_id, c.email
+        """,
+        {"tenant": tenant, "limit": limit},
+    )
+    return [(row[0], row[1], row[2], row[3]) for row in rows]
+
+
+async def value_of(conn: Connection, tenant: UUID, account: UUID) -> tuple[bytes, Decimal, str]:
+    """(hash of its code, amount, currency) of a gift card."""
+    row = await conn.one(
+        """
+        select t.code_hash, e.amount, t.currency
+          from credit_account t
+          join credit_entry e on (e.tenant_id, e.account_id, e.number) = (t.tenant_id, t.id, 1)
+         where (t.tenant_id, t.id) = (%(tenant)s, %(account)s)
+        """,
+        {"tenant": tenant, "account": account},
+    )
+    return row[0], row[1], row[2]
+
+
+async def set_mailed(conn: Connection, tenant: UUID, item: UUID, number: int) -> None:
+    """Records that a gift card was mailed."""
+    await conn.execute(
+        """
+        update sold_gift_card set mailed_at = now()
+         where (tenant_id, order_item_id, number) = (%(tenant)s, %(item)s, %(number)s)
+        """,
+        {"tenant": tenant, "item": item, "number": number},
     )

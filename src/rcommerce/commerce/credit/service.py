@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+import structlog
 from msgspec import UNSET
 
 from rcommerce import ids, money
@@ -21,6 +22,7 @@ from rcommerce.errors import Conflict, Invalid, NotFound, Unprocessable
 READ = "coupons:read"
 WRITE = "coupons:write"
 CODE_LENGTH = 16  # characters of 5 random bits each
+log = structlog.get_logger()
 
 
 def compared(code: str) -> bytes:
@@ -41,8 +43,7 @@ async def issue(shop: Shop, new: NewGiftCard) -> bytes:
     expires_at = shop.with_zones({"": new.expires_at})[""]
     if expires_at is not None and expires_at <= shop.local_time():
         raise Invalid.field("expires_at", "must be in the future")
-    characters = ids.readable(CODE_LENGTH)
-    code = "-".join(characters[at : at + 4] for at in range(0, CODE_LENGTH, 4))
+    code = _written(ids.readable(CODE_LENGTH))
     account = ids.new_id()
     async with shop.write() as tx:
         await queries.insert(
@@ -63,6 +64,10 @@ async def issue(shop: Shop, new: NewGiftCard) -> bytes:
         body = await _card(tx, shop, account)
     card: dict[str, Any] = msgspec.json.decode(body)
     return msgspec.json.encode({"gift_card": {**card, "code": code}})
+
+
+def _written(characters: str) -> str:
+    return "-".join(characters[at : at + 4] for at in range(0, CODE_LENGTH, 4))
 
 
 async def _add(
@@ -274,3 +279,64 @@ async def restore(tx: Connection, shop: Shop, order: UUID) -> None:
             order=order,
             actor=shop.caller.name,
         )
+
+
+# Gift cards that are bought ----------------------------------------------------------------------
+
+MAILED_AT_A_TIME = 50
+
+
+async def sell(tx: Connection, shop: Shop, order: UUID) -> None:
+    """Makes the gift cards of an order that was paid, one for each unit; the sweep mails them."""
+    currency, email, items = await queries.bought(tx, shop.tenant.id, order)
+    cards = []
+    for item, units, price in items:
+        for number in range(1, units + 1):
+            code = _code(shop, item, number)
+            sold = queries.Sold(item, number, ids.new_id(), price, compared(code), code[-4:])
+            cards.append(sold)
+    paid = [card for card in cards if card.amount]
+    if paid:
+        actor = shop.caller.name
+        await queries.make_sold(tx, shop.tenant.id, order, currency, email, paid, actor=actor)
+
+
+def _code(shop: Shop, item: UUID, number: int) -> str:
+    """The code of a card: it is stored nowhere, and can be made again until it was mailed."""
+    secret = shop.services.jwt_secret
+    return _written(ids.derived(secret, "gift-card", shop.tenant.id, item, number))
+
+
+async def withdraw(tx: Connection, shop: Shop, order: UUID) -> None:
+    """Deactivates the gift cards that a cancelled order has bought."""
+    await queries.withdraw(tx, shop.tenant.id, order)
+
+
+async def with_unmailed(conn: Connection) -> list[UUID]:
+    """Tenants of this shard with gift cards to mail."""
+    return await queries.with_unmailed(conn)
+
+
+async def mail(shop: Shop) -> None:
+    """Mails gift cards that were bought. Each is mailed at least once: one whose mail was
+    interrupted is mailed again."""
+    async with shop.write() as tx:
+        due = await queries.claim_unmailed(tx, shop.tenant.id, MAILED_AT_A_TIME)
+    for item, number, account, email in due:
+        code = _code(shop, item, number)
+        async with shop.write() as tx:
+            known, amount, currency = await queries.value_of(tx, shop.tenant.id, account)
+            if known != compared(code):  # the secret is another one since
+                values = {"code_hash": compared(code), "last_characters": code[-4:]}
+                await queries.update(tx, shop.tenant.id, account, values)
+        text = (
+            f"Your gift card of {shop.tenant.name}, worth {amount} {currency}:\n\n    {code}\n\n"
+            "Enter the code at the checkout. It can pay for several orders.\n"
+        )
+        try:
+            await shop.services.mailer.send(email, f"Your gift card of {shop.tenant.name}", text)
+        except OSError as error:  # the next round tries again
+            log.warning("mail_failed", to=email, error=str(error))
+            continue
+        async with shop.write() as tx:
+            await queries.set_mailed(tx, shop.tenant.id, item, number)

@@ -38,13 +38,14 @@ ORDER_JSON = """json_build_object(
             'total', i.total::text,
             'discount_amount', coalesce(i.discount_amount, i.total - i.total)::text,
             'discounts', i.discounts, 'tax_amount', i.tax_amount::text,
-            'is_gift', i.is_gift) order by i.position), '[]')
+            'is_gift', i.is_gift, 'is_gift_card', i.is_gift_card) order by i.position), '[]')
           from order_item i where (i.tenant_id, i.order_id) = (t.tenant_id, t.id)),
     'shipping_address', t.shipping_address, 'billing_address', t.billing_address,
     'notes', t.notes, 'metadata', t.metadata,
     'created_at', rfc3339(t.created_at), 'updated_at', rfc3339(t.updated_at))"""
 _STATE = """select id, order_number, customer_id, status, payment_status, fulfillment_status,
-                   currency, total, total - coalesce(credit_total, 0) as due, cart_id
+                   currency, total, total - coalesce(credit_total, 0) as due, cart_id,
+                   sells_gift_cards
               from sales_order"""
 KEYS = (Key("t.created_at", "timestamptz"), Key("t.id", "uuid"))
 
@@ -67,27 +68,29 @@ async def insert(
                 (tenant_id, id, order_number, cart_id, customer_id, customer_email, channel_id,
                  status, payment_status, currency, subtotal, discount_total, tax_total,
                  shipping_total, shipping_discount, total, credit_total, discounts,
-                 shipping_address, billing_address, shipping_service, notes, reserved_until)
+                 shipping_address, billing_address, shipping_service, notes, sells_gift_cards,
+                 reserved_until)
             values (%(tenant)s, %(order)s, %(number)s, %(cart)s, %(customer)s, %(email)s,
                     %(channel)s, 'pending', 'pending', %(currency)s, %(subtotal)s,
                     %(discount_total)s, %(tax_total)s, %(shipping_total)s,
                     %(shipping_discount)s, %(total)s, %(credit_total)s, %(discounts)s,
                     %(shipping_address)s, %(billing_address)s,
-                    %(shipping_service)s, %(notes)s,
+                    %(shipping_service)s, %(notes)s, %(sells_gift_cards)s,
                     now() + make_interval(secs => %(ttl_s)s))
         ), listed as (
             insert into order_item
                 (tenant_id, id, order_id, position, product_id, variant_id, sku, title,
                  variant_title, quantity, price, total, discount_amount, discounts, tax_amount,
-                 requires_shipping, is_gift)
+                 requires_shipping, is_gift, is_gift_card)
             select %(tenant)s, i.id, %(order)s, i.position, i.product_id, i.variant_id, i.sku,
                    i.title, i.variant_title, i.quantity, i.price, i.total, i.discount_amount,
-                   i.discounts, i.tax_amount, i.requires_shipping, i.is_gift
+                   i.discounts, i.tax_amount, i.requires_shipping, i.is_gift,
+                   i.is_gift_card
               from jsonb_to_recordset(%(items)s) as i (
                    id uuid, position int, product_id uuid, variant_id uuid, sku text, title text,
                    variant_title text, quantity int, price numeric, total numeric,
                    discount_amount numeric, discounts jsonb, tax_amount numeric,
-                   requires_shipping boolean, is_gift boolean)
+                   requires_shipping boolean, is_gift boolean, is_gift_card boolean)
         ), closed as (
             update cart set status = 'ordered', updated_at = now()
              where (tenant_id, id) = (%(tenant)s, %(cart)s)
@@ -116,6 +119,7 @@ async def insert(
             "billing_address": Jsonb(draft.billing_address),
             "shipping_service": draft.shipping_service,
             "notes": draft.notes,
+            "sells_gift_cards": any(item.is_gift_card for item in draft.items),
             "items": Jsonb(to_builtins(draft.items, builtin_types=())),
             "ttl_s": ttl_s,
             "actor": actor,

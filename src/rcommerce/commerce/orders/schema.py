@@ -114,6 +114,7 @@ class NewItem(msgspec.Struct, frozen=True, kw_only=True):
     tax_amount: Decimal
     requires_shipping: bool
     is_gift: bool
+    is_gift_card: bool
 
 
 class Sold(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,6 +128,7 @@ class Sold(msgspec.Struct, frozen=True, kw_only=True):
     variant_title: str
     quantity: int
     requires_shipping: bool
+    is_gift_card: bool
 
 
 class Draft(msgspec.Struct, kw_only=True):
@@ -159,6 +161,7 @@ class OrderState(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     total: Decimal
     due: Decimal  # beside what gift cards and credit have paid
+    sells_gift_cards: bool = False
     cart_id: UUID | None
 
 
@@ -205,6 +208,7 @@ class OrderItemView(msgspec.Struct, kw_only=True):
     discounts: list[LineDiscountView]
     tax_amount: str
     is_gift: bool
+    is_gift_card: bool
 
 
 class OrderGiftCard(msgspec.Struct, kw_only=True):

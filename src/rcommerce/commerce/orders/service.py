@@ -72,6 +72,7 @@ def items_of(lines: Sequence[Sold], pricing: Pricing, quote: Quote) -> list[NewI
             tax_amount=priced.tax,
             requires_shipping=line.requires_shipping,
             is_gift=priced.is_gift,
+            is_gift_card=line.is_gift_card,
         )
         for position, priced in enumerate(quote.lines, start=1)
     ]
@@ -230,6 +231,7 @@ def sold(line: UUID, variant: Priced, quantity: int) -> Sold:
         variant_title=variant.variant_title,
         quantity=quantity,
         requires_shipping=variant.requires_shipping,
+        is_gift_card=variant.is_gift_card,
     )
 
 
@@ -240,6 +242,7 @@ def _item(line: UUID, variant: Priced, quantity: int) -> Item:
         quantity=quantity,
         unit_price=variant.price,
         groups=variant.groups,
+        is_discountable=not variant.is_gift_card,
     )
 
 
@@ -370,9 +373,11 @@ async def give_up(
 
 async def take_stock_back(tx: Connection, shop: Shop, order: OrderState) -> None:
     """Returns a cancelled order's units, reserved or sold, the use of its promotions, and what gift
-    cards and credit have paid."""
+    cards and credit have paid; deactivates the gift cards that it has bought."""
     await promotions.release(tx, shop, order.id)
     await credits.restore(tx, shop, order.id)
+    if order.sells_gift_cards:
+        await credits.withdraw(tx, shop, order.id)
     if order.status == "pending":
         await inventory.let_go(tx, shop, order.id, "cancelled")
         return

@@ -8,6 +8,7 @@ from uuid import UUID, uuid5
 import structlog
 
 from rcommerce import ids, money
+from rcommerce.commerce.credit import service as credits
 from rcommerce.commerce.guarded import GuardedGateway
 from rcommerce.commerce.inventory import service as inventory
 from rcommerce.commerce.orders import service as orders
@@ -152,6 +153,8 @@ async def _settle(
         if order.status == "pending":
             values["status"] = "confirmed"
             await inventory.sell(tx, shop, order.id)
+        if order.sells_gift_cards and order.status != "cancelled":
+            await credits.sell(tx, shop, order.id)
         await orders.record(tx, shop, order.id, "paid", values, paid)
     elif outcome.state == "accepted":
         if order.status == "pending":
