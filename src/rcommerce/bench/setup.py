@@ -67,24 +67,27 @@ class Bench:
 
 
 @contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder that is removed afterwards."""
+    path = Path(tempfile.mkdtemp(prefix="rcommerce-bench-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def shop(products: int, tell: Callable[[str], None]) -> Iterator[Bench]:
     """A shop with so many demo products; its folder is removed afterwards. Raises StartError."""
-    folder = Path(tempfile.mkdtemp(prefix="rcommerce-bench-"))
-    try:
-        with pinned() as measured:
-            yield from _shop(folder, products, measured, tell)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder() as folder, pinned() as measured:
+        yield from _shop(folder, products, measured, tell)
 
 
 @contextlib.contextmanager
 def unpinned_shop(products: int, tell: Callable[[str], None]) -> Iterator[Bench]:
     """The same, with every processor for each part. Raises StartError."""
-    folder = Path(tempfile.mkdtemp(prefix="rcommerce-bench-"))
-    try:
+    with temporary_folder() as folder:
         yield from _shop(folder, products, os.sched_getaffinity(0), tell)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -93,25 +96,19 @@ def external_shop(
 ) -> Iterator[Bench]:
     """The same on a PostgreSQL that is not embedded, with settings of its own. Raises
     StartError."""
-    folder = Path(tempfile.mkdtemp(prefix="rcommerce-bench-"))
-    try:
-        with pinned() as measured:
-            tell("starting PostgreSQL")
-            with Postgres(folder / "primary", settings=postgres) as primary:
-                settings = database(primary)
-                bench = Bench(
-                    folder, primary.conninfo("postgres"), measured, os.sched_getaffinity(0), tell,
-                    settings,
-                )  # fmt: skip
-                admin = Server(folder / "admin", settings=settings)
-                upgraded = admin.command("db", "upgrade")
-                if upgraded.returncode != 0:
-                    raise StartError(upgraded.stderr)
-                tell(f"making {products:,} products")
-                _load_demo(admin, products)
-                yield bench
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder() as folder, pinned() as measured:
+        tell("starting PostgreSQL")
+        with Postgres(folder / "primary", settings=postgres) as primary:
+            settings = database(primary)
+            dsn = primary.conninfo("postgres")
+            bench = Bench(folder, dsn, measured, os.sched_getaffinity(0), tell, settings)
+            admin = Server(folder / "admin", settings=settings)
+            upgraded = admin.command("db", "upgrade")
+            if upgraded.returncode != 0:
+                raise StartError(upgraded.stderr)
+            tell(f"making {products:,} products")
+            _load_demo(admin, products)
+            yield bench
 
 
 @contextlib.contextmanager

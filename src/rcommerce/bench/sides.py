@@ -1,11 +1,9 @@
-"""Two servers of R Commerce in turn: the cost of a topology, or of another release. The load is
-that of read-cold and of checkout."""
+"""Two servers of R Commerce in turn: the cost of a topology. The load is that of read-cold and of
+checkout."""
 
 import asyncio
 import contextlib
 import random
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,8 +12,7 @@ import psycopg
 from rcommerce.bench import checkout, read_cold, report
 from rcommerce.bench.load import get, reads
 from rcommerce.bench.report import Result
-from rcommerce.bench.setup import pinned
-from rcommerce.database.embedded import EmbeddedPostgres
+from rcommerce.bench.setup import pinned, temporary_folder
 from rcommerce.errors import StartError
 from rcommerce.lab import settings
 from rcommerce.lab.pgbouncer import PgBouncer
@@ -52,31 +49,6 @@ def pgbouncer_checkout(tell: Tell) -> Result:
         return _against("pgbouncer-checkout", "orders/s", _checkout_load(dsn), side, plain, tell)
 
 
-def releases(name: str, other: Path, tell: Tell) -> Result:
-    """This release against the one in the checkout `other`, by read-cold or checkout. Raises
-    StartError."""
-    source = other / "src"
-    if not (source / "rcommerce").is_dir():
-        raise StartError(f"{other} is no checkout of R Commerce: it has no src/rcommerce")
-    with contextlib.ExitStack() as stack:
-        measured = stack.enter_context(pinned())
-        sides, dsns = [], []
-        for where in (None, source):
-            folder = Path(stack.enter_context(_folder()))
-            side = Server(folder, settings=QUIET, cpus=measured, source=where)
-            postgres = stack.enter_context(EmbeddedPostgres(folder / "postgres"))
-            tell(f"making {PRODUCTS:,} products")
-            _load_demo(side)
-            stack.enter_context(side)
-            sides.append(side)
-            dsns.append(postgres.conninfo)
-        unit = "requests/s" if name == "read-cold" else "orders/s"
-        # Demo products have the same ids everywhere: one list serves both.
-        make = _read_load if name == "read-cold" else _checkout_load
-        loads = [make(dsn) for dsn in dsns]
-        return _against(f"compare {name}", unit, loads[0], sides[0], sides[1], tell, loads[1])
-
-
 def _against(
     name: str,
     unit: str,
@@ -84,26 +56,24 @@ def _against(
     side: Server,
     plain: Server,
     tell: Tell,
-    plain_load: Load | None = None,
 ) -> Result:
-    other = plain_load or load
     load(side.port)  # both warm
-    other(plain.port)
+    load(plain.port)
     values, ceilings = [], []
     for number in range(1, ROUNDS + 1):
         tell(f"round {number} of {ROUNDS}")
         # Who goes first changes, so that neither always has the warmer machine.
         if number % 2:
             values.append(load(side.port))
-            ceilings.append(other(plain.port))
+            ceilings.append(load(plain.port))
         else:
-            ceilings.append(other(plain.port))
+            ceilings.append(load(plain.port))
             values.append(load(side.port))
     details = {
-        "ceiling_is": "the release before" if plain_load else "one server, no pooler",
+        "ceiling_is": "one server, no pooler",
         "connections": read_cold.CONNECTIONS,
     }
-    return report.against(name, unit, BARS.get(name, 0.9), values, ceilings, details)
+    return report.against(name, unit, BARS[name], values, ceilings, details)
 
 
 def _read_load(dsn: str) -> Load:
@@ -140,7 +110,7 @@ def _servers(tell: Tell, build: Build) -> Iterator[tuple[Server, Server, str]]:
     """(the side with `build`, the side without, the database's connection string)."""
     with contextlib.ExitStack() as stack:
         measured = stack.enter_context(pinned())
-        folder = Path(stack.enter_context(_folder()))
+        folder = stack.enter_context(temporary_folder())
         tell("starting PostgreSQL")
         primary = stack.enter_context(Postgres(folder / "primary"))
         plain_settings = settings.database(primary)
@@ -173,12 +143,3 @@ def _load_demo(server: Server) -> None:
     done = server.command("demo", "load", "--products", str(PRODUCTS), "--json")
     if done.returncode != 0:
         raise StartError(f"the demo products could not be made: {done.stderr[-2000:]}")
-
-
-@contextlib.contextmanager
-def _folder() -> Iterator[str]:
-    path = tempfile.mkdtemp(prefix="rcommerce-bench-")
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)

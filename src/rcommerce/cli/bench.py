@@ -8,9 +8,10 @@ import msgspec
 import typer
 from rich.table import Table
 
-from rcommerce.bench import plots, sides
+from rcommerce.bench import plots, releases
 from rcommerce.bench.load import LoadError
 from rcommerce.bench.registry import BENCHMARKS, measure
+from rcommerce.bench.releases import COMPARISONS
 from rcommerce.bench.report import Result
 from rcommerce.cli.session import Json, err, out
 from rcommerce.errors import SettingsError, StartError
@@ -89,18 +90,19 @@ def run(
 
 @app.command()
 def compare(
-    name: Annotated[str, typer.Argument(help="read-cold or checkout.")],
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(COMPARISONS)}.")],
     other: Annotated[Path, typer.Option("--with", help="A clone of another release.")],
     as_json: Json = False,
 ) -> None:
-    """Compare this release with another one. Exit code 1: below 0.9 of its throughput.
+    """Compare this release with another one. Exit code 1: below 0.95 of its throughput (reads) or
+    0.90 (checkouts).
 
     Example: git worktree add ../before v0.1.0; rcommerce bench compare read-cold --with ../before
     """
-    if name not in ("read-cold", "checkout"):
-        raise SettingsError(f"compare runs read-cold or checkout, not {name}")
+    if name not in COMPARISONS:
+        raise SettingsError(f"compare runs {', '.join(COMPARISONS)}, not {name}")
     with err.status(name) as status:
-        result = sides.releases(name, other.absolute(), status.update)
+        result = releases.compared(name, other.absolute(), status.update)
     if as_json:
         print(msgspec.json.encode(result).decode())
     else:

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from rcommerce.commerce.carts.schema import Access, CartRow, HeldCart
+from rcommerce.commerce.promotions.queries import OF_CART
 from rcommerce.database import Connection, Statement
 
 # Access: a guest's token, the cart's customer, or staff. An id alone gives none.
@@ -59,22 +60,20 @@ _LINES = f"""
         on c.channel_id is not null
      where (i.tenant_id, i.cart_id) = (c.tenant_id, c.id)
     """
-_CODES = """array(select k.shown from cart_coupon k
-                   where (k.tenant_id, k.cart_id) = (c.tenant_id, c.id)
-                   order by k.added_at, k.code)"""
 _CREDIT = """array(select k.account_id from cart_credit k
                     where (k.tenant_id, k.cart_id) = (c.tenant_id, c.id)
                     order by k.added_at, k.account_id)"""
-_CART = f"""'id', c.id, 'customer_id', c.customer_id, 'currency', c.currency, 'status', c.status,
+_CART = """'id', c.id, 'customer_id', c.customer_id, 'currency', c.currency, 'status', c.status,
             'channel_id', c.channel_id,
             'channel', (select h.slug from channel h
                          where (h.tenant_id, h.id) = (c.tenant_id, c.channel_id)),
             'email', c.email, 'shipping_address', c.shipping_address,
             'created_at', rfc3339(c.created_at), 'updated_at', rfc3339(c.updated_at),
-            'expires_at', rfc3339(c.expires_at), 'codes', {_CODES}, 'credit', {_CREDIT}"""
+            'expires_at', rfc3339(c.expires_at)"""
+_PARTS = f"""'codes', {OF_CART}, 'credit', {_CREDIT}, 'lines', ({_LINES})"""
 # An ordered cart shows its order's prices, whatever happens to the catalogue.
 _VIEW = f"""
-    select json_build_object({_CART}, 'lines', ({_LINES}),
+    select json_build_object({_CART}, {_PARTS},
         'order', (select json_build_object(
                       'subtotal', o.subtotal::text, 'discount_total', o.discount_total::text,
                       'tax_total', o.tax_total::text, 'shipping_total', o.shipping_total::text,
@@ -145,7 +144,9 @@ async def insert_guest(
             values (%(tenant)s, %(cart)s, %(token_hash)s, %(channel)s, %(currency)s, %(email)s,
                     now() + make_interval(days => %(days)s))
             returning *)
-        select json_build_object({_CART}, 'lines', array[]::int[]) from c
+        select json_build_object({_CART}, 'codes', array[]::int[], 'credit', array[]::int[],
+                                 'lines', array[]::int[])
+          from c
         """,
         {
             "tenant": tenant,
@@ -438,7 +439,7 @@ async def held(conn: Connection, tenant: UUID, cart: UUID, at: datetime) -> Held
     """A cart that this transaction has locked, with its lines and codes at a moment."""
     body = await conn.json(
         f"""
-        select json_build_object({_CART}, 'lines', ({_LINES}),
+        select json_build_object({_CART}, {_PARTS},
                    'shipping_service', c.shipping_service, 'shown', c.shown,
                    'seen_discount', c.seen_discount::text, 'seen_credit', c.seen_credit::text)
           from cart c where (c.tenant_id, c.id) = (%(tenant)s, %(cart)s)

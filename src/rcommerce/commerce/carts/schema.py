@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from rcommerce.commerce.fields import Currency, Input
 from rcommerce.commerce.pricing.schema import DiscountView, LineDiscountView
+from rcommerce.commerce.promotions.schema import CartCode
 
 
 class NewCart(Input, kw_only=True):
@@ -123,7 +124,7 @@ class CartRow(msgspec.Struct, kw_only=True):
     created_at: str
     updated_at: str
     expires_at: str
-    codes: list[str]
+    codes: list[CartCode]
     credit: list[UUID]  # accounts that pay
     lines: list[CartLine]
     order: OrderSums | None = None

@@ -360,7 +360,7 @@ async def apply_coupon(shop: Shop, cart: UUID, token: str | None, code: str) -> 
     async with _opened(shop, cart, token) as opened:
         row = await _row(opened.tx, shop, cart, opened.by)
         [found] = await promotions.codes(opened.tx, shop, [code])
-        if found.code in {promotions.compared(each) for each in row.codes}:
+        if found.code in {each.code for each in row.codes}:
             raise Unprocessable(
                 f"the cart has the coupon “{found.shown}” already", code="coupon_already_applied"
             )
@@ -379,7 +379,7 @@ async def check_coupon(shop: Shop, cart: UUID, token: str | None, code: str) -> 
     async with shop.read() as conn:
         row = await _row(conn, shop, cart, access(shop, token))
         [found] = await promotions.codes(conn, shop, [code])
-        has_it = found.code in {promotions.compared(each) for each in row.codes}
+        has_it = found.code in {each.code for each in row.codes}
         pricing = await showing.priced(
             conn, shop, live, row, seen=True, more=[] if has_it else [found]
         )

@@ -11,7 +11,6 @@ from rcommerce import money
 from rcommerce.commerce.carts.schema import CartLine, CartRow, OrderedLine
 from rcommerce.commerce.catalog.schema import Priced
 from rcommerce.commerce.pricing.model import Explanation, Item, Line, Quote
-from rcommerce.commerce.promotions import service as promotions
 from rcommerce.commerce.promotions.schema import CartCode
 from rcommerce.commerce.promotions.service import Buying, Live
 from rcommerce.commerce.quotes import service as quotes
@@ -49,7 +48,6 @@ async def priced(
 ) -> Pricing:
     """The pricing of a cart, with `more` codes than it has. `email` and `country` are those of a
     checkout, instead of the cart's."""
-    codes = await promotions.codes(conn, shop, cart.codes)
     return await quotes.prepare(
         conn,
         shop,
@@ -57,7 +55,7 @@ async def priced(
         channel=cart.channel_id,
         currency=cart.currency,
         items=items(cart.lines, seen=seen),
-        codes=[*codes, *more],
+        codes=[*cart.codes, *more],
         by=Buying(cart.customer_id, email or cart.email),
         country=country or cart.country,
         credit=cart.credit,
@@ -129,8 +127,8 @@ def as_json(
                 **sums,
                 "amount_due": due,
                 "gift_cards": paid,
-                "coupon_code": cart.codes[0] if cart.codes else None,
-                "coupon_codes": cart.codes,
+                "coupon_code": cart.codes[0].shown if cart.codes else None,
+                "coupon_codes": [code.shown for code in cart.codes],
                 "discounts": applied,
                 "email": cart.email,
                 "created_at": cart.created_at,

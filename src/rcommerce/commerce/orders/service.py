@@ -169,7 +169,7 @@ async def create(shop: Shop, new: NewOrder) -> tuple[bytes, str | None]:
         email = await _email(tx, shop, new.customer_email)
         country = new.shipping_address.country
         rate = chosen(rates(shop, wanted, currency, country), new.shipping_service, None)
-        codes = await promotions.codes(tx, shop, [new.coupon_code] if new.coupon_code else [])
+        codes = await promotions.codes(tx, shop, [new.coupon_code]) if new.coupon_code else []
 
         async def price() -> tuple[Pricing, Quote]:
             pricing = await prepare(

@@ -80,6 +80,18 @@ async def by_code(conn: Connection, tenant: UUID, code: str) -> UUID | None:
     return found
 
 
+# The codes of a cart c, as CartCodes.
+OF_CART = f"""(
+    select coalesce(json_agg(json_build_object(
+               'code', w.code, 'shown', w.shown, 'usage_limit', k.usage_limit,
+               'promotion', case when t.id is not null then {ROW} end)
+               order by w.added_at, w.code), '[]')
+      from cart_coupon w
+      left join coupon_code k on (k.tenant_id, k.code) = (w.tenant_id, w.code)
+      left join promotion t on (t.tenant_id, t.id) = (k.tenant_id, k.promotion_id)
+     where (w.tenant_id, w.cart_id) = (c.tenant_id, c.id))"""
+
+
 async def codes(conn: Connection, tenant: UUID, written: Sequence[str]) -> dict[str, CartCode]:
     """What codes stand for, by the codes as they are compared."""
     body = await conn.json(
