@@ -14,6 +14,7 @@ from rcommerce.commerce.strategies import (
     Outcome,
     PaymentGateway,
 )
+from rcommerce.errors import Invalid
 from rcommerce.resilience.breaker import Breaker
 
 T = TypeVar("T")
@@ -87,3 +88,11 @@ class GuardedGateway:
             raise
         self.breaker.succeeded()
         return answer
+
+
+def chosen(gateways: Mapping[str, GuardedGateway], gateway_id: str) -> GuardedGateway:
+    """A gateway by its id. Raises Invalid."""
+    if gateway_id not in gateways:
+        known = ", ".join(gateways)
+        raise Invalid.field("gateway_id", f"unknown gateway “{gateway_id}”; available: {known}")
+    return gateways[gateway_id]

@@ -31,6 +31,7 @@ from rcommerce.commerce.credit import service as credits
 from rcommerce.commerce.inventory import service as inventory
 from rcommerce.commerce.orders import service as orders
 from rcommerce.commerce.orders.schema import Draft, OrderState, Sold
+from rcommerce.commerce.payments import refunds
 from rcommerce.commerce.payments import service as payments
 from rcommerce.commerce.payments.schema import PaymentState
 from rcommerce.commerce.pricing.model import Line, Quote
@@ -436,7 +437,7 @@ async def sweep(services: Services, shard: Shard, limit: int = 100) -> int:
         expired = {*await inventory.with_expired(conn), *await carts.with_expired(conn)}
         with_cards = await credits.with_unmailed(conn)
         unpaid = await payments.due(conn, limit)
-        unfinished = await payments.due_refunds(conn, limit)
+        unfinished = await refunds.due(conn, limit)
 
     async def forget(shop: Shop) -> None:
         async with shop.write() as tx:
@@ -450,7 +451,7 @@ async def sweep(services: Services, shard: Shard, limit: int = 100) -> int:
     for tenant, order in unpaid:
         await end(services, tenant, partial(_on, payments.ask, order))
     for tenant, payment in unfinished:
-        await end(services, tenant, partial(_on, payments.finish_refunds, payment))
+        await end(services, tenant, partial(_on, refunds.finish, payment))
     return len(expired) + len(with_cards) + len(unpaid) + len(unfinished)
 
 

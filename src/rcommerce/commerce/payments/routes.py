@@ -9,7 +9,7 @@ from litestar.response.base import ASGIResponse
 from rcommerce.commerce.orders.routes import ORDER, whole
 from rcommerce.commerce.orders.schema import Cancellation
 from rcommerce.commerce.parameters import IdempotencyKey, OrderToken
-from rcommerce.commerce.payments import service
+from rcommerce.commerce.payments import refunds, service
 from rcommerce.commerce.payments.schema import (
     Methods,
     MethodsQuery,
@@ -81,7 +81,7 @@ async def refund_payment(
     shop: Shop, payment_id: UUID, data: RefundRequest, idempotency_key: IdempotencyKey = None
 ) -> RefundState:
     """An amount, or all that is left. Scope payments:write."""
-    return await service.refund(shop, payment_id, data)
+    return await refunds.of_payment(shop, payment_id, data)
 
 
 @post(
@@ -96,7 +96,7 @@ async def refund_order(
     shop: Shop, order_id: UUID, data: RefundRequest, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
     """An amount, or all that is left. Scope payments:write."""
-    return whole(await service.refund_order(shop, order_id, data))
+    return whole(await refunds.of_order(shop, order_id, data))
 
 
 @post(

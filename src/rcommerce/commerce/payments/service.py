@@ -3,18 +3,19 @@ repeating the call harmless; the result is recorded in one transaction."""
 
 from collections.abc import Mapping
 from decimal import Decimal
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import structlog
 
 from rcommerce import ids, money
+from rcommerce.commerce import guarded
 from rcommerce.commerce.credit import service as credits
 from rcommerce.commerce.guarded import GuardedGateway
 from rcommerce.commerce.inventory import service as inventory
 from rcommerce.commerce.orders import service as orders
 from rcommerce.commerce.orders import states
 from rcommerce.commerce.orders.schema import Cancellation, OrderState
-from rcommerce.commerce.payments import queries
+from rcommerce.commerce.payments import queries, refunds
 from rcommerce.commerce.payments.schema import (
     Method,
     Methods,
@@ -23,22 +24,17 @@ from rcommerce.commerce.payments.schema import (
     PaymentResult,
     PaymentState,
     PaymentView,
-    RefundRequest,
-    RefundState,
 )
 from rcommerce.commerce.shop import Shop
 from rcommerce.commerce.strategies import Charge, GatewayError, Outcome
 from rcommerce.database import Connection
 from rcommerce.errors import (
     Conflict,
-    Invalid,
     NotFound,
-    PaymentFailed,
     Unavailable,
     Unprocessable,
 )
 
-WRITE = "payments:write"
 FREE = Outcome("approved")  # of an order that costs nothing
 log = structlog.get_logger()
 
@@ -46,11 +42,7 @@ log = structlog.get_logger()
 def gateway(shop: Shop, gateway_id: str | None) -> GuardedGateway:
     """A gateway by its id, or the default one. Raises Invalid."""
     name = gateway_id or shop.services.settings.payment.default_gateway
-    found = shop.services.gateways.get(name)
-    if found is None:
-        known = ", ".join(shop.services.gateways)
-        raise Invalid.field("gateway_id", f"unknown gateway “{name}”; available: {known}")
-    return found
+    return guarded.chosen(shop.services.gateways, name)
 
 
 def methods(shop: Shop, query: MethodsQuery) -> Methods:
@@ -136,9 +128,11 @@ async def settle(shop: Shop, payment: PaymentState, outcome: Outcome) -> None:
         # Too late: the stock may have been sold since.
         is_late = outcome.state == "approved" and order.status == "cancelled"
         if is_late:
-            await _begin_rest(tx, shop, payment.id, "the order was cancelled before it was paid")
+            await refunds.begin_rest(
+                tx, shop, payment.id, "the order was cancelled before it was paid"
+            )
     if is_late:
-        await finish_refunds(shop, payment.id)
+        await refunds.finish(shop, payment.id)
 
 
 async def _settle(
@@ -228,7 +222,7 @@ async def pay(shop: Shop, new: NewPayment, order_token: str | None) -> PaymentRe
         outcome = await charge(shop, payment, order.order_number, token)
         await settle(shop, payment, outcome)
     async with shop.read() as conn:
-        payment = await _require(conn, shop, payment.id)
+        payment = await refunds.require(conn, shop, payment.id)
     return _result(payment)
 
 
@@ -244,17 +238,10 @@ def _result(payment: PaymentState) -> PaymentResult:
     return PaymentResult(result="success", payment_id=payment.id)
 
 
-async def _require(conn: Connection, shop: Shop, payment: UUID) -> PaymentState:
-    found = await queries.payment(conn, shop.tenant.id, payment)
-    if found is None:
-        raise NotFound("payment not found")
-    return found
-
-
 async def one(shop: Shop, payment: UUID, order_token: str | None) -> PaymentView:
     """A payment, for callers who may see its order. Raises NotFound."""
     async with shop.read() as conn:
-        found = await _require(conn, shop, payment)
+        found = await refunds.require(conn, shop, payment)
         await orders.require(conn, shop, found.order_id, order_token)
     return PaymentView(
         id=found.id, order_id=found.order_id, gateway_id=found.gateway_id,
@@ -265,9 +252,9 @@ async def one(shop: Shop, payment: UUID, order_token: str | None) -> PaymentView
 
 async def confirm(shop: Shop, payment: UUID) -> PaymentView:
     """Confirms a manual payment. Raises NotFound, Conflict."""
-    shop.caller.require(WRITE)
+    shop.caller.require(refunds.WRITE)
     async with shop.read() as conn:
-        found = await _require(conn, shop, payment)
+        found = await refunds.require(conn, shop, payment)
     if found.gateway_id != "manual":
         raise Conflict("only a manual payment is confirmed by hand", code="not_manual")
     await settle(shop, found, Outcome("approved"))
@@ -281,7 +268,7 @@ async def apply_event(shop: Shop, gateway_id: str, headers: Mapping[str, str], b
         raise NotFound("gateway not found")
     event = by.event(headers, body)
     async with shop.read() as conn:
-        payment = await _require(conn, shop, event.payment_id)
+        payment = await refunds.require(conn, shop, event.payment_id)
     if payment.gateway_id != gateway_id:
         raise NotFound("payment not found")
     # Settling is idempotent. The event is recorded after it, so that a crash in between repeats it
@@ -289,115 +276,6 @@ async def apply_event(shop: Shop, gateway_id: str, headers: Mapping[str, str], b
     await settle(shop, payment, event.outcome)
     async with shop.write() as tx:
         await queries.insert_event(tx, shop.tenant.id, gateway_id, event.event_id)
-
-
-async def refund_order(shop: Shop, order: UUID, data: RefundRequest) -> bytes:
-    """Refunds an order; the order as JSON. Raises NotFound, Conflict, Unprocessable."""
-    shop.caller.require(WRITE)
-    async with shop.read() as conn:
-        await orders.require(conn, shop, order, None)
-        payment = await queries.of_order(conn, shop.tenant.id, order)
-    if payment is None:
-        raise Conflict("the order has not been paid", code="not_paid")
-    await refund(shop, payment.id, data)
-    async with shop.read() as conn:
-        return await orders.json(conn, shop, order)
-
-
-async def refund(shop: Shop, payment_id: UUID, data: RefundRequest) -> RefundState:
-    """Refunds a payment. Raises NotFound, Conflict, Unprocessable, PaymentFailed, Unavailable.
-
-    Its id is derived from the Idempotency-Key if there is one: a retry finds the refund that it has
-    begun, and continues it.
-    """
-    shop.caller.require(WRITE)
-    async with shop.write() as tx:
-        payment = await _require(tx, shop, payment_id)
-        await orders.locked(tx, shop, payment.order_id)
-        payment = await _require(tx, shop, payment_id)
-        if payment.status != "succeeded":
-            raise Conflict("the payment has not succeeded", code="not_paid")
-        refund_id = _refund_id(shop, payment_id)
-        begun = await queries.refund(tx, shop.tenant.id, refund_id)
-        if begun is None:
-            begun = await _begin_refund(tx, shop, payment, refund_id, data)
-    return await _finish_refund(shop, payment, begun)
-
-
-def _refund_id(shop: Shop, payment: UUID) -> UUID:
-    if shop.idempotency_key is None:
-        return ids.new_id()
-    return uuid5(payment, f"{shop.caller.name}:{shop.idempotency_key}")
-
-
-async def _begin_refund(
-    tx: Connection, shop: Shop, payment: PaymentState, refund_id: UUID, data: RefundRequest
-) -> RefundState:
-    left = payment.amount - payment.refunded
-    amount = left
-    if data.amount is not None:
-        amount = money.amount(data.amount, payment.currency, "amount")
-    if amount == 0 or amount > left:
-        raise Unprocessable(
-            f"{left} {payment.currency} of the payment are left to refund",
-            code="refund_too_large",
-        )
-    await queries.begin_refund(tx, shop.tenant.id, refund_id, payment.id, amount, data.reason)
-    return RefundState(id=refund_id, payment_id=payment.id, amount=amount, status="pending")
-
-
-async def _finish_refund(shop: Shop, payment: PaymentState, begun: RefundState) -> RefundState:
-    """Calls the gateway, and records its result."""
-    if begun.status != "pending":
-        return begun
-    try:
-        outcome = await gateway(shop, payment.gateway_id).refund(
-            shop.tenant.id, payment.id, begun.id, begun.amount
-        )
-    except GatewayError as error:
-        raise Unavailable(
-            "the payment gateway does not answer; the refund goes on when you try again",
-            code="gateway_unavailable",
-            retry_after_s=2,
-        ) from error
-    succeeded = outcome.state == "approved"
-    async with shop.write() as tx:
-        await orders.locked(tx, shop, payment.order_id)
-        ended = await queries.end_refund(
-            tx, shop.tenant.id, begun.id, succeeded=succeeded, reference=outcome.reference
-        )
-        if ended and succeeded:
-            now = await _require(tx, shop, payment.id)
-            status = "refunded" if now.refunded == now.amount else "partially_refunded"
-            noted = {"refund_id": begun.id, "amount": str(begun.amount)}
-            values = {"payment_status": status}
-            await orders.record(tx, shop, payment.order_id, "refunded", values, noted)
-    if not succeeded:
-        raise PaymentFailed(outcome.message or "the gateway refused the refund")
-    return RefundState(id=begun.id, payment_id=payment.id, amount=begun.amount, status="succeeded")
-
-
-async def _begin_rest(tx: Connection, shop: Shop, payment_id: UUID, reason: str) -> None:
-    """Begins the refund of all that is left of a payment, in the transaction that requires it:
-    after a crash, the sweep finishes it."""
-    payment = await _require(tx, shop, payment_id)
-    if payment.status == "succeeded" and payment.amount > payment.refunded:
-        await _begin_refund(tx, shop, payment, ids.new_id(), RefundRequest(reason=reason))
-
-
-async def finish_refunds(shop: Shop, payment_id: UUID) -> None:
-    """Calls the gateway for each refund of a payment that was begun. Raises Unavailable,
-    PaymentFailed."""
-    async with shop.read() as conn:
-        payment = await _require(conn, shop, payment_id)
-        begun = await queries.pending_refunds(conn, shop.tenant.id, payment_id)
-    for each in begun:
-        await _finish_refund(shop, payment, each)
-
-
-async def due_refunds(conn: Connection, limit: int) -> list[tuple[UUID, UUID]]:
-    """(tenant, payment) of unfinished refunds, of every tenant."""
-    return await queries.due_refunds(conn, limit)
 
 
 async def cancel(shop: Shop, order_id: UUID, data: Cancellation, order_token: str | None) -> bytes:
@@ -413,9 +291,9 @@ async def cancel(shop: Shop, order_id: UUID, data: Cancellation, order_token: st
         if order.status != "cancelled" or payment is None:
             await _cancel(tx, shop, order, payment, data.reason)
         if payment is not None:
-            await _begin_rest(tx, shop, payment.id, data.reason or "cancelled")
+            await refunds.begin_rest(tx, shop, payment.id, data.reason or "cancelled")
     if payment is not None:
-        await finish_refunds(shop, payment.id)
+        await refunds.finish(shop, payment.id)
     async with shop.read() as conn:
         return await orders.json(conn, shop, order_id)
 
