@@ -357,6 +357,10 @@ def _orders(call: Recorder, guest: Api, staff: Api, product: dict[str, Any]) -> 
     call("getPayment", buyer, payment_id=done["payment_id"])
     sent = {"tracking_number": "1Z999AA10123456784", "carrier": "UPS", "status": "shipped"}
     call("fulfillOrder", staff, sent, **one)
+    item = done["order"]["items"][0]["id"]
+    unit = {"refund_line_items": [{"line_item_id": item, "quantity": 1}], "note": "Torn seam"}
+    call("calculateRefund", staff, unit, **one)
+    call("refundItems", staff, unit, status=201, **one)
     call("refundOrder", staff, {"amount": "5.00", "reason": "Late delivery"}, **one)
     call("refundPayment", staff, {"amount": "1.00"}, payment_id=done["payment_id"])
     staff("PATCH", f"/orders/{one['order_id']}", {"status": "delivered"})

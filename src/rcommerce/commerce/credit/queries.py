@@ -176,11 +176,11 @@ async def taken_by(conn: Connection, tenant: UUID, order: UUID) -> list[tuple[UU
     """(account, amount) that an order has taken and not given back."""
     rows = await conn.all(
         """
-        select e.account_id, -e.amount from credit_entry e
-         where (e.tenant_id, e.order_id) = (%(tenant)s, %(order)s) and e.kind = 'redeemed'
-           and not exists (select from credit_entry r
-                            where (r.tenant_id, r.order_id, r.account_id)
-                                = (%(tenant)s, e.order_id, e.account_id) and r.kind = 'restored')
+        select e.account_id, -sum(e.amount) from credit_entry e
+         where (e.tenant_id, e.order_id) = (%(tenant)s, %(order)s)
+           and e.kind in ('redeemed', 'refunded', 'restored')
+         group by e.account_id
+        having sum(e.amount) < 0
          order by e.account_id
         """,
         {"tenant": tenant, "order": order},

@@ -98,7 +98,7 @@ class EntryView(msgspec.Struct, kw_only=True):
     """A change of a balance. Redeemed amounts are negative."""
 
     number: int
-    kind: Literal["issued", "redeemed", "restored", "adjusted"]
+    kind: Literal["issued", "redeemed", "refunded", "restored", "adjusted"]
     amount: str
     balance: str
     order_id: UUID | None

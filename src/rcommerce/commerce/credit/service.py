@@ -263,22 +263,37 @@ async def redeem(tx: Connection, shop: Shop, order: UUID, payments: Sequence[Pay
 
 
 async def restore(tx: Connection, shop: Shop, order: UUID) -> None:
-    """Gives back what an order was paid with: it was cancelled, or never paid. The order is locked,
-    so nobody else does."""
+    """Gives back what is left of what an order was paid with: it was cancelled, or never paid. The
+    order is locked, so nobody else does."""
+    await _give_back(tx, shop, order, "restored", None)
+
+
+async def refund(tx: Connection, shop: Shop, order: UUID, amount: Decimal) -> None:
+    """Gives back an amount of what a locked order was paid with, to one account after the other."""
+    await _give_back(tx, shop, order, "refunded", amount)
+
+
+async def _give_back(
+    tx: Connection, shop: Shop, order: UUID, kind: str, most: Decimal | None
+) -> None:
     taken = await queries.taken_by(tx, shop.tenant.id, order)
     if not taken:
         return
     await queries.hold(tx, shop.tenant.id, [account for account, _ in taken])
-    for account, amount in taken:
-        await queries.add_entry(
-            tx,
-            shop.tenant.id,
-            account,
-            kind="restored",
-            amount=amount,
-            order=order,
-            actor=shop.caller.name,
-        )
+    for account, left in taken:
+        amount = left if most is None else min(left, most)
+        if most is not None:
+            most -= amount
+        if amount:
+            await queries.add_entry(
+                tx,
+                shop.tenant.id,
+                account,
+                kind=kind,
+                amount=amount,
+                order=order,
+                actor=shop.caller.name,
+            )
 
 
 # Gift cards that are bought ----------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """SQL of orders."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -34,8 +35,8 @@ ORDER_JSON = """json_build_object(
             'id', i.id, 'product_id', i.product_id, 'variant_id', i.variant_id, 'sku', i.sku,
             'name', i.title, 'title', i.title, 'variant_title', i.variant_title,
             'quantity', i.quantity, 'fulfilled_quantity', i.fulfilled_quantity,
-            'returned_quantity', i.returned_quantity, 'price', i.price::text,
-            'total', i.total::text,
+            'returned_quantity', i.returned_quantity, 'refunded_quantity', i.refunded_quantity,
+            'price', i.price::text, 'total', i.total::text,
             'discount_amount', coalesce(i.discount_amount, i.total - i.total)::text,
             'discounts', i.discounts, 'tax_amount', i.tax_amount::text,
             'is_gift', i.is_gift, 'is_gift_card', i.is_gift_card) order by i.position), '[]')
@@ -45,7 +46,8 @@ ORDER_JSON = """json_build_object(
     'created_at', rfc3339(t.created_at), 'updated_at', rfc3339(t.updated_at))"""
 _STATE = """select id, order_number, customer_id, status, payment_status, fulfillment_status,
                    currency, total, total - coalesce(credit_total, 0) as due, cart_id,
-                   sells_gift_cards
+                   credit_refunded, shipping_total - coalesce(shipping_discount, 0)
+                   - coalesce(shipping_refunded, 0) as shipping_left, sells_gift_cards
               from sales_order"""
 KEYS = (Key("t.created_at", "timestamptz"), Key("t.id", "uuid"))
 
@@ -247,7 +249,9 @@ async def items(conn: Connection, tenant: UUID, order: UUID) -> list[HeldItem]:
     return await conn.records(
         HeldItem,
         """
-        select id, variant_id, quantity, fulfilled_quantity, returned_quantity from order_item
+        select id, variant_id, quantity, fulfilled_quantity, returned_quantity, refunded_quantity,
+               total - coalesce(discount_amount, 0) + tax_amount as paid
+          from order_item
          where (tenant_id, order_id) = (%(tenant)s, %(order)s) order by position
         """,
         {"tenant": tenant, "order": order},
@@ -261,7 +265,8 @@ async def add_to_items(
     column: str,
     quantities: Mapping[UUID, int],
 ) -> None:
-    """Adds units to fulfilled_quantity or returned_quantity of an order's items."""
+    """Adds units to fulfilled_quantity, returned_quantity or refunded_quantity of an order's
+    items."""
     await conn.execute(
         f"""
         update order_item i set {column} = i.{column} + w.quantity
@@ -274,6 +279,21 @@ async def add_to_items(
             "ids": list(quantities),
             "quantities": list(quantities.values()),
         },
+    )
+
+
+async def add_refunded(
+    conn: Connection, tenant: UUID, order: UUID, credit: Decimal, shipping: Decimal
+) -> None:
+    """Adds to what an order's credit and shipping have given back."""
+    await conn.execute(
+        """
+        update sales_order
+           set credit_refunded = nullif(coalesce(credit_refunded, 0) + %(credit)s, 0),
+               shipping_refunded = nullif(coalesce(shipping_refunded, 0) + %(shipping)s, 0)
+         where (tenant_id, id) = (%(tenant)s, %(order)s)
+        """,
+        {"tenant": tenant, "order": order, "credit": credit, "shipping": shipping},
     )
 
 

@@ -161,18 +161,22 @@ class OrderState(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     total: Decimal
     due: Decimal  # beside what gift cards and credit have paid
+    credit_refunded: Decimal | None = None
+    shipping_left: Decimal | None = None  # not refunded
     sells_gift_cards: bool = False
     cart_id: UUID | None
 
 
 class HeldItem(msgspec.Struct, frozen=True, kw_only=True):
-    """An order's item, and the state of its units."""
+    """An order's item, what all its units were `paid` with, and their state."""
 
     id: UUID
     variant_id: UUID
     quantity: int
     fulfilled_quantity: int
     returned_quantity: int
+    refunded_quantity: int
+    paid: Decimal
 
 
 class OrderFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,6 +206,7 @@ class OrderItemView(msgspec.Struct, kw_only=True):
     quantity: int
     fulfilled_quantity: int
     returned_quantity: int
+    refunded_quantity: int
     price: str
     total: str
     discount_amount: str

@@ -1,6 +1,7 @@
 """The rules of orders: placing, fulfilling, returning. Payment and cancelling are in payments."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -480,15 +481,43 @@ async def restock(
     await inventory.put_back(tx, shop, order, back)
 
 
+async def items(conn: Connection, shop: Shop, order: UUID) -> list[HeldItem]:
+    """An order's items."""
+    return await queries.items(conn, shop.tenant.id, order)
+
+
+async def set_aside(
+    tx: Connection,
+    shop: Shop,
+    order: UUID,
+    *,
+    credit: Decimal,
+    shipping: Decimal,
+    units: Mapping[UUID, int],
+) -> None:
+    """Counts what a refund takes from a locked order; of one that has failed, all is negative."""
+    if credit or shipping:
+        await queries.add_refunded(tx, shop.tenant.id, order, credit, shipping)
+    if units:
+        await queries.add_to_items(tx, shop.tenant.id, order, "refunded_quantity", units)
+
+
 def _units(
     wanted: Sequence[ItemQuantity] | None, left: Mapping[UUID, int], field: str
 ) -> dict[UUID, int]:
     """The units of each item: those named, otherwise all that remain."""
     if wanted is None:
         return {item: quantity for item, quantity in left.items() if quantity > 0}
+    return named_units([(line.order_item_id, line.quantity) for line in wanted], left, field)
+
+
+def named_units(
+    wanted: Sequence[tuple[UUID, int]], left: Mapping[UUID, int], field: str
+) -> dict[UUID, int]:
+    """The units of each item that is named. Raises Invalid, Unprocessable."""
     units: dict[UUID, int] = {}
-    for line in wanted:
-        units[line.order_item_id] = units.get(line.order_item_id, 0) + line.quantity
+    for item, quantity in wanted:
+        units[item] = units.get(item, 0) + quantity
     for item, quantity in units.items():
         if item not in left:
             raise Invalid.field(field, f"the order has no item {item}")

@@ -3,8 +3,10 @@
 from decimal import Decimal
 from uuid import UUID
 
-from rcommerce.commerce.payments.schema import PaymentState, RefundState
-from rcommerce.database import Connection
+import msgspec
+
+from rcommerce.commerce.payments.schema import PaymentState, RefundRow
+from rcommerce.database import Connection, Jsonb
 
 _STATE = """select id, order_id, gateway_id, method_type, amount, refunded, currency, status,
                    error_message
@@ -113,10 +115,8 @@ async def insert_event(conn: Connection, tenant: UUID, gateway: str, event: str)
     )
 
 
-async def begin_refund(
-    conn: Connection, tenant: UUID, refund: UUID, payment_id: UUID, amount: Decimal, reason: str
-) -> bool:
-    """Sets `amount` of a payment aside for a refund; False if less than that is left."""
+async def begin_refund(conn: Connection, tenant: UUID, new: RefundRow, reason: str) -> bool:
+    """Sets a refund's amount of its payment aside; False if less than that is left."""
     return bool(
         await conn.execute(
             """
@@ -126,39 +126,47 @@ async def begin_refund(
                    and refunded + %(amount)s <= amount
                 returning currency
             )
-            insert into refund (tenant_id, id, payment_id, currency, amount, reason, status)
-            select %(tenant)s, %(refund)s, %(payment)s, currency, %(amount)s, %(reason)s, 'pending'
+            insert into refund (tenant_id, id, payment_id, currency, amount, credit_amount,
+                                shipping_amount, items, reason, status)
+            select %(tenant)s, %(refund)s, %(payment)s, currency, %(amount)s, %(credit)s,
+                   %(shipping)s, %(items)s, %(reason)s, 'pending'
               from aside
             """,
             {
                 "tenant": tenant,
-                "refund": refund,
-                "payment": payment_id,
-                "amount": amount,
+                "refund": new.id,
+                "payment": new.payment_id,
+                "amount": new.amount,
+                "credit": new.credit,
+                "shipping": new.shipping,
+                "items": Jsonb(msgspec.to_builtins(new.items)),
                 "reason": reason,
             },
         )
     )
 
 
-async def refund(conn: Connection, tenant: UUID, refund_id: UUID) -> RefundState | None:
+_REFUND = """select id, payment_id, amount, coalesce(credit_amount, amount - amount) as credit,
+                    coalesce(shipping_amount, amount - amount) as shipping,
+                    coalesce(items, '[]') as items, status
+               from refund"""
+
+
+async def refund(conn: Connection, tenant: UUID, refund_id: UUID) -> RefundRow | None:
     """A refund."""
     return await conn.record(
-        RefundState,
-        """
-        select id, payment_id, amount, status from refund
-         where (tenant_id, id) = (%(tenant)s, %(refund)s)
-        """,
+        RefundRow,
+        f"{_REFUND} where (tenant_id, id) = (%(tenant)s, %(refund)s)",
         {"tenant": tenant, "refund": refund_id},
     )
 
 
-async def pending_refunds(conn: Connection, tenant: UUID, payment_id: UUID) -> list[RefundState]:
+async def pending_refunds(conn: Connection, tenant: UUID, payment_id: UUID) -> list[RefundRow]:
     """Refunds of a payment that have no result yet."""
     return await conn.records(
-        RefundState,
-        """
-        select id, payment_id, amount, status from refund
+        RefundRow,
+        f"""
+        {_REFUND}
          where (tenant_id, payment_id) = (%(tenant)s, %(payment)s) and status = 'pending'
          order by id
         """,

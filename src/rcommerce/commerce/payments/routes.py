@@ -14,8 +14,10 @@ from rcommerce.commerce.payments.schema import (
     Methods,
     MethodsQuery,
     NewPayment,
+    NewRefund,
     PaymentResult,
     PaymentView,
+    RefundAnswer,
     RefundRequest,
     RefundState,
 )
@@ -75,7 +77,7 @@ async def confirm_payment(
     status_code=200,
     summary="Refund a payment",
     opt=STEPS,
-    problems="gateway_unavailable not_paid refund_too_large",
+    problems="gateway_unavailable not_paid payment_failed refund_too_large",
 )
 async def refund_payment(
     shop: Shop, payment_id: UUID, data: RefundRequest, idempotency_key: IdempotencyKey = None
@@ -90,13 +92,42 @@ async def refund_payment(
     summary="Refund an order",
     responses=ORDER,
     opt=STEPS,
-    problems="gateway_unavailable not_paid refund_too_large",
+    problems="gateway_unavailable not_paid payment_failed refund_too_large",
 )
 async def refund_order(
     shop: Shop, order_id: UUID, data: RefundRequest, idempotency_key: IdempotencyKey = None
 ) -> ASGIResponse:
-    """An amount, or all that is left. Scope payments:write."""
+    """An amount, or all that is left: through the gateway as far as it was paid there, the rest to
+    the gift cards and the credit. Scope payments:write."""
     return whole(await refunds.of_order(shop, order_id, data))
+
+
+@post(
+    "/orders/{order_id:uuid}/refunds/calculate",
+    status_code=200,
+    summary="Calculate a refund",
+    problems="not_paid nothing_to_refund refund_too_large too_many_units unprocessable",
+)
+async def calculate_refund(shop: Shop, order_id: UUID, data: NewRefund) -> RefundAnswer:
+    """What was paid for units of items, and for shipping. Scope payments:write."""
+    return RefundAnswer(await refunds.calculate(shop, order_id, data))
+
+
+@post(
+    "/orders/{order_id:uuid}/refunds",
+    summary="Refund items",
+    opt=STEPS,
+    problems=(
+        "gateway_unavailable not_paid nothing_to_refund payment_failed refund_too_large "
+        "too_many_units unprocessable"
+    ),
+)
+async def refund_items(
+    shop: Shop, order_id: UUID, data: NewRefund, idempotency_key: IdempotencyKey = None
+) -> RefundAnswer:
+    """What was paid for units of items, and for shipping: through the gateway as far as it was paid
+    there, the rest to the gift cards and the credit. Scope payments:write."""
+    return RefundAnswer(await refunds.of_items(shop, order_id, data))
 
 
 @post(
@@ -142,6 +173,8 @@ router = Router(
         confirm_payment,
         refund_payment,
         refund_order,
+        calculate_refund,
+        refund_items,
         cancel_order,
         receive_gateway_event,
     ],

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from rcommerce.commerce.fields import Currency, Email, Input, Line, Money
+from rcommerce.commerce.fields import Currency, Email, Input, Line, Money, Quantity
 
 GatewayId = Annotated[str, Meta(min_length=1, max_length=64, examples=["test"])]
 Token = Annotated[str, Meta(max_length=512, examples=["tok_approve"])]
@@ -54,6 +54,82 @@ class RefundRequest(Input, kw_only=True):
 
     amount: Money | None = None
     reason: Line = ""
+
+
+class RefundLine(Input, kw_only=True):
+    """Units of one of the order's items."""
+
+    line_item_id: UUID
+    quantity: Quantity
+
+
+class ShippingRefund(Input, kw_only=True):
+    """What is refunded of the shipping: all of it, or an amount."""
+
+    full_refund: bool = False
+    amount: Money | None = None
+
+
+class NewRefund(Input, kw_only=True):
+    """What is refunded of an order."""
+
+    refund_line_items: Annotated[list[RefundLine], Meta(max_length=500)] = []
+    shipping: ShippingRefund | None = None
+    note: Line = ""
+
+
+RefundStatus = Literal["calculated", "pending", "succeeded", "failed"]
+
+
+class RefundedLine(msgspec.Struct, frozen=True, kw_only=True):
+    """Units of an item, and what was paid for them."""
+
+    line_item_id: UUID
+    quantity: int
+    amount: Decimal
+
+
+class RefundView(msgspec.Struct, frozen=True, kw_only=True):
+    """A refund: what it is for, and where it goes. `payment_amount` goes back through the gateway,
+    `credit_amount` to the gift cards and the credit that have paid. One that was only calculated
+    has no `id`."""
+
+    id: UUID | None = None
+    status: RefundStatus
+    currency: str
+    line_items: list[RefundedLine]
+    shipping: Decimal
+    total: Decimal
+    payment_amount: Decimal
+    credit_amount: Decimal
+
+
+class RefundAnswer(msgspec.Struct):
+    """One refund."""
+
+    refund: RefundView
+
+
+class RefundPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a refund gives back, of the payment and of gift cards and credit; and what it is for."""
+
+    amount: Decimal
+    credit: Decimal
+    shipping: Decimal
+    items: list[RefundedLine]
+
+    @property
+    def units(self) -> dict[UUID, int]:
+        """The units of each item."""
+        return {line.line_item_id: line.quantity for line in self.items}
+
+
+class RefundRow(RefundPlan, frozen=True, kw_only=True):
+    """A refund that was begun."""
+
+    id: UUID
+    payment_id: UUID
+    status: Literal["pending", "succeeded", "failed"]
 
 
 class PaymentState(msgspec.Struct, frozen=True, kw_only=True):

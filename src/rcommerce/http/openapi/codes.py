@@ -101,6 +101,7 @@ CODES: dict[int, dict[str, str]] = {
         "unknown_shipping_rate": "No such shipping service; `detail` lists those that exist",
         "total_too_large": "The order's total is too large",
         "refund_too_large": "More than what is left to refund",
+        "nothing_to_refund": "Nothing was paid for this",
         "nothing_to_return": "Nothing is left to return",
         "too_many_units": "More units than are left",
         "unsupported_media": "The file is of no supported type, or is damaged",

@@ -32,7 +32,7 @@ create table credit_entry (
     account_id uuid not null,
     number int not null check (number > 0),
     previous int generated always as (nullif(number - 1, 0)) stored,
-    kind text not null check (kind in ('issued', 'redeemed', 'restored', 'adjusted')),
+    kind text not null check (kind in ('issued', 'redeemed', 'refunded', 'restored', 'adjusted')),
     amount numeric not null check (amount <> 0),
     balance_before numeric not null check (number > 1 or balance_before = 0),
     balance numeric not null check (balance >= 0),
@@ -48,9 +48,9 @@ create table credit_entry (
         references credit_entry (tenant_id, account_id, number, balance)
 );
 create index credit_entry_order on credit_entry (tenant_id, order_id) where order_id is not null;
--- An order takes from an account once, and gives back once.
+-- An order takes from an account once, and gives the rest back once.
 create unique index credit_entry_once on credit_entry (tenant_id, order_id, account_id, kind)
-    where order_id is not null;
+    where order_id is not null and kind <> 'refunded';
 
 create table cart_credit (
     tenant_id uuid not null,

@@ -1,0 +1,23 @@
+-- Refunds of items and of shipping, also to gift cards and credit.
+
+set local lock_timeout = '5s';
+set local statement_timeout = '1min';
+
+alter table order_item add column refunded_quantity int not null default 0;
+alter table order_item add constraint order_item_refunded_check
+    check (refunded_quantity between 0 and quantity) not valid;
+
+-- What refunds have given back, or are about to; null: nothing.
+alter table sales_order add column credit_refunded numeric, add column shipping_refunded numeric;
+alter table sales_order add constraint sales_order_refunded_check
+    check (credit_refunded between 0 and credit_total
+           and shipping_refunded between 0 and shipping_total) not valid;
+
+-- Beside the payment's amount: of gift cards and credit; and what all of it is for.
+alter table refund add column credit_amount numeric, add column shipping_amount numeric,
+    add column items jsonb;
+alter table refund drop constraint refund_check;
+alter table refund add constraint refund_amounts_check
+    check (is_amount(amount, currency) and is_amount(credit_amount, currency)
+           and is_amount(shipping_amount, currency)
+           and amount + coalesce(credit_amount, 0) > 0) not valid;
