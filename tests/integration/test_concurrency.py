@@ -168,15 +168,21 @@ def test_a_crash_anywhere_in_checkout_then_a_retry_leaves_one_order_and_one_char
     own_shop: Running,
 ) -> None:
     """kill -9 at any moment, so that it falls on each of the steps at some time. One that came
-    after the answer says how long a checkout takes at the most."""
+    after the answer says how long a checkout takes at the most. A coupon and a gift card are used
+    once, too."""
     shop = own_shop
     product = shop.product(stock=1000)
+    limited = {"code": "CRASH", "type": "fixed_amount", "value": "1.00", "usage_limit": 1000}
+    coupon = shop.staff.post("/coupons", limited)["coupon"]["id"]
     whole_s = undisturbed_s(shop, product)
     landed = {"before": 0, "within": 0, "after": 0}
     for number in range(MOST_KILLS):
         if number >= KILLS and landed["within"]:
             break
         cart, shopper = shop.cart((product, 1))
+        card = shop.staff.post("/gift-cards", {"amount": "4.00"})["gift_card"]
+        shopper.post(f"/carts/{cart}/gift-cards", {"code": card["code"]}, 200)
+        shopper.post(f"/carts/{cart}/coupon", {"coupon_code": "crash"}, 200)
         key = str(uuid4())
         answered: list[int] = []
 
@@ -209,11 +215,14 @@ def test_a_crash_anywhere_in_checkout_then_a_retry_leaves_one_order_and_one_char
         orders = shop.query("select id from sales_order where cart_id = %s", cart)
         assert len(orders) == 1
         charges = shop.query(
-            "select count(*) from test_gateway_charge where idempotency_key in"
+            "select amount::text from test_gateway_charge where idempotency_key in"
             " (select id::text from payment where order_id = %s)",
             orders[0][0],
         )
-        assert charges == [(1,)]
+        assert charges == [("20.00",)]  # with shipping, without the coupon and the card
+        found = shop.staff.get(f"/coupons/{coupon}")["coupon"]
+        assert found["usage_count"] == number + 1
+        assert shop.staff.get(f"/gift-cards/{card['id']}")["gift_card"]["balance"] == "0.00"
         assert shop.stock(product) == (999 - number - 1, 0)
     assert movements(shop, product) == (999 - sum(landed.values()), 0)
     assert landed["within"] > 0, f"no crash fell inside a checkout: {landed}"
