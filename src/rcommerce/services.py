@@ -11,6 +11,7 @@ from rcommerce.commerce.customers.mail import LogMailer, SmtpMailer
 from rcommerce.commerce.customers.sessions import DatabaseSessions, RedisSessions
 from rcommerce.commerce.guarded import GuardedGateway
 from rcommerce.commerce.payments.gateways import Manual, Test
+from rcommerce.commerce.prices import exchange
 from rcommerce.commerce.pricing.stacking import STACKING
 from rcommerce.commerce.shipping.service import FlatRates
 from rcommerce.commerce.shop import Services
@@ -55,6 +56,7 @@ def make_services(
         },
         shipping=FlatRates(settings.shipping.flat_rates),
         stacking=STACKING[settings.promotions.stacking],
+        exchange_rates=exchange.opened(settings.exchange_rates),
         mailer=SmtpMailer(email) if email.smtp_host else LogMailer(),
         shard_caches={}
         if memory is None

@@ -149,12 +149,15 @@ def test_other_currencies_by_a_price_or_by_a_rate(market: Market) -> None:
     assert hidden["code"] == "not_found"
     assert not market.guest.get(f"/products?ids={product['id']}&channel=usa")["products"]
     rates = [{"from": "EUR", "to": "USD", "rate": "1.0837", "rounding": "0.99"}]
-    assert market.staff("PUT", "/exchange-rates", rates, 200).json()["exchange_rates"] == rates
+    set_by_hand = [{**rates[0], "is_automatic": False}]
+    assert (
+        market.staff("PUT", "/exchange-rates", rates, 200).json()["exchange_rates"] == set_by_hand
+    )
     assert market.shown(product, "usa") == ("21.99", "26.99")
     own = market.price_list(currency="USD")
     market.set_price(own, product, amount="23.50")
     assert market.shown(product, "usa") == ("23.50", "26.99")
-    assert market.staff.get("/exchange-rates")["exchange_rates"] == rates
+    assert market.staff.get("/exchange-rates")["exchange_rates"] == set_by_hand
     market.make_channel("japan", currency="JPY")
     whole = [*rates, {"from": "EUR", "to": "JPY", "rate": "161.3"}]
     market.staff("PUT", "/exchange-rates", whole, 200)
@@ -339,6 +342,9 @@ def test_what_is_wrong_says_so(market: Market) -> None:
     bad(staff, "PUT", "/exchange-rates", [{**rate, "to": "EUR"}], "[0].to")
     bad(staff, "PUT", "/exchange-rates", [{**rate, "rate": "0"}], "[0].rate")
     bad(staff, "PUT", "/exchange-rates", [rate, rate], "[1]")
+    bad(staff, "PUT", "/exchange-rates", [{"from": "EUR", "to": "USD"}], "[0].rate")
+    automatic = {**rate, "is_automatic": True}
+    bad(staff, "PUT", "/exchange-rates", [automatic], "[0].is_automatic")
     yen = {**rate, "to": "JPY", "rounding": "0.99"}
     bad(staff, "PUT", "/exchange-rates", [yen], "[0].rounding")
     times = {"available_from": soon(5), "available_until": soon(4)}

@@ -125,7 +125,9 @@ def _of_failed(
 
 @app.command()
 def run(
-    name: Annotated[str, typer.Argument(help="media.sweep or webhooks.sweep.")],
+    name: Annotated[
+        str, typer.Argument(help="media.sweep, webhooks.sweep or prices.exchange_rates.")
+    ],
     config: ConfigFile = None,
 ) -> None:
     """Run a periodic job now, without waiting for its time.

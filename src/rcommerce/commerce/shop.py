@@ -25,7 +25,7 @@ from rcommerce.cache.sources import Sources
 from rcommerce.cache.values import Values
 from rcommerce.commerce.guarded import GuardedGateway
 from rcommerce.commerce.pricing.stacking import Stacking
-from rcommerce.commerce.strategies import Mailer, ShippingProvider
+from rcommerce.commerce.strategies import ExchangeRates, Mailer, ShippingProvider
 from rcommerce.database import (
     Cluster,
     Connection,
@@ -193,6 +193,7 @@ class Services:
     gateways: Mapping[str, GuardedGateway]
     shipping: ShippingProvider
     stacking: Stacking
+    exchange_rates: ExchangeRates
     mailer: Mailer
     sessions: Sessions
     limits: Limits

@@ -99,6 +99,22 @@ class ShippingProvider(Protocol):
         """The services that reach `country`, cheapest first; none if it is not served."""
 
 
+class RatesUnavailable(RCommerceError):
+    """The source of exchange rates did not answer, or not intelligibly."""
+
+
+class ExchangeRates(Protocol):
+    """Where exchange rates come from."""
+
+    @property
+    def name(self) -> str:
+        """Its name in settings."""
+
+    async def rates(self, base: str) -> Mapping[str, Decimal]:
+        """What one unit of `base` is worth in other currencies; none if the source does not know
+        it. Raises RatesUnavailable."""
+
+
 class Mailer(Protocol):
     """Sends a message to a customer."""
 

@@ -1,4 +1,4 @@
-"""Other dependencies: mail server, CDN, trace collector."""
+"""Other dependencies: mail server, CDN, trace collector, source of exchange rates."""
 
 import asyncio
 import time
@@ -8,9 +8,11 @@ import httpx
 
 from rcommerce.cdn.adapters import CdnError, adapter
 from rcommerce.commerce.customers.mail import connected
+from rcommerce.commerce.prices import exchange
+from rcommerce.commerce.strategies import RatesUnavailable
 from rcommerce.doctor.findings import Finding
 from rcommerce.settings import Settings
-from rcommerce.settings.schema import Cdn, Email, Telemetry
+from rcommerce.settings.schema import Cdn, Email, ExchangeRates, Telemetry
 
 TIMEOUT_S = 5.0
 NOBODYS_TAG = "rcommerce-doctor"  # a tag that no response has: purging it changes nothing
@@ -25,6 +27,8 @@ async def examine(settings: Settings) -> list[Finding]:
         looks.append(_cdn(settings.cdn))
     if settings.telemetry.otlp_endpoint:
         looks.append(_traces(settings.telemetry))
+    if settings.exchange_rates.source != "Manual":
+        looks.append(_rates(settings.exchange_rates))
     return list(await asyncio.gather(*looks))
 
 
@@ -66,6 +70,17 @@ async def _traces(settings: Telemetry) -> Finding:
     except httpx.HTTPError as error:
         return Finding("yellow", about, f"are not taken: {error}", "the shop works without")
     return Finding("green", about, "are taken", round_trip_ms=_since(begun))
+
+
+async def _rates(settings: ExchangeRates) -> Finding:
+    """Asks for the rates of the euro."""
+    source, begun = exchange.opened(settings), time.perf_counter()
+    about = f"exchange rates {source.name}"
+    try:
+        known = await source.rates("EUR")
+    except RatesUnavailable as error:
+        return Finding("yellow", about, str(error), "rates stay as they are")
+    return Finding("green", about, f"{len(known)} currencies", round_trip_ms=_since(begun))
 
 
 def _since(begun: float) -> float:

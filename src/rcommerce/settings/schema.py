@@ -333,6 +333,15 @@ class Promotions(Section):
     stacking: Literal["Priority", "BestPrice"] = "Priority"
 
 
+class ExchangeRates(Section):
+    """`source` of automatic exchange rates: `Manual`, there are none, or `ECB`, the reference rates
+    of the European Central Bank, from `url`."""
+
+    source: Literal["Manual", "ECB"] = "Manual"
+    url: str = "https://data-api.ecb.europa.eu/service/data/EXR/D..EUR.SP00.A"
+    timeout_secs: Positive = 10
+
+
 class Email(Section):
     smtp_host: str | None = None
     smtp_port: Port = 587
@@ -392,6 +401,7 @@ class Settings(Section):
     payment: Payment = field(default_factory=Payment)
     checkout: Checkout = field(default_factory=Checkout)
     promotions: Promotions = field(default_factory=Promotions)
+    exchange_rates: ExchangeRates = field(default_factory=ExchangeRates)
     shipping: Shipping = field(default_factory=Shipping)
     tax: Tax = field(default_factory=Tax)
     notifications: Notifications = field(default_factory=Notifications)

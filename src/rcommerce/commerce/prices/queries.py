@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -293,7 +294,8 @@ async def rates(conn: Connection, tenant: UUID) -> bytes:
         """
         select json_build_object('exchange_rates', coalesce(json_agg(json_build_object(
                    'from', from_currency, 'to', to_currency, 'rate', rate::text,
-                   'rounding', rounding) order by from_currency, to_currency), '[]'))
+                   'rounding', rounding, 'is_automatic', is_automatic)
+                   order by from_currency, to_currency), '[]'))
           from exchange_rate where tenant_id = %(tenant)s
         """,
         {"tenant": tenant},
@@ -305,10 +307,12 @@ async def set_rates(conn: Connection, tenant: UUID, new: Sequence[ExchangeRate])
     await conn.execute("delete from exchange_rate where tenant_id = %(tenant)s", {"tenant": tenant})
     await conn.execute(
         """
-        insert into exchange_rate (tenant_id, from_currency, to_currency, rate, rounding)
-        select %(tenant)s, w.source, w.target, w.rate, w.rounding
+        insert into exchange_rate
+            (tenant_id, from_currency, to_currency, rate, rounding, is_automatic)
+        select %(tenant)s, w.source, w.target, w.rate, w.rounding, w.is_automatic
           from unnest(%(sources)s::text[], %(targets)s::text[], %(rates)s::numeric[],
-                      %(roundings)s::text[]) as w (source, target, rate, rounding)
+                      %(roundings)s::text[], %(automatic)s::boolean[])
+               as w (source, target, rate, rounding, is_automatic)
         """,
         {
             "tenant": tenant,
@@ -316,6 +320,53 @@ async def set_rates(conn: Connection, tenant: UUID, new: Sequence[ExchangeRate])
             "targets": [each.target for each in new],
             "rates": [each.rate for each in new],
             "roundings": [each.rounding for each in new],
+            "automatic": [each.is_automatic for each in new],
+        },
+    )
+
+
+async def with_automatic_rates(conn: Connection) -> list[UUID]:
+    """Tenants of this shard with automatic exchange rates."""
+    rows = await conn.all(
+        """
+        select p.tenant_id from tenant_placement p
+         where p.state = 'active' and exists (
+            select from exchange_rate r where r.tenant_id = p.tenant_id and r.is_automatic)
+        """
+    )
+    return [row[0] for row in rows]
+
+
+async def automatic_rates(conn: Connection, tenant: UUID) -> list[tuple[str, str]]:
+    """(from, to) of the automatic exchange rates."""
+    rows = await conn.all(
+        """
+        select from_currency, to_currency from exchange_rate
+         where tenant_id = %(tenant)s and is_automatic
+         order by from_currency, to_currency
+        """,
+        {"tenant": tenant},
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+async def update_rates(
+    conn: Connection, tenant: UUID, rates: Mapping[tuple[str, str], Decimal]
+) -> int:
+    """Sets automatic exchange rates; returns how many have changed."""
+    return await conn.execute(
+        """
+        update exchange_rate r set rate = w.rate, updated_at = now()
+          from unnest(%(sources)s::text[], %(targets)s::text[], %(rates)s::numeric[])
+               as w (source, target, rate)
+         where (r.tenant_id, r.from_currency, r.to_currency) = (%(tenant)s, w.source, w.target)
+           and r.is_automatic and r.rate <> w.rate
+        """,
+        {
+            "tenant": tenant,
+            "sources": [source for source, _ in rates],
+            "targets": [target for _, target in rates],
+            "rates": list(rates.values()),
         },
     )
 

@@ -137,7 +137,12 @@ async def list_exchange_rates(shop: Shop) -> ASGIResponse:
     return answers.json(await service.rates(shop))
 
 
-@put("/exchange-rates", summary="Replace exchange rates", responses=answers.documented(RatesAnswer))
+@put(
+    "/exchange-rates",
+    summary="Replace exchange rates",
+    responses=answers.documented(RatesAnswer),
+    problems="rates_unavailable",
+)
 async def put_exchange_rates(shop: Shop, data: Rates) -> ASGIResponse:
     """All of them. A product without a price in a channel's currency costs its own price at this
     rate. Scope products:write."""

@@ -76,12 +76,14 @@ PriceKeys = Annotated[list[PriceKey], Meta(min_length=1, max_length=MOST_PRICES)
 
 class ExchangeRate(Input, rename={"source": "from", "target": "to"}, kw_only=True):
     """What one unit of a currency costs in another one, and how prices are rounded: to 0.05, 0.10,
-    0.50 or a whole, or to the nearest price that ends in .95 or .99."""
+    0.50 or a whole, or to the nearest price that ends in .95 or .99. An automatic rate follows the
+    source in the settings; a `rate` beside it counts until the source answers."""
 
     source: Currency
     target: Currency
-    rate: Annotated[Decimal, Meta(description="a decimal", examples=["1.0850"])]
+    rate: Annotated[Decimal, Meta(description="a decimal", examples=["1.0850"])] | None = None
     rounding: Rounding = "none"
+    is_automatic: bool = False
 
 
 Rates = Annotated[list[ExchangeRate], Meta(max_length=1_000)]
@@ -142,10 +144,20 @@ class ChangedAnswer(msgspec.Struct):
     prices: int
 
 
+class RateView(msgspec.Struct, rename={"source": "from", "target": "to"}, kw_only=True):
+    """An exchange rate."""
+
+    source: str
+    target: str
+    rate: str
+    rounding: Rounding
+    is_automatic: bool
+
+
 class RatesAnswer(msgspec.Struct):
     """All exchange rates of a shop."""
 
-    exchange_rates: list[ExchangeRate]
+    exchange_rates: list[RateView]
 
 
 class PossiblePrice(msgspec.Struct, kw_only=True):

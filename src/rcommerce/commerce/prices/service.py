@@ -22,11 +22,13 @@ from rcommerce.commerce.prices.schema import (
     PriceKey,
     PriceListChange,
 )
-from rcommerce.commerce.shop import Shop
-from rcommerce.database import Connection, translated
+from rcommerce.commerce.shop import Caller, Services, Shop
+from rcommerce.commerce.strategies import RatesUnavailable
+from rcommerce.database import Connection, Freshness, translated
 from rcommerce.database.invalidation import invalidate
-from rcommerce.errors import Conflict, Invalid, NotFound, Unprocessable
+from rcommerce.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable, Unprocessable
 
+UPDATE = Caller(process="exchange-rates")
 READ = "products:read"
 WRITE = "products:write"
 LARGEST_RATE = Decimal(10) ** 9
@@ -270,9 +272,13 @@ async def rates(shop: Shop) -> bytes:
 
 
 async def set_rates(shop: Shop, new: Sequence[ExchangeRate]) -> bytes:
-    """Replaces the exchange rates; as JSON. Raises Invalid."""
+    """Replaces the exchange rates; as JSON. Raises Invalid, Unavailable."""
     shop.caller.require(WRITE)
-    checked = [_checked_rate(each, number) for number, each in enumerate(new)]
+    known: dict[str, Mapping[str, Decimal]] = {}
+    checked = [
+        _checked_rate(await _looked_up(shop, each, number, known), number)
+        for number, each in enumerate(new)
+    ]
     seen: set[tuple[str, str]] = set()
     for number, each in enumerate(checked):
         if (each.source, each.target) in seen:
@@ -284,11 +290,70 @@ async def set_rates(shop: Shop, new: Sequence[ExchangeRate]) -> bytes:
         return await queries.rates(tx, shop.tenant.id)
 
 
+async def _looked_up(
+    shop: Shop, new: ExchangeRate, number: int, known: dict[str, Mapping[str, Decimal]]
+) -> ExchangeRate:
+    """With the source's rate, if it is automatic. `known` are the rates of sources asked before."""
+    if not new.is_automatic:
+        return new
+    source = shop.services.exchange_rates
+    if source.name == "Manual":
+        raise Invalid.field(f"[{number}].is_automatic", "the settings name no source of rates")
+    base = new.source.upper()
+    try:
+        if base not in known:
+            known[base] = await source.rates(base)
+    except RatesUnavailable as error:
+        if new.rate is not None:
+            return new
+        raise Unavailable(str(error), code="rates_unavailable", retry_after_s=60) from error
+    if new.target.upper() not in known[base]:
+        says = f"{source.name} has no rate from {base} to {new.target.upper()}"
+        raise Invalid.field(f"[{number}].to", says)
+    return structs.replace(new, rate=known[base][new.target.upper()])
+
+
+async def update_rates(services: Services) -> None:
+    """Sets all automatic rates to what their source says, and computes listed prices anew where one
+    has changed. A shop whose rates the source does not have keeps them. Raises RatesUnavailable."""
+    known: dict[str, Mapping[str, Decimal]] = {}
+    for shard in services.cluster:
+        async with shard.read(Freshness.FRESH) as conn:
+            found = await queries.with_automatic_rates(conn)
+        for tenant_id in found:
+            try:
+                shop = Shop(services, await services.tenants.by_id(tenant_id), UPDATE)
+            except (NotFound, Forbidden):  # a suspended shop delays no other
+                continue
+            await _update_rates(shop, known)
+
+
+async def _update_rates(shop: Shop, known: dict[str, Mapping[str, Decimal]]) -> None:
+    async with shop.read() as conn:
+        pairs = await queries.automatic_rates(conn, shop.tenant.id)
+    for base in {source for source, _ in pairs} - known.keys():
+        known[base] = await shop.services.exchange_rates.rates(base)
+    rates = {
+        (source, target): known[source][target]
+        for source, target in pairs
+        if target in known[source]
+    }
+    async with shop.write() as tx:
+        if await queries.update_rates(tx, shop.tenant.id, rates):
+            await channels.list_products(tx, shop, None)
+
+
+# Each working day at 16:00 in Frankfurt there are new ones.
+PERIODIC = {"prices.exchange_rates": ("37 * * * *", update_rates)}
+
+
 def _checked_rate(new: ExchangeRate, number: int) -> ExchangeRate:
     source = money.currency(new.source, f"[{number}].from")
     target = money.currency(new.target, f"[{number}].to")
     if source == target:
         raise Invalid.field(f"[{number}].to", "must be another currency than from")
+    if new.rate is None:
+        raise Invalid.field(f"[{number}].rate", "is required, unless is_automatic")
     if not new.rate.is_finite() or not 0 < new.rate < LARGEST_RATE:
         raise Invalid.field(f"[{number}].rate", f"must be above 0 and below {LARGEST_RATE:f}")
     if new.rounding in _CENTS and money.digits(target) < 2:

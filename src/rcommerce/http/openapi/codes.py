@@ -125,6 +125,7 @@ CODES: dict[int, dict[str, str]] = {
         "tenant_moving": "The shop is being moved to another shard",
         "sessions_unavailable": "The session store cannot be reached",
         "gateway_unavailable": "The payment gateway does not answer",
+        "rates_unavailable": "The source of exchange rates does not answer",
         "media_unavailable": "The media store cannot be reached",
     },
 }

@@ -141,6 +141,8 @@ create table exchange_rate (
     to_currency currency_code not null,
     rate numeric not null check (rate > 0 and rate < 1e9),
     rounding text not null check (rounding in ('none', '0.05', '0.10', '0.50', 'whole', '0.95', '0.99')),
+    -- Follows the source in the settings.
+    is_automatic boolean not null default false,
     updated_at timestamptz not null default now(),
     primary key (tenant_id, from_currency, to_currency),
     check (from_currency <> to_currency)
