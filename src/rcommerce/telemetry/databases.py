@@ -27,6 +27,8 @@ select state, count(*) from pg_stat_activity
  where datname = current_database() and state is not null group by state
 """
 
+UNMAILED = "select count(*) from sold_gift_card where mailed_at is null"
+
 
 def of_databases(cluster: Cluster) -> Update:
     """Creates the metrics of the databases; the result updates them, about once a second: on the
@@ -104,8 +106,8 @@ def of_databases(cluster: Cluster) -> Update:
 
 
 class Within:
-    """Metrics that only a server itself has: its sessions, and its jobs. Every process queries them
-    now and then; all report the same."""
+    """Metrics that only a server itself has: its sessions, its jobs, and gift cards that wait for
+    their mail. Every process queries them now and then; all report the same."""
 
     def __init__(self, cluster: Cluster) -> None:
         from prometheus_client import Gauge
@@ -126,6 +128,12 @@ class Within:
             "rcommerce_jobs_oldest_due_seconds",
             "For how long the oldest job has been due that nobody has begun",
             ["shard", "queue"],
+            multiprocess_mode="livemostrecent",
+        )
+        self._unmailed = Gauge(
+            "rcommerce_gift_cards_unmailed",
+            "Gift cards that were bought and whose codes are not mailed yet",
+            ["shard"],
             multiprocess_mode="livemostrecent",
         )
 
@@ -156,6 +164,7 @@ class Within:
     async def _ask_queues(self, shard: Shard) -> None:
         async with shard.read(Freshness.FRESH) as conn:
             found = {(name, state): rest for name, state, *rest in await queue.depths(conn)}
+            self._unmailed.labels(shard.name).set(await conn.value(UNMAILED))
         for name in QUEUES:
             for state in ("todo", "doing", "failed"):
                 count, age_s = found.get((name, state), (0, 0.0))

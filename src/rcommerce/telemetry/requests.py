@@ -69,6 +69,8 @@ def of_requests(requests: Requests) -> Update:
     )
     in_flight = Gauge("http_requests_in_flight", "In work now", multiprocess_mode="livesum")
     refused = Counter("rcommerce_refusals", "Answers that were problems, by their code", ["code"])
+    for code in ("coupon_not_found", "gift_card_not_found", "price_changed"):  # alerts use them
+        refused.labels(code)
     reported: dict[tuple[str, str, int], Series] = {}
     told_refusals: dict[str, int] = {}
 
