@@ -63,7 +63,7 @@ class Shopper:
             "cart_id": cart,
             "shipping_address": ADDRESS,
             "payment_method": {"type": "card", "gateway_id": "test", "token": "tok_approve"},
-            "customer_email": "ada@example.com",
+            "customer_email": f"{uuid.uuid4()}@example.com",
         }
         await self._post("/checkout/complete", order, f"{token}Idempotency-Key: {uuid.uuid4()}\r\n")
 
@@ -94,6 +94,7 @@ def run(bench: Bench) -> Result:
         file.write_text(script)
         bench.tell("warming up")
         asyncio.run(buy(server.port, goods, WARM_UP_S))
+        bench.query("vacuum analyze")  # what is planned for empty tables takes any index
         for number in range(1, ROUNDS + 1):
             bench.tell(f"round {number} of {ROUNDS}")
             load = asyncio.run(buy(server.port, goods, SECONDS))

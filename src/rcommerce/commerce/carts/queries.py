@@ -21,35 +21,21 @@ _GROUPS = """array(
     select m.group_id from customer_group_member m
      where (m.tenant_id, m.customer_id) = (c.tenant_id, c.customer_id))"""
 
-# What can be bought now. The row of a deleted variant is null, and so is its status.
-_SOLD = """coalesce(p.status = 'active' and case when c.channel_id is null
-                    then v.currency = c.currency
-                    else offered.amount is not null and offered.is_listed end, false)"""
-# A deleted variant has the price that the buyer was shown. Images only where they are shown.
-_LINES = f"""
-    select coalesce(json_agg(json_build_object(
-               'item_id', i.id, 'product_id', i.product_id, 'variant_id', i.variant_id,
-               'sku', case when v.id is null then i.sku else v.sku end,
-               'title', coalesce(p.title, i.title, ''),
-               'variant_title', coalesce(v.title, i.variant_title, ''),
-               'image_url', case when %(media)s::text is not null then (
-                   select image_src(m.src, m.media_id, %(media)s) from product_image m
+_IMAGE = """(select image_src(m.src, m.media_id, %(media)s) from product_image m
                     where (m.tenant_id, m.product_id) = (i.tenant_id, i.product_id)
-                    order by m.id is distinct from v.image_id, m.position, m.id limit 1) end,
-               'quantity', i.quantity, 'seen_price', i.unit_price::text,
-               'price', coalesce(case when c.channel_id is null then v.price
-                                      else offered.amount end, i.unit_price)::text,
-               'requires_shipping', coalesce(p.requires_shipping, true),
-               'is_gift_card', coalesce(p.product_type = 'gift_card', false),
-               'is_available', {_SOLD},
-               'category_id', p.category_id,
-               'collection_ids', array(
-                   select n.collection_id from collection_product n
-                    where (n.tenant_id, n.product_id) = (i.tenant_id, i.product_id)))
-               order by i.id), '[]')
-      from cart_item i
-      left join variant v on (v.tenant_id, v.id) = (i.tenant_id, i.variant_id)
-      left join product p on (p.tenant_id, p.id) = (i.tenant_id, i.product_id)
+                    order by m.id is distinct from v.image_id, m.position, m.id limit 1)"""
+# A deleted variant has the price that the buyer was shown.
+_PLAIN_PRICE, _PRICE = (
+    "v.price",
+    "case when c.channel_id is null then v.price else offered.amount end",
+)
+# What can be bought now. The row of a deleted variant is null, and so is its status.
+_PLAIN_SOLD, _SOLD = (
+    "v.currency = c.currency",
+    """case when c.channel_id is null then v.currency = c.currency
+                    else offered.amount is not null and offered.is_listed end""",
+)
+_OFFERED = f"""
       left join lateral (
         select o.amount,
                h.is_active and is_listed(i.tenant_id, c.channel_id, i.product_id, %(at)s)
@@ -57,9 +43,36 @@ _LINES = f"""
          cross join lateral channel_price(
             i.tenant_id, c.channel_id, c.currency, {_GROUPS}, i.variant_id, i.quantity, %(at)s) o
          where (h.tenant_id, h.id) = (c.tenant_id, c.channel_id)) offered (amount, is_listed)
-        on c.channel_id is not null
-     where (i.tenant_id, i.cart_id) = (c.tenant_id, c.id)
-    """
+        on c.channel_id is not null"""
+
+
+def _lines(*, plain: bool, images: bool) -> str:
+    """The lines of a cart c. One that is `plain` is in no channel: what a statement could do
+    costs time even where it does nothing."""
+    price, sold, offered = (_PLAIN_PRICE, _PLAIN_SOLD, "") if plain else (_PRICE, _SOLD, _OFFERED)
+    return f"""(
+    select coalesce(json_agg(json_build_object(
+               'item_id', i.id, 'product_id', i.product_id, 'variant_id', i.variant_id,
+               'sku', case when v.id is null then i.sku else v.sku end,
+               'title', coalesce(p.title, i.title, ''),
+               'variant_title', coalesce(v.title, i.variant_title, ''),
+               'image_url', {_IMAGE if images else "null"},
+               'quantity', i.quantity, 'seen_price', i.unit_price::text,
+               'price', coalesce({price}, i.unit_price)::text,
+               'requires_shipping', coalesce(p.requires_shipping, true),
+               'is_gift_card', coalesce(p.product_type = 'gift_card', false),
+               'is_available', coalesce(p.status = 'active' and {sold}, false),
+               'category_id', p.category_id,
+               'collection_ids', array(
+                   select n.collection_id from collection_product n
+                    where (n.tenant_id, n.product_id) = (i.tenant_id, i.product_id)))
+               order by i.id), '[]')
+      from cart_item i
+      left join variant v on (v.tenant_id, v.id) = (i.tenant_id, i.variant_id)
+      left join product p on (p.tenant_id, p.id) = (i.tenant_id, i.product_id){offered}
+     where (i.tenant_id, i.cart_id) = (c.tenant_id, c.id))"""
+
+
 _CREDIT = """array(select k.account_id from cart_credit k
                     where (k.tenant_id, k.cart_id) = (c.tenant_id, c.id)
                     order by k.added_at, k.account_id)"""
@@ -70,10 +83,18 @@ _CART = """'id', c.id, 'customer_id', c.customer_id, 'currency', c.currency, 'st
             'email', c.email, 'shipping_address', c.shipping_address,
             'created_at', rfc3339(c.created_at), 'updated_at', rfc3339(c.updated_at),
             'expires_at', rfc3339(c.expires_at)"""
-_PARTS = f"""'codes', {OF_CART}, 'credit', {_CREDIT}, 'lines', ({_LINES})"""
+
+
+def _parts(*, plain: bool, images: bool) -> str:
+    """The codes, credit and lines of a cart c; a `plain` one has no codes and no credit."""
+    codes, credit = ("array[]::int[]", "array[]::int[]") if plain else (OF_CART, _CREDIT)
+    lines = _lines(plain=plain, images=images)
+    return f"'codes', {codes}, 'credit', {credit}, 'lines', {lines}"
+
+
 # An ordered cart shows its order's prices, whatever happens to the catalogue.
 _VIEW = f"""
-    select json_build_object({_CART}, {_PARTS},
+    select json_build_object({_CART}, {_parts(plain=False, images=True)},
         'order', (select json_build_object(
                       'subtotal', o.subtotal::text, 'discount_total', o.discount_total::text,
                       'tax_total', o.tax_total::text, 'shipping_total', o.shipping_total::text,
@@ -241,7 +262,7 @@ async def status(conn: Connection, tenant: UUID, cart: UUID, access: Access) -> 
 
 def opening(tenant: UUID, cart: UUID, access: Access, days: int) -> Statement:
     """Locks an active cart's row and extends its life to `days`: (currency, seen_discount,
-    seen_credit, channel_id).
+    seen_credit, channel_id, has_codes).
 
     The expiry is only written if it changes by more than a tenth, so that its index is not updated
     at each change.
@@ -254,7 +275,7 @@ def opening(tenant: UUID, cart: UUID, access: Access, days: int) -> Statement:
                                  then now() + make_interval(days => %(days)s)
                                  else c.expires_at end
          where {_THIS} and {_LIVE}
-        returning c.currency, c.seen_discount, c.seen_credit, c.channel_id
+        returning c.currency, c.seen_discount, c.seen_credit, c.channel_id, c.has_codes
         """,
         _params(tenant, cart, access, days=days),
     )
@@ -278,27 +299,47 @@ async def add_item(
     Returns (how many variants match, the variant's currency, number of other lines in the cart,
     whether it was added). What is not sold in the cart's channel has no currency.
     """
-    return await conn.one(
-        f"""
-        with fitting as (
-            select v.id, coalesce(offered.amount, v.price) as price, p.title,
-                   v.title as variant_title, v.sku,
-                   case when %(channel)s::uuid is null then v.currency
-                        when offered.amount is not null then %(currency)s end as currency
-              from variant v
-              join product p on (p.tenant_id, p.id) = (v.tenant_id, v.product_id)
+    params = {
+        "tenant": tenant,
+        "cart": cart,
+        "currency": currency,
+        "item": item,
+        "product": product,
+        "variant": variant,
+        "quantity": quantity,
+    }
+    if channel is not None:
+        params |= {"channel": channel, "at": at}
+    return await conn.one(_ADD[channel is None], params)
+
+
+def _adding(*, plain: bool) -> str:
+    price, its_currency, offered = (
+        ("v.price", "v.currency", "")
+        if plain
+        else (
+            "offered.amount",
+            "case when offered.amount is not null then %(currency)s end",
+            """
               left join lateral (
                 select o.amount
-                  from channel_price(
-                    v.tenant_id, %(channel)s, %(currency)s,
-                    array(select m.group_id
-                            from cart c
-                            join customer_group_member m
-                              on (m.tenant_id, m.customer_id) = (c.tenant_id, c.customer_id)
-                           where (c.tenant_id, c.id) = (%(tenant)s, %(cart)s)),
+                  from channel_price(v.tenant_id, %(channel)s, %(currency)s, array(
+                    select m.group_id
+                      from cart c
+                      join customer_group_member m
+                        on (m.tenant_id, m.customer_id) = (c.tenant_id, c.customer_id)
+                     where (c.tenant_id, c.id) = (%(tenant)s, %(cart)s)),
                     v.id, %(quantity)s, %(at)s) o
                  where is_listed(v.tenant_id, %(channel)s, v.product_id, %(at)s)) offered
-                on %(channel)s::uuid is not null
+                on true""",
+        )
+    )
+    return f"""
+        with fitting as (
+            select v.id, {price} as price, p.title, v.title as variant_title, v.sku,
+                   {its_currency} as currency
+              from variant v
+              join product p on (p.tenant_id, p.id) = (v.tenant_id, v.product_id){offered}
              where (v.tenant_id, v.product_id) = (%(tenant)s, %(product)s)
                and p.status = 'active'
                and (%(variant)s::uuid is null or v.id = %(variant)s)
@@ -326,19 +367,10 @@ async def add_item(
         )
         select (select count(*) from fitting), (select min(currency) from fitting),
                (select number from lines), exists (select from added)
-        """,
-        {
-            "tenant": tenant,
-            "cart": cart,
-            "currency": currency,
-            "channel": channel,
-            "item": item,
-            "product": product,
-            "variant": variant,
-            "quantity": quantity,
-            "at": at,
-        },
-    )
+        """
+
+
+_ADD = {plain: _adding(plain=plain) for plain in (True, False)}
 
 
 async def set_quantity(
@@ -424,10 +456,10 @@ async def move_items(conn: Connection, tenant: UUID, source: UUID, target: UUID)
 
 
 def holding(tenant: UUID, cart: UUID, access: Access) -> Statement:
-    """Locks a cart's row, whatever its status: (status)."""
+    """Locks a cart's row, whatever its status: (status, channel_id, has_codes)."""
     return Statement(
         f"""
-        select c.status from cart c
+        select c.status, c.channel_id, c.has_codes from cart c
          where {_THIS} and c.expires_at > now()
            for no key update
         """,
@@ -435,22 +467,54 @@ def holding(tenant: UUID, cart: UUID, access: Access) -> Statement:
     )
 
 
-async def held(conn: Connection, tenant: UUID, cart: UUID, at: datetime) -> HeldCart:
-    """A cart that this transaction has locked, with its lines and codes at a moment."""
-    body = await conn.json(
-        f"""
-        select json_build_object({_CART}, {_PARTS},
-                   'shipping_service', c.shipping_service, 'shown', c.shown,
-                   'seen_discount', c.seen_discount::text, 'seen_credit', c.seen_credit::text)
-          from cart c where (c.tenant_id, c.id) = (%(tenant)s, %(cart)s)
-        """,
-        {"tenant": tenant, "cart": cart, "media": None, "at": at},
-    )
+_OF_LOCKED = " from cart c where (c.tenant_id, c.id) = (%(tenant)s, %(cart)s)"
+# By whether it is plain: in no channel, without codes and credit.
+_OPENED = {
+    plain: f"select json_build_object({_CART}, {_parts(plain=plain, images=True)}) {_OF_LOCKED}"
+    for plain in (True, False)
+}
+_HELD = {
+    plain: f"select json_build_object({_CART}, {_parts(plain=plain, images=False)},"
+    " 'shipping_service', c.shipping_service, 'shown', c.shown,"
+    " 'seen_discount', c.seen_discount::text, 'seen_credit', c.seen_credit::text)"
+    f" {_OF_LOCKED}"
+    for plain in (True, False)
+}
+
+
+async def opened(
+    conn: Connection, tenant: UUID, cart: UUID, media: str, at: datetime, *, plain: bool
+) -> CartRow:
+    """An active cart that this transaction has locked, to be shown; a `plain` one is in no channel,
+    and has no codes and no credit."""
+    params = {"tenant": tenant, "cart": cart, "media": media}
+    body = await conn.json(_OPENED[plain], params if plain else {**params, "at": at})
+    return msgspec.json.decode(body, type=CartRow)
+
+
+async def held(
+    conn: Connection, tenant: UUID, cart: UUID, at: datetime, *, plain: bool
+) -> HeldCart:
+    """A cart that this transaction has locked, with its lines and codes; see `opened`."""
+    params = {"tenant": tenant, "cart": cart}
+    body = await conn.json(_HELD[plain], params if plain else {**params, "at": at})
     return msgspec.json.decode(body, type=HeldCart)
+
+
+async def _mark(conn: Connection, tenant: UUID, cart: UUID) -> None:
+    """Notes that codes are put into a locked cart."""
+    await conn.execute(
+        """
+        update cart set has_codes = true
+         where (tenant_id, id) = (%(tenant)s, %(cart)s) and not has_codes
+        """,
+        {"tenant": tenant, "cart": cart},
+    )
 
 
 async def add_code(conn: Connection, tenant: UUID, cart: UUID, code: str, shown: str) -> bool:
     """Puts a code into a locked cart; False if it has that one."""
+    await _mark(conn, tenant, cart)
     return await conn.insert_unless(
         "cart_coupon",
         {"tenant_id": tenant, "cart_id": cart, "code": code, "shown": shown},
@@ -472,6 +536,7 @@ async def remove_codes(conn: Connection, tenant: UUID, cart: UUID, code: str | N
 
 async def move_codes(conn: Connection, tenant: UUID, source: UUID, target: UUID) -> None:
     """Merges the codes and gift cards of one locked cart into another."""
+    await _mark(conn, tenant, target)
     await conn.execute(
         """
         with gone as (
@@ -502,6 +567,7 @@ async def move_codes(conn: Connection, tenant: UUID, source: UUID, target: UUID)
 
 async def add_credit(conn: Connection, tenant: UUID, cart: UUID, account: UUID) -> bool:
     """Lets a gift card or credit pay for a locked cart; False if it does already."""
+    await _mark(conn, tenant, cart)
     return await conn.insert_unless(
         "cart_credit",
         {"tenant_id": tenant, "cart_id": cart, "account_id": account},

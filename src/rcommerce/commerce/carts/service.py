@@ -183,20 +183,31 @@ class Opened(NamedTuple):
     tx: Connection
     shop: Shop
     cart: UUID
-    by: Access
     token: str | None
     live: Live
     currency: str
     seen_discount: Decimal | None = None
     seen_credit: Decimal | None = None
     channel: UUID | None = None
+    has_codes: bool = True
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether no channel, coupon or gift card changes what it costs."""
+        return self.channel is None and not self.has_codes
+
+    async def row(self) -> CartRow:
+        """The cart with its lines and codes."""
+        media, now = self.shop.media_url, clock.today()
+        tenant = self.shop.tenant.id
+        return await queries.opened(self.tx, tenant, self.cart, media, now, plain=self.is_plain)
 
     async def shown(self) -> bytes:
         """The cart as JSON, and stored as what the buyer was shown."""
         if self.channel is not None:  # there a price depends on the quantity, too
             tenant, now = self.shop.tenant.id, clock.today()
             await queries.set_channel_prices(self.tx, tenant, self.cart, now)
-        row = await _row(self.tx, self.shop, self.cart, self.by)
+        row = await self.row()
         pricing = await showing.priced(self.tx, self.shop, self.live, row, seen=True)
         quote = pricing.quote()
         credit = quote.total - quote.due
@@ -215,7 +226,7 @@ async def _opened(shop: Shop, cart: UUID, token: str | None) -> AsyncIterator[Op
     async with shop.hold(queries.opening(shop.tenant.id, cart, by, days)) as (tx, row):
         if row is None:
             _refuse_status(await queries.status(tx, shop.tenant.id, cart, by))
-        yield Opened(tx, shop, cart, by, token, live, *row)
+        yield Opened(tx, shop, cart, token, live, *row)
 
 
 async def add_item(shop: Shop, cart: UUID, token: str | None, line: OrderLine) -> bytes:
@@ -314,8 +325,7 @@ async def merge(shop: Shop, session_token: str) -> bytes:
         if not await queries.move_items(tx, shop.tenant.id, source, target):
             _refuse_quantity()
         await queries.move_codes(tx, shop.tenant.id, source, target)
-        by = access(shop, None)
-        opened = Opened(tx, shop, target, by, None, live, currency, channel=channel)
+        opened = Opened(tx, shop, target, None, live, currency, channel=channel)
         return await opened.shown()
 
 
@@ -329,7 +339,9 @@ async def held(
     async with shop.hold(queries.holding(shop.tenant.id, cart, by)) as (tx, row):
         if row is None or row[0] == "merged":
             _refuse_status(row and row[0])
-        yield tx, await queries.held(tx, shop.tenant.id, cart, clock.today())
+        _, channel, has_codes = row
+        plain = channel is None and not has_codes
+        yield tx, await queries.held(tx, shop.tenant.id, cart, clock.today(), plain=plain)
 
 
 async def show(
@@ -358,7 +370,7 @@ async def forget_expired(tx: Connection, shop: Shop, limit: int) -> int:
 async def apply_coupon(shop: Shop, cart: UUID, token: str | None, code: str) -> bytes:
     """Puts a coupon into a cart, if it applies. Raises NotFound, Gone, Conflict, Unprocessable."""
     async with _opened(shop, cart, token) as opened:
-        row = await _row(opened.tx, shop, cart, opened.by)
+        row = await opened.row()
         [found] = await promotions.codes(opened.tx, shop, [code])
         if found.code in {each.code for each in row.codes}:
             raise Unprocessable(
@@ -369,7 +381,7 @@ async def apply_coupon(shop: Shop, cart: UUID, token: str | None, code: str) -> 
         pricing = await showing.priced(opened.tx, shop, opened.live, row, seen=True, more=[found])
         require_coupon(found, pricing.quote())
         await queries.add_code(opened.tx, shop.tenant.id, cart, found.code, found.shown)
-        return await opened.shown()
+        return await opened._replace(has_codes=True).shown()
 
 
 async def check_coupon(shop: Shop, cart: UUID, token: str | None, code: str) -> bytes:
@@ -397,7 +409,7 @@ async def add_gift_card(shop: Shop, cart: UUID, token: str | None, data: GiftCar
         else:
             account = await credits.found(opened.tx, shop, data.code, opened.currency)
         await queries.add_credit(opened.tx, shop.tenant.id, cart, account.id)
-        return await opened.shown()
+        return await opened._replace(has_codes=True).shown()
 
 
 async def remove_gift_card(

@@ -11,6 +11,11 @@ from rcommerce.database import Connection
 _LEVEL = "variant_id, location_id, on_hand, reserved, on_hand - reserved as available"
 
 
+_IN_CHANNEL = """
+               and (channel_locations(%(tenant)s, %(channel)s) is null
+                    or level.location_id = any(channel_locations(%(tenant)s, %(channel)s)))"""
+
+
 async def reserve(
     conn: Connection,
     tenant: UUID,
@@ -30,9 +35,10 @@ async def reserve(
     variant that may be oversold (`inventory_policy` continue) reserves what is there; one that is
     not tracked reserves nothing.
     """
+    in_channel = "" if channel is None else _IN_CHANNEL
     return await conn.records(
         Short,
-        """
+        f"""
         with line as (
             select w.variant_id, w.quantity, v.tracks_inventory, v.inventory_policy
               from unnest(%(variants)s::uuid[], %(quantities)s::bigint[])
@@ -46,10 +52,7 @@ async def reserve(
                 on (level.tenant_id, level.variant_id) = (%(tenant)s, line.variant_id)
               join location place
                 on (place.tenant_id, place.id) = (%(tenant)s, level.location_id)
-             where line.tracks_inventory
-               and (%(channel)s::uuid is null
-                    or channel_locations(%(tenant)s, %(channel)s) is null
-                    or level.location_id = any(channel_locations(%(tenant)s, %(channel)s)))
+             where line.tracks_inventory{in_channel}
              order by level.variant_id, level.location_id
                for update of level
         ), share as (
@@ -100,7 +103,7 @@ async def reserve(
             "ttl_s": ttl_s,
             "reason": reason,
             "actor": actor,
-            "channel": channel,
+            **({} if channel is None else {"channel": channel}),
         },
     )
 

@@ -22,13 +22,13 @@ ORDER_JSON = """json_build_object(
     'shipping_discount', coalesce(t.shipping_discount, t.total - t.total)::text,
     'total', t.total::text, 'amount_due', (t.total - coalesce(t.credit_total, 0))::text,
     'discounts', t.discounts,
-    'gift_cards', (
+    'gift_cards', case when t.credit_total is null then '[]' else (
         select coalesce(json_agg(json_build_object(
                    'id', e.account_id, 'kind', a.kind, 'last_characters', a.last_characters,
                    'amount', (-e.amount)::text) order by e.account_id), '[]')
           from credit_entry e
           join credit_account a on (a.tenant_id, a.id) = (e.tenant_id, e.account_id)
-         where (e.tenant_id, e.order_id) = (t.tenant_id, t.id) and e.kind = 'redeemed'),
+         where (e.tenant_id, e.order_id) = (t.tenant_id, t.id) and e.kind = 'redeemed') end,
     'shipping_service', t.shipping_service,
     'items', (
         select coalesce(json_agg(json_build_object(

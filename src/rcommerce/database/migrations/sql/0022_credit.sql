@@ -61,6 +61,9 @@ create table cart_credit (
     foreign key (tenant_id, cart_id) references cart (tenant_id, id) on delete cascade
 );
 
+-- Whether coupons or credit have ever been put in: other carts are read without looking for any.
+alter table cart add column has_codes boolean not null default false;
+
 -- What they were last shown to pay in the cart, before a checkout; null: nothing.
 alter table cart add column seen_credit numeric;
 
