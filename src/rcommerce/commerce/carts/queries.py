@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import product
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-from rcommerce.commerce.carts.schema import Access, CartRow, HeldCart
+from rcommerce.commerce.carts.schema import Access, CartRow, HeldCart, Needs
 from rcommerce.commerce.promotions.queries import OF_CART
 from rcommerce.database import Connection, Statement
 
@@ -46,10 +47,11 @@ _OFFERED = f"""
         on c.channel_id is not null"""
 
 
-def _lines(*, plain: bool, images: bool) -> str:
-    """The lines of a cart c. One that is `plain` is in no channel: what a statement could do
-    costs time even where it does nothing."""
-    price, sold, offered = (_PLAIN_PRICE, _PLAIN_SOLD, "") if plain else (_PRICE, _SOLD, _OFFERED)
+def _lines(*, in_channel: bool, images: bool) -> str:
+    """The lines of a cart c, which may be in a channel or is in none."""
+    price, sold, offered = _PLAIN_PRICE, _PLAIN_SOLD, ""
+    if in_channel:
+        price, sold, offered = _PRICE, _SOLD, _OFFERED
     return f"""(
     select coalesce(json_agg(json_build_object(
                'item_id', i.id, 'product_id', i.product_id, 'variant_id', i.variant_id,
@@ -85,16 +87,16 @@ _CART = """'id', c.id, 'customer_id', c.customer_id, 'currency', c.currency, 'st
             'expires_at', rfc3339(c.expires_at)"""
 
 
-def _parts(*, plain: bool, images: bool) -> str:
-    """The codes, credit and lines of a cart c; a `plain` one has no codes and no credit."""
-    codes, credit = ("array[]::int[]", "array[]::int[]") if plain else (OF_CART, _CREDIT)
-    lines = _lines(plain=plain, images=images)
+def _parts(needs: Needs, *, images: bool) -> str:
+    """The codes, credit and lines of a cart c."""
+    codes, credit = (OF_CART, _CREDIT) if needs.codes else ("array[]::int[]", "array[]::int[]")
+    lines = _lines(in_channel=needs.channel, images=images)
     return f"'codes', {codes}, 'credit', {credit}, 'lines', {lines}"
 
 
 # An ordered cart shows its order's prices, whatever happens to the catalogue.
 _VIEW = f"""
-    select json_build_object({_CART}, {_parts(plain=False, images=True)},
+    select json_build_object({_CART}, {_parts(Needs(channel=True, codes=True), images=True)},
         'order', (select json_build_object(
                       'subtotal', o.subtotal::text, 'discount_total', o.discount_total::text,
                       'tax_total', o.tax_total::text, 'shipping_total', o.shipping_total::text,
@@ -289,7 +291,7 @@ async def add_item(
     channel: UUID | None,
     *,
     item: UUID,
-    product: UUID,
+    product_id: UUID,
     variant: UUID | None,
     quantity: int,
     at: datetime,
@@ -304,23 +306,21 @@ async def add_item(
         "cart": cart,
         "currency": currency,
         "item": item,
-        "product": product,
+        "product": product_id,
         "variant": variant,
         "quantity": quantity,
     }
     if channel is not None:
         params |= {"channel": channel, "at": at}
-    return await conn.one(_ADD[channel is None], params)
+    return await conn.one(_ADD if channel is None else _ADD_IN_CHANNEL, params)
 
 
-def _adding(*, plain: bool) -> str:
-    price, its_currency, offered = (
-        ("v.price", "v.currency", "")
-        if plain
-        else (
-            "offered.amount",
-            "case when offered.amount is not null then %(currency)s end",
-            """
+def _adding(*, in_channel: bool) -> str:
+    price, its_currency, offered = "v.price", "v.currency", ""
+    if in_channel:
+        price = "offered.amount"
+        its_currency = "case when offered.amount is not null then %(currency)s end"
+        offered = """
               left join lateral (
                 select o.amount
                   from channel_price(v.tenant_id, %(channel)s, %(currency)s, array(
@@ -331,9 +331,7 @@ def _adding(*, plain: bool) -> str:
                      where (c.tenant_id, c.id) = (%(tenant)s, %(cart)s)),
                     v.id, %(quantity)s, %(at)s) o
                  where is_listed(v.tenant_id, %(channel)s, v.product_id, %(at)s)) offered
-                on true""",
-        )
-    )
+                on true"""
     return f"""
         with fitting as (
             select v.id, {price} as price, p.title, v.title as variant_title, v.sku,
@@ -370,7 +368,7 @@ def _adding(*, plain: bool) -> str:
         """
 
 
-_ADD = {plain: _adding(plain=plain) for plain in (True, False)}
+_ADD, _ADD_IN_CHANNEL = _adding(in_channel=False), _adding(in_channel=True)
 
 
 async def set_quantity(
@@ -468,57 +466,54 @@ def holding(tenant: UUID, cart: UUID, access: Access) -> Statement:
 
 
 _OF_LOCKED = " from cart c where (c.tenant_id, c.id) = (%(tenant)s, %(cart)s)"
-# By whether it is plain: in no channel, without codes and credit.
+_EVERY = [Needs(*each) for each in product((True, False), repeat=2)]
 _OPENED = {
-    plain: f"select json_build_object({_CART}, {_parts(plain=plain, images=True)}) {_OF_LOCKED}"
-    for plain in (True, False)
+    needs: f"select json_build_object({_CART}, {_parts(needs, images=True)}) {_OF_LOCKED}"
+    for needs in _EVERY
 }
 _HELD = {
-    plain: f"select json_build_object({_CART}, {_parts(plain=plain, images=False)},"
+    needs: f"select json_build_object({_CART}, {_parts(needs, images=False)},"
     " 'shipping_service', c.shipping_service, 'shown', c.shown,"
     " 'seen_discount', c.seen_discount::text, 'seen_credit', c.seen_credit::text)"
     f" {_OF_LOCKED}"
-    for plain in (True, False)
+    for needs in _EVERY
 }
 
 
 async def opened(
-    conn: Connection, tenant: UUID, cart: UUID, media: str, at: datetime, *, plain: bool
+    conn: Connection, tenant: UUID, cart: UUID, needs: Needs, media: str, at: datetime
 ) -> CartRow:
-    """An active cart that this transaction has locked, to be shown; a `plain` one is in no channel,
-    and has no codes and no credit."""
+    """An active cart that this transaction has locked, to be shown."""
     params = {"tenant": tenant, "cart": cart, "media": media}
-    body = await conn.json(_OPENED[plain], params if plain else {**params, "at": at})
+    body = await conn.json(_OPENED[needs], {**params, "at": at} if needs.channel else params)
     return msgspec.json.decode(body, type=CartRow)
 
 
-async def held(
-    conn: Connection, tenant: UUID, cart: UUID, at: datetime, *, plain: bool
-) -> HeldCart:
-    """A cart that this transaction has locked, with its lines and codes; see `opened`."""
+async def held(conn: Connection, tenant: UUID, cart: UUID, needs: Needs, at: datetime) -> HeldCart:
+    """A cart that this transaction has locked, with its lines and codes."""
     params = {"tenant": tenant, "cart": cart}
-    body = await conn.json(_HELD[plain], params if plain else {**params, "at": at})
+    body = await conn.json(_HELD[needs], {**params, "at": at} if needs.channel else params)
     return msgspec.json.decode(body, type=HeldCart)
 
 
-async def _mark(conn: Connection, tenant: UUID, cart: UUID) -> None:
-    """Notes that codes are put into a locked cart."""
-    await conn.execute(
-        """
-        update cart set has_codes = true
-         where (tenant_id, id) = (%(tenant)s, %(cart)s) and not has_codes
-        """,
-        {"tenant": tenant, "cart": cart},
-    )
+# That codes are put into a locked cart.
+_MARKED = """marked as (
+            update cart set has_codes = true
+             where (tenant_id, id) = (%(tenant)s, %(cart)s) and not has_codes)"""
 
 
 async def add_code(conn: Connection, tenant: UUID, cart: UUID, code: str, shown: str) -> bool:
     """Puts a code into a locked cart; False if it has that one."""
-    await _mark(conn, tenant, cart)
-    return await conn.insert_unless(
-        "cart_coupon",
-        {"tenant_id": tenant, "cart_id": cart, "code": code, "shown": shown},
-        "tenant_id, cart_id, code",
+    return bool(
+        await conn.execute(
+            f"""
+            with {_MARKED}
+            insert into cart_coupon (tenant_id, cart_id, code, shown)
+            values (%(tenant)s, %(cart)s, %(code)s, %(shown)s)
+            on conflict (tenant_id, cart_id, code) do nothing
+            """,
+            {"tenant": tenant, "cart": cart, "code": code, "shown": shown},
+        )
     )
 
 
@@ -536,19 +531,18 @@ async def remove_codes(conn: Connection, tenant: UUID, cart: UUID, code: str | N
 
 async def move_codes(conn: Connection, tenant: UUID, source: UUID, target: UUID) -> None:
     """Merges the codes and gift cards of one locked cart into another."""
-    await _mark(conn, tenant, target)
     await conn.execute(
-        """
-        with gone as (
+        f"""
+        with {_MARKED}, gone as (
             delete from cart_coupon
              where (tenant_id, cart_id) = (%(tenant)s, %(source)s)
             returning *
         )
         insert into cart_coupon (tenant_id, cart_id, code, shown, added_at)
-        select tenant_id, %(target)s, code, shown, added_at from gone order by code
+        select tenant_id, %(cart)s, code, shown, added_at from gone order by code
         on conflict (tenant_id, cart_id, code) do nothing
         """,
-        {"tenant": tenant, "source": source, "target": target},
+        {"tenant": tenant, "source": source, "cart": target},
     )
     await conn.execute(
         """
@@ -567,11 +561,16 @@ async def move_codes(conn: Connection, tenant: UUID, source: UUID, target: UUID)
 
 async def add_credit(conn: Connection, tenant: UUID, cart: UUID, account: UUID) -> bool:
     """Lets a gift card or credit pay for a locked cart; False if it does already."""
-    await _mark(conn, tenant, cart)
-    return await conn.insert_unless(
-        "cart_credit",
-        {"tenant_id": tenant, "cart_id": cart, "account_id": account},
-        "tenant_id, cart_id, account_id",
+    return bool(
+        await conn.execute(
+            f"""
+            with {_MARKED}
+            insert into cart_credit (tenant_id, cart_id, account_id)
+            values (%(tenant)s, %(cart)s, %(account)s)
+            on conflict (tenant_id, cart_id, account_id) do nothing
+            """,
+            {"tenant": tenant, "cart": cart, "account": account},
+        )
     )
 
 

@@ -1,7 +1,7 @@
 """Requests of carts, and the rows that checkout reads."""
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -51,6 +51,14 @@ class Access(msgspec.Struct, frozen=True):
     token_hash: bytes | None
     customer_id: UUID | None
     is_staff: bool
+
+
+class Needs(NamedTuple):
+    """What can change the cost of a cart. What a statement could do takes time even where there is
+    nothing to do: other carts are read without it."""
+
+    channel: bool
+    codes: bool  # coupons, gift cards, credit
 
 
 class CartLine(msgspec.Struct, kw_only=True):

@@ -15,6 +15,7 @@ from rcommerce.commerce.carts.schema import (
     CartRow,
     GiftCardCode,
     HeldCart,
+    Needs,
     NewCart,
     Shown,
 )
@@ -191,25 +192,22 @@ class Opened(NamedTuple):
     channel: UUID | None = None
     has_codes: bool = True
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether no channel, coupon or gift card changes what it costs."""
-        return self.channel is None and not self.has_codes
-
     async def row(self) -> CartRow:
-        """The cart with its lines and codes."""
-        media, now = self.shop.media_url, clock.today()
-        tenant = self.shop.tenant.id
-        return await queries.opened(self.tx, tenant, self.cart, media, now, plain=self.is_plain)
+        """The cart with its lines, at their present prices, and its codes."""
+        tenant, now = self.shop.tenant.id, clock.today()
+        needs = Needs(self.channel is not None, self.has_codes)
+        if needs.channel:  # there a price depends on the quantity, too
+            await queries.set_channel_prices(self.tx, tenant, self.cart, now)
+        return await queries.opened(self.tx, tenant, self.cart, needs, self.shop.media_url, now)
 
     async def shown(self) -> bytes:
         """The cart as JSON, and stored as what the buyer was shown."""
-        if self.channel is not None:  # there a price depends on the quantity, too
-            tenant, now = self.shop.tenant.id, clock.today()
-            await queries.set_channel_prices(self.tx, tenant, self.cart, now)
         row = await self.row()
         pricing = await showing.priced(self.tx, self.shop, self.live, row, seen=True)
-        quote = pricing.quote()
+        return await self.show(row, pricing, pricing.quote())
+
+    async def show(self, row: CartRow, pricing: Pricing, quote: Quote) -> bytes:
+        """The same, of a cart that was priced."""
         credit = quote.total - quote.due
         if (quote.discount, credit) != (self.seen_discount or 0, self.seen_credit or 0):
             seen = {"seen_discount": quote.discount, "seen_credit": credit}
@@ -239,7 +237,7 @@ async def add_item(shop: Shop, cart: UUID, token: str | None, line: OrderLine) -
             opened.currency,
             opened.channel,
             item=ids.new_id(),
-            product=line.product_id,
+            product_id=line.product_id,
             variant=line.variant_id,
             quantity=line.quantity,
             at=clock.today(),
@@ -340,8 +338,8 @@ async def held(
         if row is None or row[0] == "merged":
             _refuse_status(row and row[0])
         _, channel, has_codes = row
-        plain = channel is None and not has_codes
-        yield tx, await queries.held(tx, shop.tenant.id, cart, clock.today(), plain=plain)
+        needs = Needs(channel is not None, has_codes)
+        yield tx, await queries.held(tx, shop.tenant.id, cart, needs, clock.today())
 
 
 async def show(
@@ -378,10 +376,12 @@ async def apply_coupon(shop: Shop, cart: UUID, token: str | None, code: str) -> 
             )
         if len(row.codes) >= MOST_CODES:
             raise Unprocessable(f"a cart has at most {MOST_CODES} coupons", code="coupon_limit")
-        pricing = await showing.priced(opened.tx, shop, opened.live, row, seen=True, more=[found])
-        require_coupon(found, pricing.quote())
+        row.codes.append(found)
+        pricing = await showing.priced(opened.tx, shop, opened.live, row, seen=True)
+        quote = pricing.quote()
+        require_coupon(found, quote)
         await queries.add_code(opened.tx, shop.tenant.id, cart, found.code, found.shown)
-        return await opened._replace(has_codes=True).shown()
+        return await opened.show(row, pricing, quote)
 
 
 async def check_coupon(shop: Shop, cart: UUID, token: str | None, code: str) -> bytes:
