@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from conftest import Running
-from rcommerce.bench import channels, checkout, footprint, growth, mixed
+from rcommerce.bench import channels, checkout, footprint, growth, mixed, releases
 from rcommerce.bench.registry import BENCHMARKS, Benchmark
 from rcommerce.bench.report import Result
 from rcommerce.bench.setup import Bench, shop
@@ -68,6 +68,24 @@ def test_a_channels_list_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert counts == [(400, 200)]  # before the sale, and in it
     assert result.ratio is not None
     assert result.ratio > 0
+
+
+def test_a_release_is_compared_with_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(releases, "PRODUCTS", 50)
+    monkeypatch.setattr(releases, "SECONDS", 0.5)
+    for name, what in releases.COMPARISONS.items():
+        monkeypatch.setitem(releases.COMPARISONS, name, what._replace(rounds=1))
+    here = Path(__file__).parents[2]
+    for name in ("checkout-coupon", "list-hot"):
+        done = CliRunner().invoke(app, ["compare", name, "--with", str(here), "--json"])
+        result = json.loads(done.stdout)
+        assert result["name"] == f"compare {name}"
+        assert min(result["value"], result["ceiling"]) > 0
+        assert done.exit_code == (0 if result["ok"] else 1)
+    nowhere = CliRunner().invoke(app, ["compare", "checkout", "--with", str(here / "docs")])
+    assert "is no checkout of R Commerce" in str(nowhere.exception)
+    unknown = CliRunner().invoke(app, ["compare", "speed", "--with", str(here)])
+    assert "compare runs read-hot, list-hot" in str(unknown.exception)
 
 
 def test_a_benchmark_prints_one_object_for_machines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from rcommerce.errors import StartError
 from rcommerce.lab.server import Server
 
 PRODUCTS = 2_000
+SECONDS = 4.0  # of a round
 UNCACHED = {"RCOMMERCE_CACHE__ENABLED": "false"}
 
 Load = Callable[[Server], float]  # requests or orders a second
@@ -96,7 +97,7 @@ def _cold(side: Side) -> Load:
     requests = [get(f"/api/v1/products/{product}") for product in _products(side.dsn)]
 
     def load(server: Server) -> float:
-        done = reads(server.port, read_cold.CONNECTIONS, 3.0, lambda: random.choice(requests))
+        done = reads(server.port, read_cold.CONNECTIONS, SECONDS, lambda: random.choice(requests))
         return asyncio.run(done).per_second
 
     return load
@@ -119,7 +120,7 @@ def _checkout(ours: Step | None, theirs: Step | None) -> Callable[[Side], Load]:
         step = ours if side.is_ours else theirs
 
         def load(server: Server) -> float:
-            return asyncio.run(checkout.buy(server.port, goods, 4.0, step)).per_second
+            return asyncio.run(checkout.buy(server.port, goods, SECONDS, step)).per_second
 
         return load
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from itertools import product
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ import msgspec
 
 from rcommerce.commerce.carts.schema import Access, CartRow, HeldCart, Needs
 from rcommerce.commerce.promotions.queries import OF_CART
+from rcommerce.commerce.promotions.schema import CartCode
 from rcommerce.database import Connection, Statement
 
 # Access: a guest's token, the cart's customer, or staff. An id alone gives none.
@@ -502,18 +504,32 @@ _MARKED = """marked as (
              where (tenant_id, id) = (%(tenant)s, %(cart)s) and not has_codes)"""
 
 
-async def add_code(conn: Connection, tenant: UUID, cart: UUID, code: str, shown: str) -> bool:
-    """Puts a code into a locked cart; False if it has that one."""
-    return bool(
-        await conn.execute(
-            f"""
-            with {_MARKED}
-            insert into cart_coupon (tenant_id, cart_id, code, shown)
-            values (%(tenant)s, %(cart)s, %(code)s, %(shown)s)
-            on conflict (tenant_id, cart_id, code) do nothing
-            """,
-            {"tenant": tenant, "cart": cart, "code": code, "shown": shown},
-        )
+async def add_code(
+    conn: Connection,
+    tenant: UUID,
+    cart: UUID,
+    code: CartCode,
+    seen_discount: Decimal,
+    seen_credit: Decimal,
+) -> None:
+    """Puts a code into a locked cart, with what the buyer is shown then."""
+    await conn.execute(
+        """
+        with seen as (
+            update cart set has_codes = true, seen_discount = %(discount)s,
+                            seen_credit = %(credit)s, updated_at = now()
+             where (tenant_id, id) = (%(tenant)s, %(cart)s))
+        insert into cart_coupon (tenant_id, cart_id, code, shown)
+        values (%(tenant)s, %(cart)s, %(code)s, %(shown)s)
+        """,
+        {
+            "tenant": tenant,
+            "cart": cart,
+            "code": code.code,
+            "shown": code.shown,
+            "discount": seen_discount,
+            "credit": seen_credit,
+        },
     )
 
 

@@ -204,10 +204,7 @@ class Opened(NamedTuple):
         """The cart as JSON, and stored as what the buyer was shown."""
         row = await self.row()
         pricing = await showing.priced(self.tx, self.shop, self.live, row, seen=True)
-        return await self.show(row, pricing, pricing.quote())
-
-    async def show(self, row: CartRow, pricing: Pricing, quote: Quote) -> bytes:
-        """The same, of a cart that was priced."""
+        quote = pricing.quote()
         credit = quote.total - quote.due
         if (quote.discount, credit) != (self.seen_discount or 0, self.seen_credit or 0):
             seen = {"seen_discount": quote.discount, "seen_credit": credit}
@@ -380,8 +377,9 @@ async def apply_coupon(shop: Shop, cart: UUID, token: str | None, code: str) -> 
         pricing = await showing.priced(opened.tx, shop, opened.live, row, seen=True)
         quote = pricing.quote()
         require_coupon(found, quote)
-        await queries.add_code(opened.tx, shop.tenant.id, cart, found.code, found.shown)
-        return await opened.show(row, pricing, quote)
+        seen = quote.discount, quote.total - quote.due
+        await queries.add_code(opened.tx, shop.tenant.id, cart, found, *seen)
+        return showing.as_json(row, token, pricing, quote)
 
 
 async def check_coupon(shop: Shop, cart: UUID, token: str | None, code: str) -> bytes:
