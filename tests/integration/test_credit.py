@@ -252,3 +252,12 @@ def test_gift_cards_that_are_not_paid_are_not_made_and_cancelled_ones_pay_nothin
     buyer.post(f"/orders/{waiting['id']}/cancel", {}, 200)
     [card] = of_order(shop, email)
     assert (card["balance"], card["is_active"]) == ("25.00", False)
+
+
+def test_a_refunded_gift_card_pays_nothing(shop: Running) -> None:
+    order, _, email, _ = bought(shop, 3)
+    unit = {"line_item_id": order["items"][0]["id"], "quantity": 1}
+    shop.staff.post(f"/orders/{order['id']}/refunds", {"refund_line_items": [unit]})
+    assert sorted(each["is_active"] for each in of_order(shop, email)) == [False, True, True]
+    shop.staff.post(f"/orders/{order['id']}/refund", {}, 200)
+    assert not any(each["is_active"] for each in of_order(shop, email))

@@ -328,16 +328,21 @@ async def make_sold(
     )
 
 
-async def withdraw(conn: Connection, tenant: UUID, order: UUID) -> None:
-    """Deactivates the gift cards that an order has bought."""
+async def withdraw(conn: Connection, tenant: UUID, order: UUID, *, whole: bool) -> None:
+    """Deactivates the gift cards that an order has bought: of the `whole` order, or of the units
+    that were refunded, the last ones of each item."""
     await conn.execute(
         """
         update credit_account set is_active = false
          where tenant_id = %(tenant)s
-           and id in (select g.account_id from sold_gift_card g
-                       where (g.tenant_id, g.order_id) = (%(tenant)s, %(order)s))
+           and id in (select g.account_id
+                        from sold_gift_card g
+                        join order_item i
+                          on (i.tenant_id, i.id) = (g.tenant_id, g.order_item_id)
+                       where (g.tenant_id, g.order_id) = (%(tenant)s, %(order)s)
+                         and (%(whole)s or g.number > i.quantity - i.refunded_quantity))
         """,
-        {"tenant": tenant, "order": order},
+        {"tenant": tenant, "order": order, "whole": whole},
     )
 
 

@@ -322,9 +322,10 @@ def _code(shop: Shop, item: UUID, number: int) -> str:
     return _written(ids.derived(secret, "gift-card", shop.tenant.id, item, number))
 
 
-async def withdraw(tx: Connection, shop: Shop, order: UUID) -> None:
-    """Deactivates the gift cards that a cancelled order has bought."""
-    await queries.withdraw(tx, shop.tenant.id, order)
+async def withdraw(tx: Connection, shop: Shop, order: UUID, *, whole: bool) -> None:
+    """Deactivates the gift cards that a locked order has bought, which is cancelled or refunded as
+    a `whole`, or those of refunded units."""
+    await queries.withdraw(tx, shop.tenant.id, order, whole=whole)
 
 
 async def with_unmailed(conn: Connection) -> list[UUID]:

@@ -378,7 +378,7 @@ async def take_stock_back(tx: Connection, shop: Shop, order: OrderState) -> None
     await promotions.release(tx, shop, order.id)
     await credits.restore(tx, shop, order.id)
     if order.sells_gift_cards:
-        await credits.withdraw(tx, shop, order.id)
+        await credits.withdraw(tx, shop, order.id, whole=True)
     if order.status == "pending":
         await inventory.let_go(tx, shop, order.id, "cancelled")
         return

@@ -269,6 +269,8 @@ async def _give(tx: Connection, shop: Shop, payment: PaymentState, begun: Refund
     now = await require(tx, shop, payment.id)
     order = await orders.locked(tx, shop, payment.order_id)
     is_whole = not _left(now) and not _credit_left(order)
+    if order.sells_gift_cards:
+        await credits.withdraw(tx, shop, order.id, whole=is_whole)
     noted = {"refund_id": begun.id, "amount": str(begun.amount + begun.credit)}
     values = {"payment_status": "refunded" if is_whole else "partially_refunded"}
     await orders.record(tx, shop, payment.order_id, "refunded", values, noted)
