@@ -248,6 +248,7 @@ def test_no_pattern_lets_a_last_line_break_through(shop: Running) -> None:
         assert [each["field"] for each in problem["errors"]] == [name]
 
 
+@pytest.mark.timeout(600)
 def test_nothing_that_the_document_allows_or_forbids_is_a_fault_of_ours(fleet: Fleet) -> None:
     """As staff, so that the requests get past the door; and every answer is as documented."""
     shop = fleet.shop

@@ -1,15 +1,22 @@
-"""Clients that send their headers byte by byte (slowloris)."""
+"""Clients that send their headers byte by byte (slowloris), in a process of their own: beside a
+drill's load they would not be opened in time."""
 
 import contextlib
 import errno
+import json
 import select
 import socket
+import subprocess
+import sys
 import threading
 import time
 from typing import Self
 
+from rcommerce.bench.setup import python
+
 DRIP_EVERY_S = 2.0
-OPENING_S = 0.005  # seconds between two batches: all must be open before the first is closed
+OPENING_S = 0.02  # seconds between two batches: all are open before the first is closed, and the
+# server accepts them as they come
 BEGIN = b"GET /api/v1/products HTTP/1.1\r\nHost: slow\r\nX-Drip: "
 
 
@@ -17,25 +24,36 @@ class SlowClients:
     """So many connections to a port; closed ones are opened again. Use it as a context manager."""
 
     def __init__(self, port: int, count: int) -> None:
-        self.most = 0  # open at the same time
+        self.most = 0  # open at the same time; known at the end
         self.ended = 0  # by the server
-        self._port = port
-        self._count = count
-        self._open: dict[int, socket.socket] = {}
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._command = python("rcommerce.drills.slow", str(port), str(count))
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._process = subprocess.Popen(  # noqa: S603
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        self._process.stdout.readline()  # it begins
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ending.set()
-        self._thread.join()
-        for each in self._open.values():
-            each.close()
+        told, _nothing = self._process.communicate()  # closes its input, which ends it
+        self.most, self.ended = json.loads(told)
 
-    def _run(self) -> None:
+
+class _Dripping:
+    """What that process does, until `ending` is set."""
+
+    def __init__(self, port: int, count: int, ending: threading.Event) -> None:
+        self.most = 0
+        self.ended = 0
+        self._port = port
+        self._count = count
+        self._open: dict[int, socket.socket] = {}
+        self._ending = ending
+
+    def run(self) -> None:
+        """Opens, drips and reads."""
         poll = select.epoll()
         dripped = time.monotonic()
         while not self._ending.is_set():
@@ -73,3 +91,15 @@ class SlowClients:
         poll.unregister(number)
         self._open.pop(number).close()
         self.ended += 1
+
+
+if __name__ == "__main__":
+    over = threading.Event()
+    dripping = _Dripping(int(sys.argv[1]), int(sys.argv[2]), over)
+    thread = threading.Thread(target=dripping.run)
+    thread.start()
+    print(flush=True)  # noqa: T201 - the drill waits for it
+    sys.stdin.read()
+    over.set()
+    thread.join()
+    sys.stdout.write(json.dumps([dripping.most, dripping.ended]))
