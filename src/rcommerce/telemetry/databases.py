@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 
 import psycopg
 
+from rcommerce.commerce.credit import service as credits
 from rcommerce.database import Cluster, Freshness
 from rcommerce.database.pool import Pool
 from rcommerce.database.server import Server
@@ -26,8 +27,6 @@ SESSIONS = """
 select state, count(*) from pg_stat_activity
  where datname = current_database() and state is not null group by state
 """
-
-UNMAILED = "select count(*) from sold_gift_card where mailed_at is null"
 
 
 def of_databases(cluster: Cluster) -> Update:
@@ -164,7 +163,7 @@ class Within:
     async def _ask_queues(self, shard: Shard) -> None:
         async with shard.read(Freshness.FRESH) as conn:
             found = {(name, state): rest for name, state, *rest in await queue.depths(conn)}
-            self._unmailed.labels(shard.name).set(await conn.value(UNMAILED))
+            self._unmailed.labels(shard.name).set(await credits.unmailed(conn))
         for name in QUEUES:
             for state in ("todo", "doing", "failed"):
                 count, age_s = found.get((name, state), (0, 0.0))

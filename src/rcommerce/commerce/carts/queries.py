@@ -498,12 +498,6 @@ async def held(conn: Connection, tenant: UUID, cart: UUID, needs: Needs, at: dat
     return msgspec.json.decode(body, type=HeldCart)
 
 
-# That codes are put into a locked cart.
-_MARKED = """marked as (
-            update cart set has_codes = true
-             where (tenant_id, id) = (%(tenant)s, %(cart)s) and not has_codes)"""
-
-
 async def add_code(
     conn: Connection,
     tenant: UUID,
@@ -547,9 +541,10 @@ async def remove_codes(conn: Connection, tenant: UUID, cart: UUID, code: str | N
 
 async def move_codes(conn: Connection, tenant: UUID, source: UUID, target: UUID) -> None:
     """Merges the codes and gift cards of one locked cart into another."""
+    await update(conn, tenant, target, {"has_codes": True})
     await conn.execute(
-        f"""
-        with {_MARKED}, gone as (
+        """
+        with gone as (
             delete from cart_coupon
              where (tenant_id, cart_id) = (%(tenant)s, %(source)s)
             returning *
@@ -579,8 +574,10 @@ async def add_credit(conn: Connection, tenant: UUID, cart: UUID, account: UUID) 
     """Lets a gift card or credit pay for a locked cart; False if it does already."""
     return bool(
         await conn.execute(
-            f"""
-            with {_MARKED}
+            """
+            with marked as (
+                update cart set has_codes = true
+                 where (tenant_id, id) = (%(tenant)s, %(cart)s) and not has_codes)
             insert into cart_credit (tenant_id, cart_id, account_id)
             values (%(tenant)s, %(cart)s, %(account)s)
             on conflict (tenant_id, cart_id, account_id) do nothing

@@ -329,20 +329,26 @@ async def make_sold(
 
 
 async def withdraw(conn: Connection, tenant: UUID, order: UUID, *, whole: bool) -> None:
-    """Deactivates the gift cards that an order has bought: of the `whole` order, or of the units
-    that were refunded, the last ones of each item."""
+    """Deactivates the gift cards that a locked order has bought: of the `whole` order, or of the
+    units that were refunded, the last ones of each item."""
+    rows = await conn.all(
+        """
+        select g.account_id
+          from sold_gift_card g
+          join order_item i on (i.tenant_id, i.id) = (g.tenant_id, g.order_item_id)
+         where (g.tenant_id, g.order_id) = (%(tenant)s, %(order)s)
+           and (%(whole)s or g.number > i.quantity - i.refunded_quantity)
+        """,
+        {"tenant": tenant, "order": order, "whole": whole},
+    )
+    if not rows:
+        return
     await conn.execute(
         """
         update credit_account set is_active = false
-         where tenant_id = %(tenant)s
-           and id in (select g.account_id
-                        from sold_gift_card g
-                        join order_item i
-                          on (i.tenant_id, i.id) = (g.tenant_id, g.order_item_id)
-                       where (g.tenant_id, g.order_id) = (%(tenant)s, %(order)s)
-                         and (%(whole)s or g.number > i.quantity - i.refunded_quantity))
+         where tenant_id = %(tenant)s and id = any(%(accounts)s::uuid[])
         """,
-        {"tenant": tenant, "order": order, "whole": whole},
+        {"tenant": tenant, "accounts": [row[0] for row in rows]},
     )
 
 
@@ -361,6 +367,19 @@ async def with_unmailed(conn: Connection) -> list[UUID]:
         """
     )
     return [row[0] for row in rows]
+
+
+async def unmailed(conn: Connection) -> int:
+    """How many gift cards of this shard's tenants wait for their mail."""
+    count: int = await conn.value(
+        """
+        select count(*)
+          from tenant_placement p
+          join sold_gift_card g on g.tenant_id = p.tenant_id and g.mailed_at is null
+         where p.state = 'active'
+        """
+    )
+    return count
 
 
 async def claim_unmailed(

@@ -333,6 +333,11 @@ async def with_unmailed(conn: Connection) -> list[UUID]:
     return await queries.with_unmailed(conn)
 
 
+async def unmailed(conn: Connection) -> int:
+    """How many gift cards of this shard's tenants wait for their mail."""
+    return await queries.unmailed(conn)
+
+
 async def mail(shop: Shop) -> None:
     """Mails gift cards that were bought. Each is mailed at least once: one whose mail was
     interrupted is mailed again."""
