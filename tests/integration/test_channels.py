@@ -142,6 +142,20 @@ def test_a_sale_begins_and_ends_by_itself(market: Market) -> None:
     assert int(control.partition("s-maxage=")[2].partition(",")[0]) <= 9
 
 
+def test_automatic_rates_stay_when_the_settings_name_no_source_any_more(shop: Running) -> None:
+    product = shop.product()["id"]
+    shop.query(
+        "insert into exchange_rate (tenant_id, from_currency, to_currency, rate, rounding,"
+        " is_automatic) select tenant_id, 'ISK', 'ZAR', 0.13, 'none', true from product"
+        " where id = %s",
+        product,
+    )
+    done = shop.server.command("jobs", "run", "prices.exchange_rates")
+    assert done.returncode == 0, done.stderr
+    kept = "delete from exchange_rate where from_currency = 'ISK' returning rate::text"
+    assert shop.query(kept) == [("0.13",)]
+
+
 def test_other_currencies_by_a_price_or_by_a_rate(market: Market) -> None:
     product = market.product("20.00", compare_at_price="25.00")
     market.make_channel("usa", currency="USD")
