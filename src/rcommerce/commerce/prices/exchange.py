@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 
-import httpx
-
 from rcommerce import clock
 from rcommerce.commerce.strategies import ExchangeRates, RatesUnavailable
 from rcommerce.settings import ExchangeRates as Settings
@@ -54,6 +52,8 @@ class EuropeanCentralBank:
         }
 
     async def _euro(self) -> dict[str, Decimal]:
+        import httpx  # not for every command that has no use for it
+
         query = {"lastNObservations": "1", "format": "csvdata", "detail": "dataonly"}
         try:
             async with httpx.AsyncClient(timeout=self.timeout_s) as client:
