@@ -32,7 +32,6 @@ SHORT = {
     "drills.disk.FULL_S": 3.5,
     "drills.pressure.CALM_S": 2.0,
     "drills.pressure.OVERLOAD_S": 5.0,
-    "drills.pressure.SLOW_S": 6.0,
     "drills.selling.CROWD": 400,
     "drills.sales.WITHIN_S": 0.75,
 }
@@ -55,7 +54,6 @@ def fleet() -> Iterator[Stage]:
         for name in ("prometheus", "haproxy"):  # no drill asks them
             if name in made.fleet.members:
                 made.fleet.members.pop(name).part.kill()
-        configure(made, IMPATIENT_NGINX)
         yield made
 
 
@@ -80,8 +78,6 @@ def restart(fleet: Stage, environment: dict[str, str]) -> None:
 
 
 NGINX = ("nginx.conf", "rcommerce.conf")  # its files
-# So is slowloris.
-IMPATIENT_NGINX = (("client_header_timeout 10s;", "client_header_timeout 3s;"),)
 
 
 def configure(fleet: Stage, edits: Sequence[tuple[str, str]]) -> dict[Path, str]:

@@ -29,10 +29,9 @@ from rcommerce.lab.process import Process
 from rcommerce.lab.server import Server
 from rcommerce.ports import free_port
 from topology.conftest import FAST, QUICK, server_for, shop_on
-from topology.test_lifecycle import Traffic
+from topology.test_lifecycle import Client, Traffic
 
-DRAIN_S = 4
-NOTICE_S = 2  # a check each half second, two of which fail
+DRAIN_S = 60  # longer than a test: a second signal ends it
 
 
 @dataclass
@@ -119,33 +118,43 @@ def requests_of(server: Server) -> float:
     )
 
 
+def _has_answered(client: Client, count: int) -> bool:
+    return sum(client.statuses.values()) >= count
+
+
+def _is_unasked(server: Server, seconds: float) -> bool:
+    before = requests_of(server)
+    time.sleep(seconds)
+    return requests_of(server) == before
+
+
 def drains_unasked(three: Three, port: int, *, number: int) -> None:
     """An instance that drains is asked nothing more once its checks have failed."""
     server = three.instances[number]
+    assert server.process is not None
+    process = server.process
     product = three.shop.product(stock=1_000_000)
 
-    async def main() -> tuple[float, float, list[str]]:
+    async def main() -> Client:
         traffic = Traffic(port, product)
         async with asyncio.TaskGroup() as both:
             both.create_task(traffic.run())
-            await asyncio.sleep(1)
-            assert server.process is not None
-            os.kill(server.process.pid, signal.SIGTERM)
-            await asyncio.sleep(NOTICE_S)
-            before = await asyncio.to_thread(requests_of, server)
-            await asyncio.sleep(DRAIN_S - NOTICE_S - 0.7)
-            after = await asyncio.to_thread(requests_of, server)
-            await asyncio.sleep(2)
+            await asyncio.to_thread(eventually, lambda: requests_of(server) > 100)
+            os.kill(process.pid, signal.SIGTERM)
+            await asyncio.to_thread(eventually, partial(_is_unasked, server, 1.5))
+            os.kill(process.pid, signal.SIGTERM)
+            assert await asyncio.to_thread(process.wait, 30) == 1
+            answered = sum(traffic.client.statuses.values())
+            more = partial(_has_answered, traffic.client, answered + 100)
+            await asyncio.to_thread(eventually, more)
             traffic.end()
-        return before, after, traffic.client.faults
+        return traffic.client
 
-    before, after, faults = asyncio.run(main())
-    assert faults == []
-    assert before > 100  # it was asked before
-    assert after == before
-    assert server.process is not None
-    assert server.process.wait(20) == 0
-    server.start()
+    try:
+        assert asyncio.run(main()).faults == []
+    finally:
+        server.kill()
+        server.start()
 
 
 @pytest.mark.timeout(120)

@@ -21,7 +21,8 @@ CONNECTIONS = 24  # which keep the whole fleet at work, and no queue
 QUICK_S = 3.0
 RECOVERED_S = 5.0
 SLOW = 10_000
-SLOW_S = 14.0  # longer than headers may take
+SLOW_S = 6.0
+HUNG_UP_S = 30.0  # longer than headers may take, and than so many take to be opened
 
 
 def _search() -> bytes:
@@ -99,6 +100,7 @@ def slowloris(stage: Stage) -> Outcome:
     def drip() -> None:
         with SlowClients(stage.port, SLOW) as clients:
             time.sleep(SLOW_S)
+            clients.wait(HUNG_UP_S)
         at_once.extend((clients.most, clients.ended))
 
     found = course(stage, drip, lambda: None)

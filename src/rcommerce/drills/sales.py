@@ -69,11 +69,11 @@ def sale_starts(stage: Stage) -> Outcome:
     watchers = [_Watcher(url, pages) for url in (stage.fleet.url, *_urls(stage))]
     is_over = threading.Event()
     threads = [threading.Thread(target=each.run, args=(is_over,)) for each in watchers]
-    starts = ends = 0.0
+    starts = known = ends = 0.0
     made: list[str] = []
 
     def sell() -> None:
-        nonlocal starts, ends
+        nonlocal starts, known, ends
         for name, by in LAGS.items():
             stage.postgres(name).configure({"recovery_min_apply_delay": by})
         for each in threads:
@@ -89,6 +89,7 @@ def sale_starts(stage: Stage) -> Outcome:
             "adjustment": {"type": "percentage", "value": "-50"},
         }
         made.append(_make(stage, "/price-lists", sale, "price_list"))
+        known = max(starts, time.time())  # a busy machine may make it after its start
         time.sleep(max(0.0, ends + 2 * WITHIN_S + 0.5 - time.time()))
 
     def end() -> None:
@@ -110,7 +111,7 @@ def sale_starts(stage: Stage) -> Outcome:
     seen = [each for watcher in watchers for each in watcher.seen]
     faults = [fault for watcher in watchers for fault in watcher.faults]
     early = _wrong(seen, 0.0, starts, PLAIN)
-    late = _wrong(seen, starts + WITHIN_S, ends, REDUCED)
+    late = _wrong(seen, known + WITHIN_S, ends, REDUCED)
     over = _wrong(seen, ends + WITHIN_S, float("inf"), PLAIN)
     reads = [
         sum(each.is_read and begin <= each.received < begin + 1 for each in seen)

@@ -30,15 +30,21 @@ class SlowClients:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(  # noqa: S603
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            self._command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         self._process.stdout.readline()  # it begins
         return self
 
+    def wait(self, seconds: float) -> None:
+        """Waits until most have been hung up on, so long at most."""
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        if select.select([self._process.stdout], [], [], seconds)[0]:
+            self._process.stdout.readline()
+
     def __exit__(self, *_: object) -> None:
         told, _nothing = self._process.communicate()  # closes its input, which ends it
-        self.most, self.ended = json.loads(told)
+        self.most, self.ended = json.loads(told.splitlines()[-1])
 
 
 class _Dripping:
@@ -91,6 +97,8 @@ class _Dripping:
         poll.unregister(number)
         self._open.pop(number).close()
         self.ended += 1
+        if self.ended == self._count // 2 + 1:
+            print(flush=True)  # noqa: T201 - the drill waits for it
 
 
 if __name__ == "__main__":
