@@ -8,7 +8,7 @@ from uuid import UUID
 
 from rcommerce.commerce.media.jobs import PERIODIC as MEDIA_PERIODIC
 from rcommerce.commerce.media.jobs import TASKS as MEDIA
-from rcommerce.commerce.prices.service import PERIODIC as PRICES_PERIODIC
+from rcommerce.commerce.prices.jobs import PERIODIC as PRICES_PERIODIC
 from rcommerce.commerce.shop import SCOPES, Caller, Services, Shop
 from rcommerce.commerce.webhooks.jobs import PERIODIC as WEBHOOKS_PERIODIC
 from rcommerce.commerce.webhooks.jobs import TASKS as WEBHOOKS

@@ -249,9 +249,17 @@ def test_gift_cards_that_are_not_paid_are_not_made_and_cancelled_ones_pay_nothin
         shop.staff("POST", f"/payments/{payment}/confirm", {}, 200)
     [card] = of_order(shop, email)
     assert (card["balance"], card["is_active"]) == ("25.00", True)
+    left = "select count(*) from sold_gift_card where order_id = %s and mailed_at is null"
+    eventually(lambda: shop.query(left, waiting["id"]) == [(0,)], 60)
     buyer.post(f"/orders/{waiting['id']}/cancel", {}, 200)
     [card] = of_order(shop, email)
     assert (card["balance"], card["is_active"]) == ("25.00", False)
+    # One whose mail did not go out before is not mailed any more.
+    again = "update sold_gift_card set mailed_at = null, claimed_at = null where order_id = %s"
+    shop.query(again, waiting["id"])
+    later, *_ = bought(shop, 1)
+    eventually(lambda: shop.query(left, later["id"]) == [(0,)], 60)
+    assert shop.query(left, waiting["id"]) == [(1,)]
 
 
 def test_a_refunded_gift_card_pays_nothing(shop: Running) -> None:

@@ -1,5 +1,6 @@
 """Coupons and promotions: in the cart, at checkout, in the order; and how often each is used."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -334,6 +335,31 @@ def test_a_limited_coupon_is_used_as_often_as_it_may_be_whoever_comes_at_once(
     assert shop.staff.get(f"/coupons/{made['id']}")["coupon"]["usage_count"] == 9
     assert buy(shop, product, made["code"], "last@example.com").status_code == 201
     assert buy(shop, product, made["code"], "later@example.com").status_code == 422
+
+
+def test_what_takes_the_place_of_one_used_up_is_used_as_often_as_it_may_be(
+    own: Running, automatic: Callable[..., dict[str, Any]]
+) -> None:
+    product = own.product(stock=500)
+
+    def order(number: int) -> str:
+        body = {
+            "items": [{"product_id": product["id"], "quantity": 1}],
+            "shipping_address": ADDRESS,
+            "customer_email": f"b{number}@example.com",
+        }
+        return str(own.guest.post("/orders", body)["discount_total"])
+
+    for _ in range(4):
+        made = [
+            automatic(value=value, usage_limit=2, exclusive=True, priority=int(value))
+            for value in ("50", "25", "10", "5")
+        ]
+        with ThreadPoolExecutor(12) as many:
+            given = Counter(many.map(order, range(24)))
+        assert given == {"10.00": 2, "5.00": 2, "2.00": 2, "1.00": 2, "0.00": 16}
+        used = [own.staff.get(f"/promotions/{each['id']}")["promotion"] for each in made]
+        assert [each["usage_count"] for each in used] == [2, 2, 2, 2]
 
 
 def test_a_customer_uses_a_coupon_as_often_as_they_may(shop: Running) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from rcommerce.commerce.carts.schema import Access, CartRow, HeldCart, Needs
-from rcommerce.commerce.promotions.queries import OF_CART
+from rcommerce.commerce.promotions.queries import OF_CART, WANTED
 from rcommerce.commerce.promotions.schema import CartCode
 from rcommerce.database import Connection, Statement
 
@@ -469,10 +469,13 @@ def holding(tenant: UUID, cart: UUID, access: Access) -> Statement:
 
 _OF_LOCKED = " from cart c where (c.tenant_id, c.id) = (%(tenant)s, %(cart)s)"
 _EVERY = [Needs(*each) for each in product((True, False), repeat=2)]
-_OPENED = {
-    needs: f"select json_build_object({_CART}, {_parts(needs, images=True)}) {_OF_LOCKED}"
-    for needs in _EVERY
-}
+_OPENED, _OPENED_WITH_CODE = (
+    {
+        needs: f"select json_build_object({_CART}, {_parts(needs, images=True)}{more}) {_OF_LOCKED}"
+        for needs in _EVERY
+    }
+    for more in ("", f", 'wanted', {WANTED}")
+)
 _HELD = {
     needs: f"select json_build_object({_CART}, {_parts(needs, images=False)},"
     " 'shipping_service', c.shipping_service, 'shown', c.shown,"
@@ -483,11 +486,22 @@ _HELD = {
 
 
 async def opened(
-    conn: Connection, tenant: UUID, cart: UUID, needs: Needs, media: str, at: datetime
+    conn: Connection,
+    tenant: UUID,
+    cart: UUID,
+    needs: Needs,
+    media: str,
+    at: datetime,
+    code: str | None = None,
 ) -> CartRow:
-    """An active cart that this transaction has locked, to be shown."""
-    params = {"tenant": tenant, "cart": cart, "media": media}
-    body = await conn.json(_OPENED[needs], {**params, "at": at} if needs.channel else params)
+    """An active cart that this transaction has locked, to be shown; with what a code stands for, as
+    it is compared."""
+    params: dict[str, Any] = {"tenant": tenant, "cart": cart, "media": media}
+    if needs.channel:
+        params["at"] = at
+    if code is not None:
+        params["code"] = code
+    body = await conn.json((_OPENED if code is None else _OPENED_WITH_CODE)[needs], params)
     return msgspec.json.decode(body, type=CartRow)
 
 

@@ -136,6 +136,7 @@ class CartRow(msgspec.Struct, kw_only=True):
     credit: list[UUID]  # accounts that pay
     lines: list[CartLine]
     order: OrderSums | None = None
+    wanted: CartCode | None = None  # what a code stands for that was looked for
 
     @property
     def country(self) -> str | None:

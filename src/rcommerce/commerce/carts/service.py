@@ -192,13 +192,15 @@ class Opened(NamedTuple):
     channel: UUID | None = None
     has_codes: bool = True
 
-    async def row(self) -> CartRow:
-        """The cart with its lines, at their present prices, and its codes."""
+    async def row(self, code: str | None = None) -> CartRow:
+        """The cart with its lines, at their present prices, and its codes; with what another code
+        stands for, as it is compared."""
         tenant, now = self.shop.tenant.id, clock.today()
         needs = Needs(self.channel is not None, self.has_codes)
         if needs.channel:  # there a price depends on the quantity, too
             await queries.set_channel_prices(self.tx, tenant, self.cart, now)
-        return await queries.opened(self.tx, tenant, self.cart, needs, self.shop.media_url, now)
+        media = self.shop.media_url
+        return await queries.opened(self.tx, tenant, self.cart, needs, media, now, code)
 
     async def shown(self) -> bytes:
         """The cart as JSON, and stored as what the buyer was shown."""
@@ -365,8 +367,8 @@ async def forget_expired(tx: Connection, shop: Shop, limit: int) -> int:
 async def apply_coupon(shop: Shop, cart: UUID, token: str | None, code: str) -> bytes:
     """Puts a coupon into a cart, if it applies. Raises NotFound, Gone, Conflict, Unprocessable."""
     async with _opened(shop, cart, token) as opened:
-        row = await opened.row()
-        [found] = await promotions.codes(opened.tx, shop, [code])
+        row = await opened.row(promotions.compared(code))
+        found = promotions.code(code, row.wanted)
         if found.code in {each.code for each in row.codes}:
             raise Unprocessable(
                 f"the cart has the coupon “{found.shown}” already", code="coupon_already_applied"

@@ -160,11 +160,7 @@ async def _place(asked: _Asked, data: Completion) -> tuple[OrderState, PaymentSt
         return found, payment
     await _require_open(asked)
     wanted = data.selected_shipping_rate.service_code if data.selected_shipping_rate else None
-    offer = await _offer(asked, wanted)
-    uses = offer.pricing.uses(offer.quote)
-    is_held = await promotions.hold(tx, shop, asked.live, offer.pricing.codes, uses)
-    if await credits.hold(tx, shop, offer.quote.payments) or is_held:
-        offer = await _offer(asked, wanted)
+    offer = await quotes.held(tx, shop, partial(_offer, asked, wanted))
     changes = _changes(cart, offer, data)
     if changes:
         await _show(tx, shop, cart, offer)

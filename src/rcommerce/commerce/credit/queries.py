@@ -352,8 +352,12 @@ async def withdraw(conn: Connection, tenant: UUID, order: UUID, *, whole: bool) 
     )
 
 
+# One that was withdrawn before its mail is not mailed.
+_UNMAILED = """g.mailed_at is null and exists (
+    select from credit_account a
+     where (a.tenant_id, a.id) = (g.tenant_id, g.account_id) and a.is_active)"""
 # A mail that was begun so long ago was interrupted.
-_UNMAILED = """g.mailed_at is null
+_TO_MAIL = f"""{_UNMAILED}
    and (g.claimed_at is null or g.claimed_at < now() - interval '1 minute')"""
 
 
@@ -363,7 +367,7 @@ async def with_unmailed(conn: Connection) -> list[UUID]:
         f"""
         select p.tenant_id from tenant_placement p
          where p.state = 'active' and exists (
-            select from sold_gift_card g where g.tenant_id = p.tenant_id and {_UNMAILED})
+            select from sold_gift_card g where g.tenant_id = p.tenant_id and {_TO_MAIL})
         """
     )
     return [row[0] for row in rows]
@@ -372,10 +376,10 @@ async def with_unmailed(conn: Connection) -> list[UUID]:
 async def unmailed(conn: Connection) -> int:
     """How many gift cards of this shard's tenants wait for their mail."""
     count: int = await conn.value(
-        """
+        f"""
         select count(*)
           from tenant_placement p
-          join sold_gift_card g on g.tenant_id = p.tenant_id and g.mailed_at is null
+          join sold_gift_card g on g.tenant_id = p.tenant_id and {_UNMAILED}
          where p.state = 'active'
         """
     )
@@ -390,7 +394,7 @@ async def claim_unmailed(
         f"""
         update sold_gift_card c set claimed_at = now()
           from (select g.order_item_id, g.number from sold_gift_card g
-                 where g.tenant_id = %(tenant)s and {_UNMAILED}
+                 where g.tenant_id = %(tenant)s and {_TO_MAIL}
                  order by g.order_item_id, g.number
                  limit %(limit)s
                    for update skip locked) due

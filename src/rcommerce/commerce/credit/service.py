@@ -239,12 +239,14 @@ async def spendable(conn: Connection, shop: Shop, accounts: Sequence[UUID]) -> l
     return await queries.spendable(conn, shop.tenant.id, accounts) if accounts else []
 
 
-async def hold(tx: Connection, shop: Shop, payments: Sequence[Payment]) -> bool:
-    """Locks the accounts that pay until the end of the transaction; False: there are none.
-    Otherwise their balances have to be read again."""
-    if payments:
-        await queries.hold(tx, shop.tenant.id, [each.gift_card_id for each in payments])
-    return bool(payments)
+async def hold(tx: Connection, shop: Shop, payments: Sequence[Payment], held: set[object]) -> bool:
+    """Locks the accounts that pay until the end of the transaction, but for those `held` already;
+    False: nothing more had to be locked. Otherwise their balances have to be read again."""
+    accounts = [each.gift_card_id for each in payments if each.gift_card_id not in held]
+    if accounts:
+        await queries.hold(tx, shop.tenant.id, accounts)
+    held.update(accounts)
+    return bool(accounts)
 
 
 async def redeem(tx: Connection, shop: Shop, order: UUID, payments: Sequence[Payment]) -> None:

@@ -1,14 +1,17 @@
 """SQL of orders."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from msgspec import to_builtins
 
 from rcommerce.commerce.orders.schema import Draft, HeldItem, OrderFilter, OrderState
 from rcommerce.commerce.paging import Key, Window, list_sql
+from rcommerce.commerce.promotions.queries import REDEEM
+from rcommerce.commerce.promotions.schema import Redemption
 from rcommerce.database import Connection, Jsonb
 
 ORDER_JSON = """json_build_object(
@@ -58,13 +61,17 @@ async def insert(
     order: UUID,
     number: str,
     draft: Draft,
+    uses: Sequence[Redemption],
     *,
     ttl_s: int,
     actor: str,
 ) -> None:
-    """Inserts a pending order with its items and first event; closes its cart, if it has one."""
+    """Inserts a pending order with its items, what it uses of promotions, and its first event;
+    closes its cart, if it has one."""
+    used = {"uses": msgspec.json.encode(uses).decode()} if uses else {}
+    redeemed = f", redeemed as ({REDEEM})" if uses else ""
     await conn.execute(
-        """
+        f"""
         with placed as (
             insert into sales_order
                 (tenant_id, id, order_number, cart_id, customer_id, customer_email, channel_id,
@@ -96,7 +103,7 @@ async def insert(
         ), closed as (
             update cart set status = 'ordered', updated_at = now()
              where (tenant_id, id) = (%(tenant)s, %(cart)s)
-        )
+        ){redeemed}
         insert into order_event (tenant_id, id, order_id, type, actor)
         values (%(tenant)s, new_id(), %(order)s, 'placed', %(actor)s)
         """,
@@ -125,6 +132,7 @@ async def insert(
             "items": Jsonb(to_builtins(draft.items, builtin_types=())),
             "ttl_s": ttl_s,
             "actor": actor,
+            **used,
         },
     )
 

@@ -1,6 +1,6 @@
 """The rules of orders: placing, fulfilling, returning. Payment and cancelling are in payments."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -35,7 +35,8 @@ from rcommerce.commerce.orders.schema import (
 from rcommerce.commerce.pricing.model import Item, Quote
 from rcommerce.commerce.promotions import service as promotions
 from rcommerce.commerce.promotions.service import Buying
-from rcommerce.commerce.quotes.service import Pricing, prepare, require_coupon
+from rcommerce.commerce.quotes import service as quotes
+from rcommerce.commerce.quotes.service import Pricing, Quoted, prepare, require_coupon
 from rcommerce.commerce.shipping import service as shipping
 from rcommerce.commerce.shop import Shop
 from rcommerce.commerce.strategies import Rate
@@ -128,8 +129,8 @@ def chosen(found: Sequence[Rate], wanted: str | None, remembered: str | None) ->
 async def place(
     tx: Connection, shop: Shop, draft: Draft, pricing: Pricing, quote: Quote
 ) -> tuple[UUID, str]:
-    """Reserves the stock, inserts a pending order, and counts the use of its promotions, which are
-    held (`promotions.hold`); its id and number. Raises OutOfStock."""
+    """Reserves the stock, inserts a pending order, and counts what it uses, which is held
+    (`quotes.held`); its id and number. Raises OutOfStock."""
     if not draft.totals.total < money.LARGEST:
         raise Unprocessable("the order's total is too large", code="total_too_large")
     order = ids.new_id()
@@ -137,19 +138,11 @@ async def place(
     ttl_s = shop.services.settings.checkout.reservation_ttl_secs
     wanted = [Wanted(item.variant_id, item.quantity) for item in draft.items]
     await inventory.reserve(tx, shop, wanted, order=order, ttl_s=ttl_s, channel=draft.channel_id)
+    uses = promotions.redemptions(shop, pricing.live, pricing.codes, pricing.uses(quote))
     await queries.insert(
-        tx, shop.tenant.id, order, number, draft, ttl_s=ttl_s, actor=shop.caller.name
+        tx, shop.tenant.id, order, number, draft, uses, ttl_s=ttl_s, actor=shop.caller.name
     )
-    await promotions.redeem(
-        tx,
-        shop,
-        pricing.live,
-        pricing.codes,
-        pricing.uses(quote),
-        order=order,
-        by=Buying(draft.customer_id, draft.customer_email),
-        currency=draft.currency,
-    )
+    await promotions.count(tx, shop, uses)
     await credits.redeem(tx, shop, order, quote.payments)
     shop.order_events.append("created")
     return order, number
@@ -172,7 +165,7 @@ async def create(shop: Shop, new: NewOrder) -> tuple[bytes, str | None]:
         rate = chosen(rates(shop, wanted, currency, country), new.shipping_service, None)
         codes = await promotions.codes(tx, shop, [new.coupon_code]) if new.coupon_code else []
 
-        async def price() -> tuple[Pricing, Quote]:
+        async def price() -> Quoted:
             pricing = await prepare(
                 tx,
                 shop,
@@ -184,9 +177,9 @@ async def create(shop: Shop, new: NewOrder) -> tuple[bytes, str | None]:
                 by=Buying(shop.caller.customer_id, email),
                 country=country.upper(),
             )
-            return pricing, pricing.quote(rate.total_cost if rate else None)
+            return Quoted(pricing, pricing.quote(rate.total_cost if rate else None))
 
-        pricing, quote = await held_price(tx, shop, price)
+        pricing, quote = await quotes.held(tx, shop, price)
         for code in codes:
             require_coupon(code, quote)
         address = to_builtins(new.shipping_address)
@@ -209,16 +202,6 @@ async def create(shop: Shop, new: NewOrder) -> tuple[bytes, str | None]:
         order, _ = await place(tx, shop, draft, pricing, quote)
         body = await queries.order(tx, shop.tenant.id, order)
     return body or b"", guest_token(shop, order)
-
-
-async def held_price(
-    tx: Connection, shop: Shop, price: Callable[[], Awaitable[tuple[Pricing, Quote]]]
-) -> tuple[Pricing, Quote]:
-    """What `price` says, once what counts the uses of the promotions that apply is locked."""
-    pricing, quote = await price()
-    if await promotions.hold(tx, shop, pricing.live, pricing.codes, pricing.uses(quote)):
-        return await price()
-    return pricing, quote
 
 
 def sold(line: UUID, variant: Priced, quantity: int) -> Sold:

@@ -22,13 +22,12 @@ from rcommerce.commerce.prices.schema import (
     PriceKey,
     PriceListChange,
 )
-from rcommerce.commerce.shop import Caller, Services, Shop
+from rcommerce.commerce.shop import Shop
 from rcommerce.commerce.strategies import RatesUnavailable
-from rcommerce.database import Connection, Freshness, translated
+from rcommerce.database import Connection, translated
 from rcommerce.database.invalidation import invalidate
-from rcommerce.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable, Unprocessable
+from rcommerce.errors import Conflict, Invalid, NotFound, Unavailable, Unprocessable
 
-UPDATE = Caller(process="exchange-rates")
 READ = "products:read"
 WRITE = "products:write"
 LARGEST_RATE = Decimal(10) ** 9
@@ -311,40 +310,6 @@ async def _looked_up(
         says = f"{source.name} has no rate from {base} to {new.target.upper()}"
         raise Invalid.field(f"[{number}].to", says)
     return structs.replace(new, rate=known[base][new.target.upper()])
-
-
-async def update_rates(services: Services) -> None:
-    """Sets all automatic rates to what their source says, and computes listed prices anew where one
-    has changed. A shop whose rates the source does not have keeps them. Raises RatesUnavailable."""
-    known: dict[str, Mapping[str, Decimal]] = {}
-    for shard in services.cluster:
-        async with shard.read(Freshness.FRESH) as conn:
-            found = await queries.with_automatic_rates(conn)
-        for tenant_id in found:
-            try:
-                shop = Shop(services, await services.tenants.by_id(tenant_id), UPDATE)
-            except (NotFound, Forbidden):  # a suspended shop delays no other
-                continue
-            await _update_rates(shop, known)
-
-
-async def _update_rates(shop: Shop, known: dict[str, Mapping[str, Decimal]]) -> None:
-    async with shop.read() as conn:
-        pairs = await queries.automatic_rates(conn, shop.tenant.id)
-    for base in {source for source, _ in pairs} - known.keys():
-        known[base] = await shop.services.exchange_rates.rates(base)
-    rates = {
-        (source, target): known[source][target]
-        for source, target in pairs
-        if target in known[source]
-    }
-    async with shop.write() as tx:
-        if await queries.update_rates(tx, shop.tenant.id, rates):
-            await channels.list_products(tx, shop, None)
-
-
-# Each working day at 16:00 in Frankfurt there are new ones.
-PERIODIC = {"prices.exchange_rates": ("37 * * * *", update_rates)}
 
 
 def _checked_rate(new: ExchangeRate, number: int) -> ExchangeRate:

@@ -80,6 +80,13 @@ async def by_code(conn: Connection, tenant: UUID, code: str) -> UUID | None:
     return found
 
 
+_CODE_JSON = f"""json_build_object(
+    'code', k.code, 'shown', k.shown, 'usage_limit', k.usage_limit, 'promotion', {ROW})"""
+# What the code %(code)s stands for, as a CartCode, in the shop of a cart c.
+WANTED = f"""(
+    select {_CODE_JSON} from coupon_code k
+      join promotion t on (t.tenant_id, t.id) = (k.tenant_id, k.promotion_id)
+     where (k.tenant_id, k.code) = (c.tenant_id, %(code)s))"""
 # The codes of a cart c, as CartCodes.
 OF_CART = f"""(
     select coalesce(json_agg(json_build_object(
@@ -96,10 +103,7 @@ async def codes(conn: Connection, tenant: UUID, written: Sequence[str]) -> dict[
     """What codes stand for, by the codes as they are compared."""
     body = await conn.json(
         f"""
-        select coalesce(json_agg(json_build_object(
-                   'code', k.code, 'shown', k.shown, 'usage_limit', k.usage_limit,
-                   'promotion', {ROW})), '[]')
-          from coupon_code k
+        select coalesce(json_agg({_CODE_JSON}), '[]') from coupon_code k
           join promotion t on (t.tenant_id, t.id) = (k.tenant_id, k.promotion_id)
          where k.tenant_id = %(tenant)s and k.code = any(%(codes)s::text[])
         """,
@@ -369,28 +373,29 @@ async def uses_of_customer(
     return {row[0]: row[1] for row in rows}
 
 
-async def redeem(
-    conn: Connection, tenant: UUID, order: UUID, rows: Sequence[Mapping[str, Any]]
-) -> None:
-    """Writes what an order has used, and counts it where it is limited."""
+# Inserts what an %(order)s uses, of %(uses)s: the JSON of Redemptions.
+REDEEM = """
+    insert into redemption (tenant_id, promotion_id, order_id, code, customer_id, email, amount,
+                            currency, keys)
+    select %(tenant)s, r.promotion_id, %(order)s, r.code, %(customer)s, %(email)s, r.amount,
+           %(currency)s, r.keys
+      from json_to_recordset(%(uses)s) as r (
+           promotion_id uuid, code text, amount numeric, keys text[])"""
+
+
+async def count(conn: Connection, tenant: UUID, keys: Sequence[tuple[UUID, str]]) -> None:
+    """Counts one use more of each (promotion, key); they are held (`hold_uses`)."""
     await conn.execute(
         """
-        with used as (
-            insert into redemption (tenant_id, promotion_id, order_id, code, customer_id, email,
-                                    amount, currency, keys)
-            select %(tenant)s, r.promotion_id, %(order)s, r.code, r.customer_id, r.email,
-                   r.amount, r.currency, r.keys
-              from json_to_recordset(%(rows)s) as r (
-                   promotion_id uuid, code text, customer_id uuid, email text, amount numeric,
-                   currency text, keys text[])
-            returning promotion_id, keys
-        )
-        insert into promotion_use as u (tenant_id, promotion_id, key, used)
-        select %(tenant)s, used.promotion_id, key, 1 from used, unnest(used.keys) as key
-         order by used.promotion_id, key
-        on conflict (tenant_id, promotion_id, key) do update set used = u.used + 1
+        update promotion_use u set used = u.used + 1
+          from unnest(%(promotions)s::uuid[], %(keys)s::text[]) as w (promotion_id, key)
+         where (u.tenant_id, u.promotion_id, u.key) = (%(tenant)s, w.promotion_id, w.key)
         """,
-        {"tenant": tenant, "order": order, "rows": msgspec.json.encode(rows).decode()},
+        {
+            "tenant": tenant,
+            "promotions": [promotion for promotion, _ in keys],
+            "keys": [key for _, key in keys],
+        },
     )
 
 

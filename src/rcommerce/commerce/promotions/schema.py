@@ -245,6 +245,15 @@ class CartCode(msgspec.Struct, frozen=True, kw_only=True):
     promotion: Row | None = None
 
 
+class Redemption(msgspec.Struct, frozen=True, kw_only=True):
+    """What an order uses of a promotion; its `keys` count it."""
+
+    promotion_id: UUID
+    code: str | None
+    amount: Decimal
+    keys: list[str]
+
+
 # Responses, for OpenAPI: PostgreSQL builds them.
 
 

@@ -23,6 +23,7 @@ from rcommerce.commerce.promotions.schema import (
     NewCodes,
     NewCoupon,
     NewPromotion,
+    Redemption,
     Row,
     Rules,
 )
@@ -254,12 +255,15 @@ async def _require_sold(tx: Connection, shop: Shop, rules: Rules) -> None:
             raise Unprocessable.field(field, f"variant {variant} is not sold")
 
 
+def code(written: str, found: CartCode | None) -> CartCode:
+    """What a code stands for that was looked for as it is `compared`."""
+    return found or CartCode(code=compared(written), shown=written)
+
+
 async def codes(conn: Connection, shop: Shop, written: Sequence[str]) -> list[CartCode]:
     """What these codes stand for, as they were written."""
-    found = await queries.codes(conn, shop.tenant.id, [compared(code) for code in written])
-    return [
-        found.get(compared(code), CartCode(code=compared(code), shown=code)) for code in written
-    ]
+    found = await queries.codes(conn, shop.tenant.id, [compared(each) for each in written])
+    return [code(each, found.get(compared(each))) for each in written]
 
 
 # What applies -----------------------------------------------------------------------------------
@@ -357,23 +361,29 @@ class Use(NamedTuple):
 
 
 async def hold(
-    tx: Connection, shop: Shop, now: Live, codes: Sequence[CartCode], uses: Sequence[Use]
+    tx: Connection,
+    shop: Shop,
+    now: Live,
+    codes: Sequence[CartCode],
+    uses: Sequence[Use],
+    held: set[object],
 ) -> bool:
-    """Locks what counts the uses of these promotions until the end of the transaction: nobody else
-    uses them up meanwhile. Locks come in one order, and before those of stock. False: none of them
-    is limited. Otherwise their uses have to be read again."""
+    """Locks what counts the uses of these promotions until the end of the transaction, but for what
+    is `held` already: nobody else uses them up meanwhile. Locks come in one order, and before those
+    of stock. False: nothing more had to be locked. Otherwise their uses have to be read again."""
     rows, of_code = _rows(now, codes)
-    keys: list[tuple[UUID, str]] = []
-    by_customer: list[UUID] = []
+    keys: set[tuple[UUID, str]] = set()
+    by_customer: set[UUID] = set()
     for use in uses:
         row = rows[use.promotion_id]
-        keys += [(row.id, key) for key in _keys(row, of_code.get(row.id), _today(shop))]
+        keys |= {(row.id, key) for key in _keys(row, of_code.get(row.id), _today(shop))}
         if row.usage_limit_per_customer is not None:
-            by_customer.append(row.id)
-    if by_customer:
-        await queries.hold_customer(tx, shop.tenant.id, by_customer)
-    if keys:
+            by_customer.add(row.id)
+    if by_customer := by_customer - held:
+        await queries.hold_customer(tx, shop.tenant.id, sorted(by_customer))
+    if keys := keys - held:
         await queries.hold_uses(tx, shop.tenant.id, sorted(keys))
+    held |= keys | by_customer
     return bool(keys or by_customer)
 
 
@@ -386,35 +396,27 @@ def _rows(now: Live, codes: Sequence[CartCode]) -> tuple[dict[UUID, Row], dict[U
     return rows, of_code
 
 
-async def redeem(
-    tx: Connection,
-    shop: Shop,
-    now: Live,
-    codes: Sequence[CartCode],
-    uses: Sequence[Use],
-    *,
-    order: UUID,
-    by: Buying,
-    currency: str,
-) -> None:
-    """Writes what an order uses; `hold` comes first."""
+def redemptions(
+    shop: Shop, now: Live, codes: Sequence[CartCode], uses: Sequence[Use]
+) -> list[Redemption]:
+    """What an order is written with, for what it uses."""
     rows, of_code = _rows(now, codes)
-    written = [
-        {
-            "promotion_id": use.promotion_id,
-            "code": use.code,
-            "customer_id": by.customer_id,
-            "email": by.email or "",
-            "amount": use.amount,
-            "currency": currency,
-            "keys": list(
-                _keys(rows[use.promotion_id], of_code.get(use.promotion_id), _today(shop))
-            ),
-        }
+    return [
+        Redemption(
+            promotion_id=use.promotion_id,
+            code=use.code,
+            amount=use.amount,
+            keys=list(_keys(rows[use.promotion_id], of_code.get(use.promotion_id), _today(shop))),
+        )
         for use in uses
     ]
-    if written:
-        await queries.redeem(tx, shop.tenant.id, order, written)
+
+
+async def count(tx: Connection, shop: Shop, redeemed: Sequence[Redemption]) -> None:
+    """Counts what an order uses, where it is limited; `hold` comes first."""
+    keys = [(each.promotion_id, key) for each in redeemed for key in each.keys]
+    if keys:
+        await queries.count(tx, shop.tenant.id, keys)
 
 
 async def release(tx: Connection, shop: Shop, order: UUID) -> None:

@@ -1,8 +1,8 @@
 """Quotes for carts, checkouts and orders: gathers what the quote needs, and calls it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -49,6 +49,39 @@ class Pricing(msgspec.Struct, frozen=True, kw_only=True):
             for each in quote.promotions
             if each.applied
         ]
+
+
+class Quoted(NamedTuple):
+    """A quote, with what it was made of."""
+
+    pricing: Pricing
+    quote: Quote
+
+
+class _HasQuote(Protocol):
+    @property
+    def pricing(self) -> Pricing: ...
+
+    @property
+    def quote(self) -> Quote: ...
+
+
+Q = TypeVar("Q", bound=_HasQuote)
+
+
+async def held(tx: Connection, shop: Shop, price: Callable[[], Awaitable[Q]]) -> Q:
+    """What `price` says once all that it depends on is locked until the end of the transaction: the
+    uses of its promotions, and the balances that pay. What was used up meanwhile may let another
+    promotion apply, which is locked then."""
+    locked: set[object] = set()
+    while True:
+        found = await price()
+        pricing, quote = found.pricing, found.quote
+        more = await promotions.hold(
+            tx, shop, pricing.live, pricing.codes, pricing.uses(quote), locked
+        )
+        if not await credits.hold(tx, shop, quote.payments, locked) and not more:
+            return found
 
 
 async def prepare(
