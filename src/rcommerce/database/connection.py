@@ -45,15 +45,20 @@ class Connection:
     session, so that a pooler in transaction mode can be in between.
     """
 
-    __slots__ = ("raw",)
+    __slots__ = ("_defers", "last", "raw")
 
-    def __init__(self, raw: Raw) -> None:
+    def __init__(self, raw: Raw, *, defers: bool = False) -> None:
         self.raw = raw
+        self.last: Statement | None = None  # to be sent with the commit
+        self._defers = defers
 
     async def _run(
         self, sql: LiteralString, params: Params, rows: AsyncRowFactory[Any] | None = None
     ) -> psycopg.AsyncCursor[Any]:
         """The one place where a statement is sent."""
+        if self.last is not None:
+            before, self.last = self.last, None
+            await self._run(*before)
         raw = self.raw
         cursor = raw.cursor() if rows is None else raw.cursor(row_factory=rows)
         if not tracing.is_on():
@@ -64,6 +69,16 @@ class Connection:
     async def execute(self, sql: LiteralString, params: Params = None) -> int:
         """Runs a statement; returns the number of affected rows."""
         return (await self._run(sql, params)).rowcount
+
+    async def finish(self, sql: LiteralString, params: Mapping[str, Any]) -> None:
+        """Runs a statement whose result nobody needs. If it is the last one of a transaction it is
+        sent with the commit, and costs no round trip; its error is raised there, then."""
+        if not self._defers:
+            await self._run(sql, params)
+            return
+        if self.last is not None:
+            await self._run(*self.last)
+        self.last = Statement(sql, params)
 
     async def one_or_none(self, sql: LiteralString, params: Params = None) -> Any:
         """The first row as a tuple, or None."""

@@ -13,6 +13,7 @@ from typing import LiteralString
 from weakref import WeakKeyDictionary
 
 import psycopg
+from psycopg.adapt import Transformer
 
 from rcommerce.database.connection import Params, Raw
 
@@ -27,12 +28,18 @@ class Prepared:
 
     async def text(self, raw: Raw, sql: LiteralString, params: Params) -> str:
         """SQL that runs the statement on this connection, with its parameters written out."""
-        name, prepare, execute = _parsed(sql)
+        name, prepare, places = _parsed(sql)
         known = self._known.setdefault(raw, set())
         if name not in known:
             await _run(raw, prepare)
             known.add(name)
-        return written_out(raw, execute, params)
+        if not places or params is None:
+            return f"execute {name}"
+        literal = Transformer(raw).as_literal
+        values = b", ".join(
+            [b"null" if (value := params[each]) is None else literal(value) for each in places]
+        )
+        return f"execute {name}({values.decode()})"
 
     async def roll_back(self, raw: Raw) -> None:
         """Ends a transaction. After a rollback psycopg deallocates all prepared statements if it
@@ -55,8 +62,8 @@ def written_out(raw: Raw, sql: str, params: Params) -> str:
 
 
 @lru_cache(maxsize=1000)
-def _parsed(sql: str) -> tuple[str, str, str]:
-    """Its name, its PREPARE and its EXECUTE."""
+def _parsed(sql: str) -> tuple[str, str, list[str]]:
+    """Its name, its PREPARE, and the names of its parameters."""
     names: dict[str, int] = {}
 
     def number(place: re.Match[str]) -> str:
@@ -65,9 +72,4 @@ def _parsed(sql: str) -> tuple[str, str, str]:
 
     text = _PLACE.sub(number, sql)
     name = f"once_{blake2b(sql.encode(), digest_size=8).hexdigest()}"
-    places = ", ".join(f"%({each})s" for each in names)
-    return (
-        name,
-        f"prepare {name} as {text}",
-        f"execute {name}({places})" if names else f"execute {name}",
-    )
+    return name, f"prepare {name} as {text}", list(names)

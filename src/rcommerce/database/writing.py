@@ -66,7 +66,7 @@ class Writing:
             except BaseException:
                 self._server.give(raw)
                 raise
-            self._connection = Connection(raw)
+            self._connection = Connection(raw, defers=True)
             return self._connection
         raise self._server.unavailable()
 
@@ -101,9 +101,12 @@ class Writing:
                 TransactionStatus.INERROR,
             ):
                 await _roll_back(self._server, raw)
-        except psycopg.OperationalError as lost:
+        except psycopg.Error as failed:
             if error is None:
-                error = lost
+                error = failed
+            if raw.pgconn.transaction_status == TransactionStatus.INERROR:
+                with contextlib.suppress(psycopg.OperationalError):
+                    await _roll_back(self._server, raw)
         finally:
             is_gone = raw.pgconn.transaction_status == TransactionStatus.UNKNOWN
             self._server.give(raw)
@@ -121,11 +124,18 @@ class Writing:
             # The block went on after a database error; a commit would silently roll its work back.
             await _roll_back(self._server, raw)
             raise RCommerceError("the transaction had failed before its end")
+        last, commit, reported = self._connection.last, "commit", None
+        if last is not None:
+            commit = f"{await _text(self._server, raw, *last)}; commit"
+            reported = described(raw, last.sql) if tracing.is_on() else None
+        if self._wrote is not None:
+            commit = f"{commit}; {POSITION}"
+        cursor = raw.cursor()
+        with tracing.span("postgresql", "CLIENT", reported):
+            await cursor.execute(commit.encode(), prepare=False)
         if self._wrote is None:
-            await raw.execute("commit", prepare=False)
             return
-        cursor = await raw.execute(f"commit; {POSITION}", prepare=False)
-        cursor.nextset()
+        await cursor.set_result(-1)
         row = await cursor.fetchone()
         self.position = row[0] if row else 0
         self._wrote(self.position)

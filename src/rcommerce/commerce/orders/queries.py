@@ -12,7 +12,7 @@ from rcommerce.commerce.orders.schema import Draft, HeldItem, OrderFilter, Order
 from rcommerce.commerce.paging import Key, Window, list_sql
 from rcommerce.commerce.promotions.queries import REDEEM
 from rcommerce.commerce.promotions.schema import Redemption
-from rcommerce.database import Connection, Jsonb
+from rcommerce.database import Connection, Jsonb, Statement
 
 ORDER_JSON = """json_build_object(
     'id', t.id, 'order_number', t.order_number, 'customer_id', t.customer_id,
@@ -137,13 +137,24 @@ async def insert(
     )
 
 
-async def lock(conn: Connection, tenant: UUID, order: UUID) -> OrderState | None:
-    """An order's state; locks its row."""
-    return await conn.record(
-        OrderState,
+def holding(tenant: UUID, order: UUID) -> Statement:
+    """Locks an order's row, and reads its state: see `state_of`."""
+    return Statement(
         f"{_STATE} where (tenant_id, id) = (%(tenant)s, %(order)s) for update",
         {"tenant": tenant, "order": order},
     )
+
+
+def state_of(row: Sequence[Any] | None) -> OrderState | None:
+    """The state in a row of `holding`."""
+    if row is None:
+        return None
+    return OrderState(**dict(zip(OrderState.__struct_fields__, row, strict=True)))
+
+
+async def lock(conn: Connection, tenant: UUID, order: UUID) -> OrderState | None:
+    """An order's state; locks its row."""
+    return state_of(await conn.one_or_none(*holding(tenant, order)))
 
 
 async def state(conn: Connection, tenant: UUID, order: UUID) -> OrderState | None:
@@ -184,7 +195,7 @@ async def update(
     assignments = "".join(f"{name} = %({name})s, " for name in values)
     if values.get("status", "pending") != "pending":
         assignments += "reserved_until = null, "
-    await conn.execute(
+    await conn.finish(
         f"""
         with changed as (
             update sales_order set {assignments} updated_at = now()

@@ -161,10 +161,10 @@ class OrderState(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     total: Decimal
     due: Decimal  # beside what gift cards and credit have paid
+    cart_id: UUID | None
     credit_refunded: Decimal | None = None
     shipping_left: Decimal | None = None  # not refunded
     sells_gift_cards: bool = False
-    cart_id: UUID | None
 
 
 class HeldItem(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """The rules of orders: placing, fulfilling, returning. Payment and cancelling are in payments."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -309,9 +310,20 @@ async def events(shop: Shop, order: UUID, token: str | None) -> bytes:
         return await queries.events(conn, shop.tenant.id, order)
 
 
+@asynccontextmanager
+async def held(shop: Shop, order: UUID) -> AsyncIterator[tuple[Connection, OrderState]]:
+    """A transaction that begins by locking an order's row: its connection, and the order's state.
+    Raises NotFound."""
+    async with shop.hold(queries.holding(shop.tenant.id, order)) as (tx, row):
+        yield tx, _there(queries.state_of(row))
+
+
 async def locked(tx: Connection, shop: Shop, order: UUID) -> OrderState:
     """The order's state; locks its row. Raises NotFound."""
-    state = await queries.lock(tx, shop.tenant.id, order)
+    return _there(await queries.lock(tx, shop.tenant.id, order))
+
+
+def _there(state: OrderState | None) -> OrderState:
     if state is None:
         raise NotFound("order not found")
     return state

@@ -122,8 +122,7 @@ async def charge(
 
 async def settle(shop: Shop, payment: PaymentState, outcome: Outcome) -> None:
     """Records the gateway's result; once, however often it is reported."""
-    async with shop.write() as tx:
-        order = await orders.locked(tx, shop, payment.order_id)
+    async with orders.held(shop, payment.order_id) as (tx, order):
         await _settle(tx, shop, order, payment, outcome)
         # Too late: the stock may have been sold since.
         is_late = outcome.state == "approved" and order.status == "cancelled"
@@ -184,8 +183,7 @@ async def ask(shop: Shop, order_id: UUID) -> None:
     if payment is not None and outcome is not None and outcome.state != "waiting":
         await settle(shop, payment, outcome)
         return
-    async with shop.write() as tx:
-        order = await orders.locked(tx, shop, order_id)
+    async with orders.held(shop, order_id) as (tx, order):
         is_over = await orders.is_over(tx, shop, order_id)
         if outcome is not None:
             await orders.wait_longer(tx, shop, order_id)
