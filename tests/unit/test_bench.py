@@ -47,6 +47,10 @@ IN_ONE_MESSAGE = """\
 '01a20dda1b547743b5b1162c1f1d5ccc'::uuid, NULL, 30, 'it''s; a, b',  E'a\\\\b'); commit
 2026-11-23 23:14:00.002 UTC [2] DETAIL:  prepare: prepare once_a1 as insert into cart values ($1, \
 $2, $3, $4, $5)
+2026-11-23 23:14:00.003 UTC [2] LOG:  statement: prepare once_b2 as delete from note where id = $1
+2026-11-23 23:14:00.004 UTC [2] LOG:  statement: execute once_a1(1); execute once_b2(2); commit
+2026-11-23 23:14:00.004 UTC [2] DETAIL:  prepare: prepare once_a1 as insert into cart values ($1, \
+$2, $3, $4, $5)
 2026-11-23 23:14:00.005 UTC [1] LOG:  statement: select 'mark'
 """
 
@@ -59,7 +63,11 @@ def test_several_statements_in_one_message_are_told_apart(tmp_path: Path) -> Non
         ("begin read write", True),
         ("insert into cart values ($1, $2, $3, $4, $5)", True),
         ("commit", False),
+        ("insert into cart values ($1, $2, $3, $4, $5)", True),
+        ("delete from note where id = $1", True),
+        ("commit", False),
     ]
+    assert [each.parameters for each in first[3:]] == [("1",), ("2",), ()]
     assert first[1].parameters == (
         "'01a20dda-1b54-7743-b5b1-162c1f1d5ccc'", "NULL", "30", "'it''s; a, b'", r"E'a\\b'"
     )  # fmt: skip

@@ -24,7 +24,9 @@ _MESSAGE = re.compile(r"(?:execute [^:]*|statement): (.*)", re.DOTALL)
 # rest.
 _LITERAL = r"(?:\bE'(?:[^'\\]|''|\\.)*'|'(?:[^']|'')*')"
 _PIECE = re.compile(rf"(?:{_LITERAL}|[^';])+", re.DOTALL)
-_EXECUTE = re.compile(r"execute \w+(?:\((.*)\))?", re.DOTALL)
+# It is logged when a connection prepares it, and again beside the first of a message that runs it.
+_PREPARE = re.compile(r"^(?:statement: |prepare: )prepare (\w+) as (.*)", re.DOTALL)
+_EXECUTE = re.compile(r"execute (\w+)(?:\((.*)\))?", re.DOTALL)
 _ARGUMENT = re.compile(rf"\s*({_LITERAL}|[^',\s]+?)(?:::[\w\[\]]+)?\s*(?:,|$)", re.DOTALL)
 _COMMENT = re.compile(r"--[^']*$")
 _HEX_UUID = re.compile(r"'([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})'")
@@ -55,19 +57,20 @@ def logging(bench: Bench) -> Iterator[None]:
 def recorded(log: Path, mark: str) -> list[list[Statement]]:
     """What was logged between consecutive statements that contain `mark`."""
     parts: list[list[Statement]] = []
+    prepared: dict[str, str] = {}
     for kind, text in entries(log):
+        if match := _PREPARE.search(text):
+            prepared[match[1]] = match[2].strip()
         if kind == "DETAIL":
             if parts and parts[-1] and text.startswith("Parameters: "):
                 values = tuple(value for _, value in _PARAMETER.findall(text))
                 parts[-1][-1] = Statement(parts[-1][-1].sql, values)
-            elif parts and text.startswith("prepare: "):
-                parts[-1] = [_written_out(each, text) for each in parts[-1]]
         elif match := _MESSAGE.fullmatch(text):
             if mark in match[1]:
                 parts.append([])
             elif parts and not match[1].startswith("prepare "):  # once a connection, not each time
                 parts[-1] += _of_message(match[1])
-    return parts
+    return [[_written_out(each, prepared) for each in part] for part in parts]
 
 
 def _of_message(text: str) -> list[Statement]:
@@ -76,14 +79,14 @@ def _of_message(text: str) -> list[Statement]:
     return [Statement(each, (), number < last) for number, each in enumerate(texts)]
 
 
-def _written_out(statement: Statement, prepared: str) -> Statement:
-    """An EXECUTE as the statement that it names; `prepared` is the log's text of that."""
+def _written_out(statement: Statement, prepared: Mapping[str, str]) -> Statement:
+    """An EXECUTE as the statement that it names: `prepared`, by its name."""
     match = _EXECUTE.fullmatch(statement.sql)
     if match is None:
         return statement
-    values = tuple(_HEX_UUID.sub(r"'\1-\2-\3-\4-\5'", each) for each in _ARGUMENT.findall(match[1]))
-    sql = prepared.partition(" as ")[2].strip()
-    return Statement(sql, values, statement.goes_on)
+    found = _ARGUMENT.findall(match[2] or "")
+    values = tuple(_HEX_UUID.sub(r"'\1-\2-\3-\4-\5'", each) for each in found)
+    return Statement(prepared[match[1]], values, statement.goes_on)
 
 
 def alike(recordings: Sequence[list[Statement]]) -> tuple[list[Statement], list[Statement]]:

@@ -387,33 +387,35 @@ class Shop:
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Connection]:
         """A connection in a transaction."""
-        async with self._transaction(None) as (connection, _):
+        async with self._transaction(()) as (connection, _):
             yield connection
 
     @asynccontextmanager
-    async def hold(self, lock: Statement) -> AsyncIterator[tuple[Connection, Any]]:
-        """A transaction that begins by locking a row: its connection, and the first row of `lock`,
-        None if there is none.
+    async def hold(
+        self, lock: Statement, *reads: Statement
+    ) -> AsyncIterator[tuple[Connection, list[Any]]]:
+        """A transaction that begins by locking a row: its connection, and the first row of `lock`
+        and of each of `reads`, None where there is none.
 
         The lock is sent with the begin, so it costs no round trip, and what is read afterwards is
         current while the row is locked. A statement that waits for a lock itself sees all other
-        rows as they were before it waited (PostgreSQL manual, 13.2.1).
+        rows as they were before it waited (PostgreSQL manual, 13.2.1); `reads` are other ones, in
+        the same message.
         """
-        async with self._transaction(lock) as held:
+        async with self._transaction((lock, *reads)) as held:
             yield held
 
     @asynccontextmanager
     async def _transaction(
-        self, first: Statement | None
-    ) -> AsyncIterator[tuple[Connection, tuple[Any, ...] | None]]:
+        self, first: Sequence[Statement]
+    ) -> AsyncIterator[tuple[Connection, list[Any]]]:
         if self.connection is not None:
-            row = None if first is None else await self.connection.one_or_none(*first)
-            yield self.connection, row
+            yield self.connection, [await self.connection.one_or_none(*each) for each in first]
             return
         self.order_events.clear()  # of a transaction that was rolled back
         async with AsyncExitStack() as stack:
             writing, connection = await self._begin(stack, first)
-            yield connection, writing.row
+            yield connection, writing.rows
         self._wrote(writing.position)
         self.services.order_events.update(self.order_events)
         self.order_events.clear()
@@ -472,7 +474,7 @@ class Shop:
         self.freshness, self.read_position = Freshness.LATEST, 0
 
     async def _begin(
-        self, stack: AsyncExitStack, first: Statement | None
+        self, stack: AsyncExitStack, first: Sequence[Statement]
     ) -> tuple[Writing, Connection]:
         async def attempt() -> tuple[Writing, Connection]:
             writing = self.services.cluster.write(self.assignment, first)
@@ -506,6 +508,7 @@ class _Once(Connection):
 
     # No connection is taken before the statement is known.
     def __init__(self, shop: Shop, *, is_durable: bool) -> None:
+        self._text, self._waiting = None, []
         self._shop = shop
         self._is_durable = is_durable
         self._is_used = False

@@ -5,7 +5,7 @@ from psycopg.types.json import Jsonb
 
 from rcommerce.database.assignment import ShardAssignment, TenantFenced, TenantMoved
 from rcommerce.database.cluster import Cluster
-from rcommerce.database.connection import Connection, Statement
+from rcommerce.database.connection import Connection, Later, Statement
 from rcommerce.database.constraints import held_by, translated
 from rcommerce.database.shard import Freshness
 
@@ -14,6 +14,7 @@ __all__ = [
     "Connection",
     "Freshness",
     "Jsonb",
+    "Later",
     "ShardAssignment",
     "Statement",
     "TenantFenced",

@@ -4,7 +4,7 @@
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 from rcommerce.database.assignment import ShardAssignment
@@ -56,7 +56,7 @@ class Cluster:
         """A connection to a server of the tenant's shard, see Shard.read."""
         return self.shard(assignment.shard).read(freshness, position, seen)
 
-    def write(self, assignment: ShardAssignment, first: Statement | None = None) -> Writing:
+    def write(self, assignment: ShardAssignment, first: Sequence[Statement] = ()) -> Writing:
         """A transaction on the primary of the tenant's shard, see Shard.write."""
         return self.shard(assignment.shard).write(assignment, first)
 

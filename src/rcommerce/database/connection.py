@@ -1,6 +1,6 @@
 """A connection for the shop's queries: a statement in, plain values out."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, LiteralString, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -38,6 +38,20 @@ class Statement(NamedTuple):
     params: Mapping[str, Any]
 
 
+# Writes a statement with its parameters out, for a message with several statements.
+Text = Callable[[Raw, LiteralString, Params], Awaitable[str]]
+
+
+class Later:
+    """The first row of a statement that `Connection.later` sends with the next one: None before."""
+
+    __slots__ = ("row", "statement")
+
+    def __init__(self, statement: Statement) -> None:
+        self.statement = statement
+        self.row: Any = None
+
+
 class Connection:
     """A PostgreSQL connection. Statements take named parameters only: `%(name)s`.
 
@@ -45,40 +59,67 @@ class Connection:
     session, so that a pooler in transaction mode can be in between.
     """
 
-    __slots__ = ("_defers", "last", "raw")
+    __slots__ = ("_text", "_waiting", "raw")
 
-    def __init__(self, raw: Raw, *, defers: bool = False) -> None:
+    def __init__(self, raw: Raw, text: Text | None = None) -> None:
         self.raw = raw
-        self.last: Statement | None = None  # to be sent with the commit
-        self._defers = defers
+        self._text = text
+        self._waiting: list[Later] = []
 
     async def _run(
         self, sql: LiteralString, params: Params, rows: AsyncRowFactory[Any] | None = None
     ) -> psycopg.AsyncCursor[Any]:
         """The one place where a statement is sent."""
-        if self.last is not None:
-            before, self.last = self.last, None
-            await self._run(*before)
         raw = self.raw
         cursor = raw.cursor() if rows is None else raw.cursor(row_factory=rows)
+        if self._waiting and self._text is not None:
+            return await self.send(await self._text(raw, sql, params), cursor, sql)
         if not tracing.is_on():
             return await cursor.execute(sql, params)
         with tracing.span("postgresql", "CLIENT", described(raw, sql)):
             return await cursor.execute(sql, params)
 
+    async def send(
+        self, text: str, cursor: psycopg.AsyncCursor[Any], sql: str
+    ) -> psycopg.AsyncCursor[Any]:
+        """Sends what waits, and `text` after it, in one message; the cursor is at its last result.
+        `sql` is what a trace shows."""
+        waiting, self._waiting = self._waiting, []
+        texts = []
+        for each in waiting:
+            assert self._text is not None  # noqa: S101 - or nothing would wait
+            texts.append(await self._text(self.raw, *each.statement))
+        message = "; ".join([*texts, text]).encode()
+        reported = None
+        if tracing.is_on():
+            reported = described(self.raw, "; ".join([*(e.statement.sql for e in waiting), sql]))
+        with tracing.span("postgresql", "CLIENT", reported):
+            await cursor.execute(message, prepare=False)
+        for number, each in enumerate(waiting):
+            await cursor.set_result(number)
+            if cursor.description is not None:
+                each.row = await cursor.fetchone()
+        await cursor.set_result(-1)
+        return cursor
+
     async def execute(self, sql: LiteralString, params: Params = None) -> int:
         """Runs a statement; returns the number of affected rows."""
         return (await self._run(sql, params)).rowcount
 
-    async def finish(self, sql: LiteralString, params: Mapping[str, Any]) -> None:
-        """Runs a statement whose result nobody needs. If it is the last one of a transaction it is
-        sent with the commit, and costs no round trip; its error is raised there, then."""
-        if not self._defers:
-            await self._run(sql, params)
-            return
-        if self.last is not None:
-            await self._run(*self.last)
-        self.last = Statement(sql, params)
+    async def later(self, sql: LiteralString, params: Mapping[str, Any]) -> Later:
+        """Runs a statement of a transaction whose result is not needed yet: it is sent with the
+        next one, or with the commit, and costs no round trip. Its error is raised there, then.
+
+        Behind a pooler, which would plan it each time, it is sent at once.
+        """
+        found = Later(Statement(sql, params))
+        if self._text is None:
+            cursor = await self._run(sql, params)
+            if cursor.description is not None:
+                found.row = await cursor.fetchone()
+        else:
+            self._waiting.append(found)
+        return found
 
     async def one_or_none(self, sql: LiteralString, params: Params = None) -> Any:
         """The first row as a tuple, or None."""

@@ -37,7 +37,7 @@ class Prepared:
             return f"execute {name}"
         literal = Transformer(raw).as_literal
         values = b", ".join(
-            [b"null" if (value := params[each]) is None else literal(value) for each in places]
+            [b"NULL" if (value := params[each]) is None else literal(value) for each in places]
         )
         return f"execute {name}({values.decode()})"
 

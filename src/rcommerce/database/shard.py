@@ -84,12 +84,12 @@ class Shard:
         return Reading(self, freshness, position, seen)
 
     def write(
-        self, assignment: ShardAssignment | None = None, first: Statement | None = None
+        self, assignment: ShardAssignment | None = None, first: Sequence[Statement] = ()
     ) -> "Writing":
         """A connection in a transaction, which is committed if the block ends without an error.
 
         With a `home`, only while the tenant is on this shard: raises TenantMoved, TenantFenced. The
-        statement `first` is sent with the begin; `Writing.row` is its first row.
+        statements `first` are sent with the begin; `Writing.rows` has the first row of each.
         """
         return Writing(self.primary, assignment, self.wrote, first)
 

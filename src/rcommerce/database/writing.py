@@ -1,7 +1,7 @@
 """Writes: a transaction on a primary, which begins by checking that the tenant is on this shard."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, LiteralString
 
@@ -32,21 +32,21 @@ class Writing:
     """`async with` gives a Connection in a transaction. `position` is the position of the commit in
     the write-ahead log, with which `wrote` is called; 0 if nobody needs it.
 
-    The statement `first` is sent with the begin: it costs no round trip. `row` is its first row, or
-    None.
+    The statements `first` are sent with the begin: they cost no round trip. `rows` has the first
+    row of each, or None.
     """
 
-    __slots__ = ("_assignment", "_connection", "_first", "_server", "_wrote", "position", "row")
+    __slots__ = ("_assignment", "_connection", "_first", "_server", "_wrote", "position", "rows")
 
     def __init__(
         self,
         server: Server,
         assignment: ShardAssignment | None,
         wrote: Wrote | None,
-        first: Statement | None = None,
+        first: Sequence[Statement] = (),
     ) -> None:
         self.position = 0
-        self.row: tuple[Any, ...] | None = None
+        self.rows: list[tuple[Any, ...] | None] = []
         self._first = first
         self._wrote = wrote
         self._server = server
@@ -66,22 +66,31 @@ class Writing:
             except BaseException:
                 self._server.give(raw)
                 raise
-            self._connection = Connection(raw, defers=True)
+            prepared = self._server.prepared
+            self._connection = Connection(raw, None if prepared is None else prepared.text)
             return self._connection
         raise self._server.unavailable()
 
     async def _begin(self, raw: Raw) -> None:
-        begin = _begin(self._assignment)
-        if self._first is None:
-            await raw.execute(begin.encode(), prepare=False)
+        texts = [_begin(self._assignment)]
+        if not self._first:
+            await raw.execute(texts[0].encode(), prepare=False)
             return
-        text = await _text(self._server, raw, *self._first)
+        # Behind a pooler, which would plan them each time, all but the first are sent alone.
+        together = self._first[: None if self._server.prepared else 1]
+        texts += [await _text(self._server, raw, *each) for each in together]
         cursor = raw.cursor()
-        reported = described(raw, self._first.sql) if tracing.is_on() else None
+        reported = None
+        if tracing.is_on():
+            reported = described(raw, "; ".join(each.sql for each in together))
         with tracing.span("postgresql", "CLIENT", reported):
-            await cursor.execute(f"{begin}; {text}".encode(), prepare=False)
-        await cursor.set_result(-1)
-        self.row = await cursor.fetchone()
+            await cursor.execute("; ".join(texts).encode(), prepare=False)
+        self.rows = []
+        for number in range(-len(together), 0):
+            await cursor.set_result(number)
+            self.rows.append(await cursor.fetchone())
+        for each in self._first[len(together) :]:
+            self.rows.append(await Connection(raw).one_or_none(*each))
 
     def _may_retry(self) -> bool:
         return self._server.is_up and self._server.retries.spend()
@@ -124,18 +133,10 @@ class Writing:
             # The block went on after a database error; a commit would silently roll its work back.
             await _roll_back(self._server, raw)
             raise RCommerceError("the transaction had failed before its end")
-        last, commit, reported = self._connection.last, "commit", None
-        if last is not None:
-            commit = f"{await _text(self._server, raw, *last)}; commit"
-            reported = described(raw, last.sql) if tracing.is_on() else None
-        if self._wrote is not None:
-            commit = f"{commit}; {POSITION}"
-        cursor = raw.cursor()
-        with tracing.span("postgresql", "CLIENT", reported):
-            await cursor.execute(commit.encode(), prepare=False)
+        commit = "commit" if self._wrote is None else f"commit; {POSITION}"
+        cursor = await self._connection.send(commit, raw.cursor(), "commit")
         if self._wrote is None:
             return
-        await cursor.set_result(-1)
         row = await cursor.fetchone()
         self.position = row[0] if row else 0
         self._wrote(self.position)

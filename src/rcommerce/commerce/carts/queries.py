@@ -9,10 +9,10 @@ from uuid import UUID
 
 import msgspec
 
-from rcommerce.commerce.carts.schema import Access, CartRow, HeldCart, Needs
+from rcommerce.commerce.carts.schema import Access, CartRow, Needs
 from rcommerce.commerce.promotions.queries import OF_CART, WANTED
 from rcommerce.commerce.promotions.schema import CartCode
-from rcommerce.database import Connection, Statement
+from rcommerce.database import Connection, Later, Statement
 
 # Access: a guest's token, the cart's customer, or staff. An id alone gives none.
 _MAY = """(c.token_hash = %(token_hash)s or c.customer_id = %(caller)s or %(is_staff)s)"""
@@ -297,10 +297,10 @@ async def add_item(
     variant: UUID | None,
     quantity: int,
     at: datetime,
-) -> Any:
+) -> Later:
     """Adds units of a variant to a locked cart, on top of those that are there.
 
-    Returns (how many variants match, the variant's currency, number of other lines in the cart,
+    Its row is (how many variants match, the variant's currency, number of other lines in the cart,
     whether it was added). What is not sold in the cart's channel has no currency.
     """
     params = {
@@ -314,7 +314,7 @@ async def add_item(
     }
     if channel is not None:
         params |= {"channel": channel, "at": at}
-    return await conn.one(_ADD if channel is None else _ADD_IN_CHANNEL, params)
+    return await conn.later(_ADD if channel is None else _ADD_IN_CHANNEL, params)
 
 
 def _adding(*, in_channel: bool) -> str:
@@ -456,10 +456,10 @@ async def move_items(conn: Connection, tenant: UUID, source: UUID, target: UUID)
 
 
 def holding(tenant: UUID, cart: UUID, access: Access) -> Statement:
-    """Locks a cart's row, whatever its status: (status, channel_id, has_codes)."""
+    """Locks a cart's row, whatever its status: (status,)."""
     return Statement(
         f"""
-        select c.status, c.channel_id, c.has_codes from cart c
+        select c.status from cart c
          where {_THIS} and c.expires_at > now()
            for no key update
         """,
@@ -476,13 +476,16 @@ _OPENED, _OPENED_WITH_CODE = (
     }
     for more in ("", f", 'wanted', {WANTED}")
 )
-_HELD = {
-    needs: f"select json_build_object({_CART}, {_parts(needs, images=False)},"
-    " 'shipping_service', c.shipping_service, 'shown', c.shown,"
-    " 'seen_discount', c.seen_discount::text, 'seen_credit', c.seen_credit::text)"
-    f" {_OF_LOCKED}"
-    for needs in _EVERY
-}
+# What a cart needs is not known before it is read: PostgreSQL decides.
+_HELD = f"""
+    select json_build_object({_CART}, 'shipping_service', c.shipping_service, 'shown', c.shown,
+        'seen_discount', c.seen_discount::text, 'seen_credit', c.seen_credit::text,
+        'codes', case when c.has_codes then {OF_CART} else '[]' end,
+        'credit', case when c.has_codes then {_CREDIT} else '{{}}' end,
+        'lines', case when c.channel_id is null
+                      then {_lines(in_channel=False, images=False)}
+                      else {_lines(in_channel=True, images=False)} end)::text
+    {_OF_LOCKED}"""
 
 
 async def opened(
@@ -505,11 +508,9 @@ async def opened(
     return msgspec.json.decode(body, type=CartRow)
 
 
-async def held(conn: Connection, tenant: UUID, cart: UUID, needs: Needs, at: datetime) -> HeldCart:
-    """A cart that this transaction has locked, with its lines and codes."""
-    params = {"tenant": tenant, "cart": cart}
-    body = await conn.json(_HELD[needs], {**params, "at": at} if needs.channel else params)
-    return msgspec.json.decode(body, type=HeldCart)
+def held(tenant: UUID, cart: UUID, at: datetime) -> Statement:
+    """A cart that this transaction has locked, with its lines and codes: (a HeldCart's JSON,)."""
+    return Statement(_HELD, {"tenant": tenant, "cart": cart, "at": at})
 
 
 async def add_code(
@@ -521,7 +522,7 @@ async def add_code(
     seen_credit: Decimal,
 ) -> None:
     """Puts a code into a locked cart, with what the buyer is shown then."""
-    await conn.execute(
+    await conn.later(
         """
         with seen as (
             update cart set has_codes = true, seen_discount = %(discount)s,
@@ -615,7 +616,7 @@ async def remove_credit(conn: Connection, tenant: UUID, cart: UUID, account: UUI
 
 async def set_prices(conn: Connection, tenant: UUID, cart: UUID) -> None:
     """Stores the variants' present prices with the lines: the buyer is shown them."""
-    await conn.execute(
+    await conn.later(
         """
         update cart_item i set unit_price = v.price
           from variant v
@@ -629,7 +630,7 @@ async def set_prices(conn: Connection, tenant: UUID, cart: UUID) -> None:
 
 async def set_channel_prices(conn: Connection, tenant: UUID, cart: UUID, at: datetime) -> None:
     """The same for a cart in a channel, where the price depends on more."""
-    await conn.execute(
+    await conn.later(
         f"""
         update cart_item i set unit_price = offered.amount
           from cart c
@@ -648,7 +649,7 @@ async def set_channel_prices(conn: Connection, tenant: UUID, cart: UUID, at: dat
 async def update(conn: Connection, tenant: UUID, cart: UUID, values: Mapping[str, Any]) -> None:
     """Sets columns of a cart."""
     assignments = "".join(f"{name} = %({name})s, " for name in values)
-    await conn.execute(
+    await conn.later(
         f"""
         update cart set {assignments} updated_at = now()
          where (tenant_id, id) = (%(_tenant)s, %(_cart)s)

@@ -202,9 +202,9 @@ class Opened(NamedTuple):
         media = self.shop.media_url
         return await queries.opened(self.tx, tenant, self.cart, needs, media, now, code)
 
-    async def shown(self) -> bytes:
-        """The cart as JSON, and stored as what the buyer was shown."""
-        row = await self.row()
+    async def shown(self, row: CartRow | None = None) -> bytes:
+        """The cart as JSON, and stored as what the buyer was shown; its `row`, if it was read."""
+        row = row or await self.row()
         pricing = await showing.priced(self.tx, self.shop, self.live, row, seen=True)
         quote = pricing.quote()
         credit = quote.total - quote.due
@@ -220,7 +220,7 @@ async def _opened(shop: Shop, cart: UUID, token: str | None) -> AsyncIterator[Op
     by = access(shop, token, write=True)
     days = shop.services.settings.checkout.cart_ttl_days
     live = await promotions.live(shop)
-    async with shop.hold(queries.opening(shop.tenant.id, cart, by, days)) as (tx, row):
+    async with shop.hold(queries.opening(shop.tenant.id, cart, by, days)) as (tx, [row]):
         if row is None:
             _refuse_status(await queries.status(tx, shop.tenant.id, cart, by))
         yield Opened(tx, shop, cart, token, live, *row)
@@ -229,7 +229,7 @@ async def _opened(shop: Shop, cart: UUID, token: str | None) -> AsyncIterator[Op
 async def add_item(shop: Shop, cart: UUID, token: str | None, line: OrderLine) -> bytes:
     """Adds a line to a cart. Raises NotFound, Gone, Conflict, Invalid, Unprocessable."""
     async with _opened(shop, cart, token) as opened:
-        fitting, its_currency, lines, added = await queries.add_item(
+        adding = await queries.add_item(
             opened.tx,
             shop.tenant.id,
             cart,
@@ -241,9 +241,11 @@ async def add_item(shop: Shop, cart: UUID, token: str | None, line: OrderLine) -
             quantity=line.quantity,
             at=clock.today(),
         )
+        row = await opened.row()
+        fitting, its_currency, lines, added = adding.row
         if not added:
             _refuse(opened.currency, fitting, its_currency, lines)
-        return await opened.shown()
+        return await opened.shown(row)
 
 
 def _refuse(cart_currency: str, fitting: int, currency: str | None, lines: int) -> NoReturn:
@@ -333,12 +335,12 @@ async def held(
     """A transaction with a locked cart, active or ordered: its connection, and the cart with its
     lines and codes. Raises NotFound, Gone."""
     by = access(shop, token, write=True)
-    async with shop.hold(queries.holding(shop.tenant.id, cart, by)) as (tx, row):
+    lock = queries.holding(shop.tenant.id, cart, by)
+    read = queries.held(shop.tenant.id, cart, clock.today())
+    async with shop.hold(lock, read) as (tx, [row, found]):
         if row is None or row[0] == "merged":
             _refuse_status(row and row[0])
-        _, channel, has_codes = row
-        needs = Needs(channel is not None, has_codes)
-        yield tx, await queries.held(tx, shop.tenant.id, cart, needs, clock.today())
+        yield tx, msgspec.json.decode(found[0], type=HeldCart)
 
 
 async def show(

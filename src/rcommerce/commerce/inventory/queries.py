@@ -218,7 +218,7 @@ async def release_expired(conn: Connection, tenant: UUID, limit: int) -> int:
 
 async def sell(conn: Connection, tenant: UUID, order: UUID, *, actor: str) -> None:
     """Takes an order's reserved units out of stock."""
-    await conn.execute(
+    await conn.later(
         """
         with gone as (
             delete from reservation where (tenant_id, order_id) = (%(tenant)s, %(order)s)

@@ -70,7 +70,7 @@ async def insert(
     closes its cart, if it has one."""
     used = {"uses": msgspec.json.encode(uses).decode()} if uses else {}
     redeemed = f", redeemed as ({REDEEM})" if uses else ""
-    await conn.execute(
+    await conn.later(
         f"""
         with placed as (
             insert into sales_order
@@ -195,7 +195,7 @@ async def update(
     assignments = "".join(f"{name} = %({name})s, " for name in values)
     if values.get("status", "pending") != "pending":
         assignments += "reserved_until = null, "
-    await conn.finish(
+    await conn.later(
         f"""
         with changed as (
             update sales_order set {assignments} updated_at = now()

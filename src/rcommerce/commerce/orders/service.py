@@ -314,7 +314,7 @@ async def events(shop: Shop, order: UUID, token: str | None) -> bytes:
 async def held(shop: Shop, order: UUID) -> AsyncIterator[tuple[Connection, OrderState]]:
     """A transaction that begins by locking an order's row: its connection, and the order's state.
     Raises NotFound."""
-    async with shop.hold(queries.holding(shop.tenant.id, order)) as (tx, row):
+    async with shop.hold(queries.holding(shop.tenant.id, order)) as (tx, [row]):
         yield tx, _there(queries.state_of(row))
 
 

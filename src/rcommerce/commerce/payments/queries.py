@@ -26,7 +26,7 @@ async def insert(
     currency: str,
 ) -> None:
     """Inserts a pending payment. An order has at most one open payment: a database constraint."""
-    await conn.finish(
+    await conn.later(
         """
         insert into payment
             (tenant_id, id, order_id, gateway_id, method_type, currency, amount, refunded, status)

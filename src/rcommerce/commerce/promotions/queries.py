@@ -385,7 +385,7 @@ REDEEM = """
 
 async def count(conn: Connection, tenant: UUID, keys: Sequence[tuple[UUID, str]]) -> None:
     """Counts one use more of each (promotion, key); they are held (`hold_uses`)."""
-    await conn.execute(
+    await conn.later(
         """
         update promotion_use u set used = u.used + 1
           from unnest(%(promotions)s::uuid[], %(keys)s::text[]) as w (promotion_id, key)
