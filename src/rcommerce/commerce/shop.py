@@ -5,7 +5,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
@@ -384,16 +384,13 @@ class Shop:
     def _cache_key(self, shared: Shared, namespace: str, name: str) -> str:
         return shared.key(namespace, f"{self.tenant.id}.{self.tenant.epoch}:{name}")
 
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[Connection]:
+    def write(self) -> AbstractAsyncContextManager[Connection]:
         """A connection in a transaction."""
-        async with self._transaction(()) as (connection, _):
-            yield connection
+        return _Write(self)
 
-    @asynccontextmanager
-    async def hold(
+    def hold(
         self, lock: Statement, *reads: Statement
-    ) -> AsyncIterator[tuple[Connection, list[Any]]]:
+    ) -> AbstractAsyncContextManager[tuple[Connection, list[Any]]]:
         """A transaction that begins by locking a row: its connection, and the first row of `lock`
         and of each of `reads`, None where there is none.
 
@@ -402,23 +399,7 @@ class Shop:
         rows as they were before it waited (PostgreSQL manual, 13.2.1); `reads` are other ones, in
         the same message.
         """
-        async with self._transaction((lock, *reads)) as held:
-            yield held
-
-    @asynccontextmanager
-    async def _transaction(
-        self, first: Sequence[Statement]
-    ) -> AsyncIterator[tuple[Connection, list[Any]]]:
-        if self.connection is not None:
-            yield self.connection, [await self.connection.one_or_none(*each) for each in first]
-            return
-        self.order_events.clear()  # of a transaction that was rolled back
-        async with AsyncExitStack() as stack:
-            writing, connection = await self._begin(stack, first)
-            yield connection, writing.rows
-        self._wrote(writing.position)
-        self.services.order_events.update(self.order_events)
-        self.order_events.clear()
+        return _Hold(self, (lock, *reads))
 
     async def commit_apart(self, work: Callable[[Connection], Awaitable[None]]) -> None:
         """Commits what must survive a refused request, such as a revocation: in a transaction of
@@ -473,14 +454,20 @@ class Shop:
         # Later reads of this request must show what it has written.
         self.freshness, self.read_position = Freshness.LATEST, 0
 
-    async def _begin(
-        self, stack: AsyncExitStack, first: Sequence[Statement]
-    ) -> tuple[Writing, Connection]:
+    async def begin(self, first: Sequence[Statement]) -> tuple[Writing, Connection]:
+        """Begins a transaction on the tenant's shard."""
+
         async def attempt() -> tuple[Writing, Connection]:
             writing = self.services.cluster.write(self.assignment, first)
-            return writing, await stack.enter_async_context(writing)
+            return writing, await writing.__aenter__()
 
         return await self._at_home(attempt)
+
+    def committed(self, position: int) -> None:
+        """A transaction has ended well."""
+        self._wrote(position)
+        self.services.order_events.update(self.order_events)
+        self.order_events.clear()
 
     async def _at_home(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Begins on the tenant's shard: follows a tenant that has moved, and waits while it is
@@ -499,6 +486,51 @@ class Shop:
                 if time.monotonic() > until:
                     raise Unavailable("the shop is being moved", code="tenant_moving") from fenced
                 await asyncio.sleep(random.uniform(0.02, 0.06))  # noqa: S311 - spreads the load
+
+
+class _Transaction:
+    """A transaction of a shop; the request's own, if that is one."""
+
+    __slots__ = ("_first", "_shop", "_writing")
+
+    def __init__(self, shop: Shop, first: Sequence[Statement] = ()) -> None:
+        self._shop = shop
+        self._first = first
+        self._writing: Writing | None = None
+
+    async def _begin(self) -> tuple[Connection, list[Any]]:
+        shop = self._shop
+        if shop.connection is not None:
+            rows = [await shop.connection.one_or_none(*each) for each in self._first]
+            return shop.connection, rows
+        shop.order_events.clear()  # of a transaction that was rolled back
+        self._writing, connection = await shop.begin(self._first)
+        return connection, self._writing.rows
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._writing is not None:
+            await self._writing.__aexit__(kind, error, trace)
+            if kind is None:
+                self._shop.committed(self._writing.position)
+
+
+class _Write(_Transaction):
+    __slots__ = ()
+
+    async def __aenter__(self) -> Connection:
+        return (await self._begin())[0]
+
+
+class _Hold(_Transaction):
+    __slots__ = ()
+
+    async def __aenter__(self) -> tuple[Connection, list[Any]]:
+        return await self._begin()
 
 
 class _Once(Connection):

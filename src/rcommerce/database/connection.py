@@ -5,6 +5,7 @@ from typing import Any, LiteralString, NamedTuple, TypeVar, cast
 
 import msgspec
 import psycopg
+from psycopg.adapt import Transformer
 from psycopg.rows import AsyncRowFactory, class_row, dict_row
 from psycopg.types.json import set_json_dumps, set_json_loads
 
@@ -16,7 +17,17 @@ set_json_loads(msgspec.json.decode)
 T = TypeVar("T")
 
 
-def described(raw: "Raw", sql: str) -> dict[str, Any]:
+class Raw(psycopg.AsyncConnection[Any]):
+    """psycopg's connection. `prepared` are the names of the statements that SQL's own PREPARE has
+    prepared on it; `literal` writes a value out."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.prepared: set[str] = set()
+        self.literal = Transformer(self).as_literal  # it keeps what it has looked up
+
+
+def described(raw: Raw, sql: str) -> dict[str, Any]:
     """A statement for OpenTelemetry: without the values of its parameters."""
     return {
         "db.system.name": "postgresql",
@@ -27,7 +38,6 @@ def described(raw: "Raw", sql: str) -> dict[str, Any]:
     }
 
 
-Raw = psycopg.AsyncConnection[Any]
 Params = Mapping[str, Any] | None
 
 

@@ -1,17 +1,17 @@
 """Features of PgBouncer in transaction mode, where each transaction may run on another server
 connection."""
 
+from typing import Any
+
 import psycopg
 from psycopg.rows import tuple_row
-
-from rcommerce.database.connection import Raw
 
 # PgBouncer 1.21 and newer keep track of prepared statements where max_prepared_statements is set,
 # and give each a name of their own: https://www.pgbouncer.org/config.html#max_prepared_statements
 RENAMED = "PGBOUNCER_%"
 
 
-async def keeps_prepared_statements(raw: Raw) -> bool:
+async def keeps_prepared_statements(raw: psycopg.AsyncConnection[Any]) -> bool:
     """Whether the pooler in between makes prepared statements safe.
 
     Detected by trying, since PgBouncer tells its version to its administrators only: inside a

@@ -9,43 +9,47 @@ import asyncio
 import re
 from functools import lru_cache
 from hashlib import blake2b
-from typing import LiteralString
-from weakref import WeakKeyDictionary
+from typing import Any, LiteralString
+from uuid import UUID
 
 import psycopg
-from psycopg.adapt import Transformer
 
 from rcommerce.database.connection import Params, Raw
 
 _PLACE = re.compile(r"%(?:\((\w+)\)s|%)")
 
 
-class Prepared:
-    """The statements that the connections to a server have prepared."""
+async def text(raw: Raw, sql: LiteralString, params: Params) -> str:
+    """SQL that runs the statement on this connection, with its parameters written out."""
+    name, prepare, places = _parsed(sql)
+    if name not in raw.prepared:
+        await _run(raw, prepare)
+        raw.prepared.add(name)
+    if not places or params is None:
+        return f"execute {name}"
+    values = ", ".join([_literal(raw, params[each]) for each in places])
+    return f"execute {name}({values})"
 
-    def __init__(self) -> None:
-        self._known: WeakKeyDictionary[Raw, set[str]] = WeakKeyDictionary()
 
-    async def text(self, raw: Raw, sql: LiteralString, params: Params) -> str:
-        """SQL that runs the statement on this connection, with its parameters written out."""
-        name, prepare, places = _parsed(sql)
-        known = self._known.setdefault(raw, set())
-        if name not in known:
-            await _run(raw, prepare)
-            known.add(name)
-        if not places or params is None:
-            return f"execute {name}"
-        literal = Transformer(raw).as_literal
-        values = b", ".join(
-            [b"NULL" if (value := params[each]) is None else literal(value) for each in places]
-        )
-        return f"execute {name}({values.decode()})"
+def _literal(raw: Raw, value: Any) -> str:
+    """A value as SQL. psycopg can do it with all; most are of a few kinds that need no escapes."""
+    kind = type(value)
+    if kind is UUID:
+        return f"'{value}'"
+    if kind is str and value.isprintable() and "'" not in value and "\\" not in value:
+        return f"'{value}'"
+    if kind is int:
+        return str(value)
+    if value is None:
+        return "NULL"
+    return raw.literal(value).decode()
 
-    async def roll_back(self, raw: Raw) -> None:
-        """Ends a transaction. After a rollback psycopg deallocates all prepared statements if it
-        has prepared any itself, without saying so: here they are always deallocated."""
-        self._known.pop(raw, None)
-        await _run(raw, "rollback; deallocate all")
+
+async def roll_back(raw: Raw) -> None:
+    """Ends a transaction. After a rollback psycopg deallocates all prepared statements if it has
+    prepared any itself, without saying so: here they are always deallocated."""
+    raw.prepared.clear()
+    await _run(raw, "rollback; deallocate all")
 
 
 async def _run(raw: Raw, statement: str) -> None:

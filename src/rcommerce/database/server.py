@@ -14,7 +14,6 @@ from rcommerce import clock
 from rcommerce.database import pooler
 from rcommerce.database.connection import Raw
 from rcommerce.database.pool import Pool, hang_up
-from rcommerce.database.prepared import Prepared
 from rcommerce.errors import Unavailable
 from rcommerce.resilience.breaker import Breaker
 from rcommerce.resilience.retries import RetryBudget
@@ -123,8 +122,7 @@ class Server:
         self.latency_s = 0.0  # of the last probe
         self.pool = Pool(self._connect, size, limits.pool_timeout_secs)
         self._prepares: bool | None = None if through_pooler else True
-        # Statements prepared with SQL's PREPARE, which poolers do not track.
-        self.prepared = None if through_pooler else Prepared()
+        self.through_pooler = through_pooler  # which does not track what SQL's PREPARE prepares
         # A pooler drops these; `rcommerce db upgrade` stores them with the role as well.
         self._options = "" if through_pooler else " ".join(
             f"-c {name}={value}" for name, value in session_settings(limits).items()
@@ -276,7 +274,7 @@ class Server:
         self.pool.hang_up()
 
     async def _connect(self) -> Raw:
-        raw = await psycopg.AsyncConnection.connect(
+        raw = await Raw.connect(
             self.dsn,
             autocommit=True,
             application_name="rcommerce",

@@ -10,9 +10,9 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import AsyncRowFactory
 
 from rcommerce import tracing
+from rcommerce.database import prepared
 from rcommerce.database.assignment import ShardAssignment, TenantFenced, TenantMoved
 from rcommerce.database.connection import Connection, Params, Raw, Statement, described
-from rcommerce.database.prepared import written_out
 from rcommerce.database.server import Server, is_lost, translated
 from rcommerce.errors import RCommerceError
 
@@ -66,8 +66,8 @@ class Writing:
             except BaseException:
                 self._server.give(raw)
                 raise
-            prepared = self._server.prepared
-            self._connection = Connection(raw, None if prepared is None else prepared.text)
+            text = None if self._server.through_pooler else prepared.text
+            self._connection = Connection(raw, text)
             return self._connection
         raise self._server.unavailable()
 
@@ -77,7 +77,7 @@ class Writing:
             await raw.execute(texts[0].encode(), prepare=False)
             return
         # Behind a pooler, which would plan them each time, all but the first are sent alone.
-        together = self._first[: None if self._server.prepared else 1]
+        together = self._first[: 1 if self._server.through_pooler else None]
         texts += [await _text(self._server, raw, *each) for each in together]
         cursor = raw.cursor()
         reported = None
@@ -178,9 +178,9 @@ async def once(
 
 async def _text(server: Server, raw: Raw, sql: LiteralString, params: Params) -> str:
     """A statement with its parameters written out, to be sent with others."""
-    if server.prepared is None:
-        return written_out(raw, sql, params)
-    return await server.prepared.text(raw, sql, params)
+    if server.through_pooler:
+        return prepared.written_out(raw, sql, params)
+    return await prepared.text(raw, sql, params)
 
 
 def _begin(assignment: ShardAssignment | None, *, is_durable: bool = True) -> str:
@@ -202,10 +202,10 @@ async def _undo(server: Server, raw: Raw, error: psycopg.Error) -> None:
 
 
 async def _roll_back(server: Server, raw: Raw) -> None:
-    if server.prepared is None:
+    if server.through_pooler:
         await raw.execute("rollback", prepare=False)
     else:
-        await server.prepared.roll_back(raw)
+        await prepared.roll_back(raw)
 
 
 def _sense(error: psycopg.Error, assignment: ShardAssignment | None) -> Exception:

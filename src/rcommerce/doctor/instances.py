@@ -11,6 +11,7 @@ import psycopg
 
 from rcommerce import __version__
 from rcommerce.database import Connection
+from rcommerce.database.connection import Raw
 from rcommerce.doctor.clocks import OFF_S, off
 from rcommerce.doctor.findings import Finding
 from rcommerce.errors import SettingsError
@@ -29,9 +30,7 @@ async def listen(dsn: str) -> list[Process] | None:
     try:
         async with (
             asyncio.timeout(TIMEOUT_S),
-            await psycopg.AsyncConnection.connect(
-                dsn, autocommit=True, prepare_threshold=None
-            ) as raw,
+            await Raw.connect(dsn, autocommit=True, prepare_threshold=None) as raw,
         ):
             return await heard(Connection(raw))
     except (psycopg.Error, TimeoutError):
