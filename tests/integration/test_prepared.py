@@ -83,7 +83,10 @@ def test_what_is_sent_later_comes_before_what_is_sent_next(
                 [1, 2], "x", Decimal("1.50"),
             )  # fmt: skip
             assert [each.row for each in noted] == [(1,), (2,)]
-            assert await tx.execute("update note set number = number + 10") == 2
+            third = await tx.later(NOTE, {"number": 3})
+            assert await tx.dicts("select max(number) from note") == [{"max": 3}]
+            assert third.row == (3,)
+            assert await tx.execute("update note set number = number + 10") == 3
 
     asyncio.run(with_server(embedded_shop, work, through_pooler=through_pooler))
 

@@ -1,12 +1,13 @@
 """A connection for the shop's queries: a statement in, plain values out."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, LiteralString, NamedTuple, TypeVar, cast
 
 import msgspec
 import psycopg
 from psycopg.adapt import Transformer
-from psycopg.rows import AsyncRowFactory, class_row, dict_row
+from psycopg.rows import AsyncRowFactory, class_row, dict_row, tuple_row
 from psycopg.types.json import set_json_dumps, set_json_loads
 
 from rcommerce import tracing
@@ -90,25 +91,28 @@ class Connection:
             return await cursor.execute(sql, params)
 
     async def send(
-        self, text: str, cursor: psycopg.AsyncCursor[Any], sql: str
+        self, text: str, cursor: psycopg.AsyncCursor[Any], sql: str = ""
     ) -> psycopg.AsyncCursor[Any]:
         """Sends what waits, and `text` after it, in one message; the cursor is at its last result.
-        `sql` is what a trace shows."""
+        `sql` is what a trace shows of it."""
         waiting, self._waiting = self._waiting, []
         texts = []
         for each in waiting:
             assert self._text is not None  # noqa: S101 - or nothing would wait
             texts.append(await self._text(self.raw, *each.statement))
         message = "; ".join([*texts, text]).encode()
-        reported = None
-        if tracing.is_on():
-            reported = described(self.raw, "; ".join([*(e.statement.sql for e in waiting), sql]))
-        with tracing.span("postgresql", "CLIENT", reported):
+        sent: AbstractContextManager[Any] = tracing.NOTHING
+        if tracing.is_on() and (waiting or sql):
+            shown = [each.statement.sql for each in waiting] + [sql] * bool(sql)
+            sent = tracing.span("postgresql", "CLIENT", described(self.raw, "; ".join(shown)))
+        with sent:
             await cursor.execute(message, prepare=False)
+        rows, cursor.row_factory = cursor.row_factory, tuple_row
         for number, each in enumerate(waiting):
             await cursor.set_result(number)
             if cursor.description is not None:
                 each.row = await cursor.fetchone()
+        cursor.row_factory = rows
         await cursor.set_result(-1)
         return cursor
 

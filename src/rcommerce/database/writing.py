@@ -134,7 +134,7 @@ class Writing:
             await _roll_back(self._server, raw)
             raise RCommerceError("the transaction had failed before its end")
         commit = "commit" if self._wrote is None else f"commit; {POSITION}"
-        cursor = await self._connection.send(commit, raw.cursor(), "commit")
+        cursor = await self._connection.send(commit, raw.cursor())
         if self._wrote is None:
             return
         row = await cursor.fetchone()
