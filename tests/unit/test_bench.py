@@ -73,6 +73,11 @@ def test_several_statements_in_one_message_are_told_apart(tmp_path: Path) -> Non
     )  # fmt: skip
 
 
+def test_what_a_script_sends_together_is_one_message() -> None:
+    script = "\\set v0 1\nselect 1;\n\\startpipeline\nbegin;\ncommit;\n\\endpipeline\n"
+    assert (statements.count(script), statements.messages(script)) == (3, 2)
+
+
 def test_what_came_between_is_in_neither_of_two_that_are_alike() -> None:
     def made(*sql: str) -> list[Statement]:
         return [Statement(each, ()) for each in sql]

@@ -111,7 +111,8 @@ def run(bench: Bench) -> Result:
         {
             "ceiling_is": "pgbench with the same statements",
             "connections": CONNECTIONS,
-            "statements_an_order": sum(not line.startswith("\\") for line in script.splitlines()),
+            "statements_an_order": statements.count(script),
+            "messages_an_order": statements.messages(script),
             "p99_ms": sorted(latencies)[len(latencies) // 2],
         },
     )

@@ -28,6 +28,7 @@ _PIECE = re.compile(rf"(?:{_LITERAL}|[^';])+", re.DOTALL)
 _PREPARE = re.compile(r"^(?:statement: |prepare: )prepare (\w+) as (.*)", re.DOTALL)
 _EXECUTE = re.compile(r"execute (\w+)(?:\((.*)\))?", re.DOTALL)
 _ARGUMENT = re.compile(rf"\s*({_LITERAL}|[^',\s]+?)(?:::[\w\[\]]+)?\s*(?:,|$)", re.DOTALL)
+_PIPELINE = re.compile(r"^\\startpipeline$.*?^\\endpipeline$", re.DOTALL | re.MULTILINE)
 _COMMENT = re.compile(r"--[^']*$")
 _HEX_UUID = re.compile(r"'([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})'")
 
@@ -111,6 +112,16 @@ def entries(log: Path) -> Iterator[tuple[str, str]]:
             lines.append(line.removeprefix("\t"))
     if kind:
         yield kind, "\n".join(lines)
+
+
+def count(script: str) -> int:
+    """How many statements a script sends."""
+    return sum(not line.startswith("\\") for line in script.splitlines())
+
+
+def messages(script: str) -> int:
+    """How many messages a script sends: a pipeline is one."""
+    return count(_PIPELINE.sub("message", script))
 
 
 def script(
