@@ -5,6 +5,7 @@ constant of the same size. CPU time per request is compared, not wall-clock time
 on the machine does not matter.
 """
 
+import contextlib
 import os
 import select
 import socket
@@ -21,7 +22,8 @@ from rcommerce.bench.load import LoadError, get
 from rcommerce.bench.report import Result
 from rcommerce.bench.setup import Bench, python
 from rcommerce.bench.usage import Meter
-from rcommerce.lab.process import family
+from rcommerce.errors import StartError
+from rcommerce.lab.process import START_TIMEOUT_S, family
 from rcommerce.ports import free_port
 
 CONNECTIONS = 32
@@ -172,16 +174,25 @@ def constant_server(bench: Bench, status: int, size: int) -> Iterator[tuple[int,
         preexec_fn=lambda: os.sched_setaffinity(0, cpus),
     )
     try:
-        for _ in range(100):
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except ConnectionRefusedError:
-                time.sleep(0.05)
+        _await(process, port)
         yield port, process.pid
     finally:
         process.terminate()
         process.wait()
+
+
+def _await(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not _is_open(port):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise StartError("the server with a constant did not start")
+        time.sleep(0.05)
+
+
+def _is_open(port: int) -> bool:
+    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
 
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]

@@ -29,6 +29,7 @@ _PREPARE = re.compile(r"^(?:statement: |prepare: )prepare (\w+) as (.*)", re.DOT
 _EXECUTE = re.compile(r"execute (\w+)(?:\((.*)\))?", re.DOTALL)
 _ARGUMENT = re.compile(rf"\s*({_LITERAL}|[^',\s]+?)(?:::[\w\[\]]+)?\s*(?:,|$)", re.DOTALL)
 _PIPELINE = re.compile(r"^\\startpipeline$.*?^\\endpipeline$", re.DOTALL | re.MULTILINE)
+_VARIABLE = re.compile(r":(?=\w)")
 _COMMENT = re.compile(r"--[^']*$")
 _HEX_UUID = re.compile(r"'([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})'")
 
@@ -194,9 +195,11 @@ def _rendered(statement: Statement, fresh: dict[str, str], types: Sequence[str])
         if text in fresh:
             return f"({fresh[text]})::{types[number]}"
         inside = [each for each in dict.fromkeys(_UUID.findall(value)) if each in fresh]
-        if not inside:
+        # pgbench takes a word behind a colon for one of its variables, in a literal, too.
+        quote = "E'" if value.startswith("E'") else "'"
+        expression = _VARIABLE.sub(f":' || {quote}", value)
+        if not inside and expression == value:
             return value
-        expression = value
         for each in inside:
             expression = f"replace({expression}, '{each}', {fresh[each]})"
         return f"({expression})::{types[number]}"
