@@ -72,7 +72,8 @@ Q = TypeVar("Q", bound=_HasQuote)
 async def held(tx: Connection, shop: Shop, price: Callable[[], Awaitable[Q]]) -> Q:
     """What `price` says once all that it depends on is locked until the end of the transaction: the
     uses of its promotions, and the balances that pay. What was used up meanwhile may let another
-    promotion apply, which is locked then."""
+    promotion apply, which is locked then: out of order, so of two that wait for each other
+    PostgreSQL refuses one (Unavailable, `write_conflict`), which may be sent again."""
     locked: set[object] = set()
     while True:
         found = await price()
