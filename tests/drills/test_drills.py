@@ -32,6 +32,8 @@ SHORT = {
     "drills.disk.FULL_S": 3.5,
     "drills.pressure.CALM_S": 2.0,
     "drills.pressure.OVERLOAD_S": 5.0,
+    "drills.pressure.QUICK_S": 6.0,
+    "drills.pressure.SHARE": 1 / 6,
     "drills.selling.CROWD": 400,
     "drills.sales.WITHIN_S": 0.75,
 }

@@ -168,7 +168,7 @@ REMOVALS = {
         primary={"synchronous_commit": "off", "wal_writer_delay": "10s"},
     ),
     "overload": Removal(
-        ("within", "a third of what it can do", "they are told 503"),  # too late, or nothing
+        ("within", "beside the buyers", "they are told 503"),  # too late, or nothing
         (
             Edit(
                 "resilience/shedding.py",
