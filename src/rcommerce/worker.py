@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from rcommerce.commerce.channels.jobs import PERIODIC as CHANNELS_PERIODIC
 from rcommerce.commerce.media.jobs import PERIODIC as MEDIA_PERIODIC
 from rcommerce.commerce.media.jobs import TASKS as MEDIA
 from rcommerce.commerce.prices.jobs import PERIODIC as PRICES_PERIODIC
@@ -27,6 +28,7 @@ PERIODIC: Mapping[str, tuple[str, Callable[[Services], Awaitable[None]]]] = {
     **MEDIA_PERIODIC,
     **WEBHOOKS_PERIODIC,
     **PRICES_PERIODIC,
+    **CHANNELS_PERIODIC,
 }
 
 

@@ -3,72 +3,19 @@
 import random
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from conftest import Api, Running, api_key, completion, eventually, other_shop
+from conftest import Api, Running, api_key, completion, eventually
+from market import Market, soon
 from rcommerce.lab.ledger import ADDRESS
-
-
-class Market:
-    """A shop of its own, in EUR, with a channel in EUR."""
-
-    def __init__(self, shop: Running) -> None:
-        self.guest, self.staff = other_shop(shop)
-        self.channel = self.make_channel("germany")
-
-    def make_channel(self, slug: str, **fields: Any) -> dict[str, Any]:
-        made: dict[str, Any] = self.staff.post(
-            "/channels", {"slug": slug, "name": slug.title(), **fields}
-        )["channel"]
-        return made
-
-    def product(self, price: str = "20.00", **fields: Any) -> dict[str, Any]:
-        body = {
-            "title": f"Product {uuid4().hex[:8]}", "status": "active", "price": price,
-            "inventory_quantity": 100, **fields,
-        }  # fmt: skip
-        made: dict[str, Any] = self.staff.post("/products", body)["product"]
-        return made
-
-    def price_list(self, **fields: Any) -> dict[str, Any]:
-        made: dict[str, Any] = self.staff.post("/price-lists", {"name": "A list", **fields})[
-            "price_list"
-        ]
-        return made
-
-    def set_price(self, price_list: dict[str, Any], product: dict[str, Any], **price: Any) -> None:
-        body = [{"variant_id": product["variants"][0]["id"], **price}]
-        self.staff("PUT", f"/price-lists/{price_list['id']}/prices", body, 200)
-
-    def shown(self, product: dict[str, Any], channel: str | None = "germany") -> Any:
-        """(price, compare_at_price) of a product, which its page and every list agree on."""
-        query = f"?channel={channel}" if channel else ""
-        page = self.guest.get(f"/products/{product['id']}{query}")["product"]
-        also = f"?ids={product['id']}" + (f"&channel={channel}" if channel else "")
-        [row] = self.guest.get(f"/products{also}")["products"]
-        keys = ("price", "compare_at_price", "currency")
-        assert [row[key] for key in keys] == [page[key] for key in keys]
-        return row["price"], row["compare_at_price"]
-
-    def cart(self, product: dict[str, Any], quantity: int = 1, channel: str = "germany") -> Any:
-        made = self.guest.by(X_Channel=channel).post("/carts/guest")["cart"]
-        shopper = self.guest.by(X_Cart_Token=made["session_token"])
-        line = {"product_id": product["id"], "quantity": quantity}
-        return shopper.post(f"/carts/{made['id']}/items", line), shopper
 
 
 @pytest.fixture
 def market(shop: Running) -> Market:
     return Market(shop)
-
-
-def soon(seconds: float) -> str:
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
 def test_a_channel_shows_its_prices_and_nobody_else_sees_them(market: Market) -> None:
@@ -509,31 +456,3 @@ def test_a_channel_sells_what_its_locations_have(market: Market) -> None:
     market.staff("PATCH", "/channels/far", {"locations": []}, 200)
     assert left("far") == 6
     bad(market.staff, "PATCH", "/channels/far", {"locations": [str(uuid4())]}, "locations", 422)
-
-
-def test_listings_are_what_the_prices_say(embedded_shop: Running) -> None:
-    """What lists are sorted by is kept beside the prices; here it is computed once more."""
-    shop, market = embedded_shop, Market(embedded_shop)
-    products = [market.product(f"{number}.00") for number in range(1, 6)]
-    market.make_channel("usa", currency="USD")
-    market.staff("PUT", "/exchange-rates", [{"from": "EUR", "to": "USD", "rate": "1.1"}], 200)
-    for number in range(4):
-        market.price_list(
-            priority=number % 2,
-            starts_at=soon(-100 + 60 * number),
-            ends_at=soon(200 - 30 * number),
-            currency=("EUR", "USD")[number % 2],
-            adjustment={"type": "percentage", "value": str(-10 * number)},
-        )
-    market.staff("PATCH", f"/products/{products[0]['id']}", {"price": "3.00"}, 200)
-    market.staff("DELETE", f"/products/{products[1]['id']}", expect=204)
-    tenant = market.guest.headers["X-Tenant-ID"]
-    read = (
-        "select channel_id, product_id, starts_at::text, ends_at::text, price, compare_at_price"
-        " from channel_listing where tenant_id = %s order by 1, 2, channel_listing.starts_at"
-    )
-    kept = shop.query(read, tenant)
-    assert len(kept) > 2 * 4
-    shop.query("select list_products(%s, null, null)", tenant)
-    assert shop.query(read, tenant) == kept
-    assert all(price > Decimal(0) for *_, price, _ in kept)

@@ -126,7 +126,10 @@ def _of_failed(
 @app.command()
 def run(
     name: Annotated[
-        str, typer.Argument(help="media.sweep, webhooks.sweep or prices.exchange_rates.")
+        str,
+        typer.Argument(
+            help="media.sweep, webhooks.sweep, prices.exchange_rates or channels.listings."
+        ),
     ],
     config: ConfigFile = None,
 ) -> None:

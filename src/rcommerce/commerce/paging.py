@@ -92,6 +92,7 @@ def list_sql(
     joined: str = "",
     more: str = "",
     also: str = "",
+    counting: str = "",
 ) -> str:
     """The statement of a list: PostgreSQL builds {name: [row, …], meta}.
 
@@ -100,7 +101,8 @@ def list_sql(
     the others left out. `ranked` are the conditions that find them, instead of `where`: so many
     rows by each. `given` are further common table expressions, for `where` and `keys`. Columns of
     `joined` tables are in `row` as `more` selects them. `also` selects columns of the statement
-    itself.
+    itself. `counting` is what is counted instead of the rows, where as many are found with less: a
+    from clause, its conditions, and an order that an index has.
 
     Limits are literals: PostgreSQL assumes that a parameter is a tenth of the table, and therefore
     plans a large list anew each time, which takes as long as running it.
@@ -114,8 +116,8 @@ def list_sql(
     # follows a cursor knows the total already.
     along = "" if ranked else "order by " + ", ".join(f"{key.sql} {direction}" for key in keys)
     counted = COUNTED * (1 + window.end // COUNTED)
-    counting = f"select from {table} t {joined} where {where} {along} limit {counted}"
-    total = f"(select count(*)::int from ({counting}) _)"
+    counting = counting or f"{table} t {joined} where {where} {along}"
+    total = f"(select count(*)::int from (select from {counting} limit {counted}) _)"
     if window.after is not None:
         sign = "<" if descending else ">"
         left = ", ".join(key.sql for key in keys)

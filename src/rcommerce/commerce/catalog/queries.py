@@ -240,23 +240,31 @@ def _row(price: str, compare_at: str, currency: str, there: str = "") -> str:
 
 
 # Of the channel's locations, in a list.
-_THERE = """ and ((select places from ch) is null
+_FROM_THERE = """ and ((select places from ch) is null
              or level.location_id = any((select places from ch)::uuid[]))"""
 _ROW = _row("t.price", "t.compare_at_price", "t.currency")
 _ROW_IN_CHANNEL = _row(
     "t.channel_price",
     "t.channel_compare_at",
     "(select currency from ch), 'price_includes_tax', (select prices_include_tax from ch)",
-    _THERE,
+    _FROM_THERE,
 )
 # A product in a channel, as it is listed there.
 _CHANNEL = """
     ch as materialized (
         select c.*, channel_locations(c.tenant_id, c.id) as places from channel c
          where c.tenant_id = %(tenant)s and c.slug = %(channel)s and c.is_active),"""
-_LISTED = """join channel_listing n
-    on (n.tenant_id, n.product_id) = (t.tenant_id, t.id) and n.channel_id = (select id from ch)
-   and n.starts_at <= %(at)s and n.ends_at > %(at)s"""
+_LISTED = "(n.tenant_id, n.product_id, n.status) = (t.tenant_id, t.id, t.status)"
+_THERE = "n.tenant_id = %(tenant)s and n.channel_id = (select id from ch)"
+# Listings to come stand apart from those that count. What has begun or ended since they were made
+# is looked at by its times, until the job has sorted it in.
+_AS_MADE = f"not n.is_to_come and {_THERE}"
+_AT_ANY_TIME = f"n.starts_at <= %(at)s and n.ends_at > %(at)s and {_THERE}"
+_HAS_CHANGED = """, coalesce(least(
+        (select min(l.starts_at) from channel_listing l
+          where l.tenant_id = %(tenant)s and l.is_to_come),
+        (select min(l.ends_at) from channel_listing l
+          where l.tenant_id = %(tenant)s and l.ends_at < 'infinity')) <= %(at)s, false)"""
 
 CODES = 100  # most products that are matched by the prefix of a SKU, and of a barcode
 LEAST_CODE = 3  # characters of the shortest prefix
@@ -312,6 +320,7 @@ _FOR_SALE = """exists (
      where (v.tenant_id, v.product_id) = (t.tenant_id, t.id)
        and (not v.tracks_inventory or v.inventory_policy = 'continue'
             or level.on_hand > level.reserved))"""
+_ITS_OWN = "t.tenant_id = %(tenant)s"
 _CONDITIONS = {
     "status": "t.status = %(status)s",
     "product_type": "t.product_type = %(product_type)s",
@@ -335,7 +344,9 @@ _CONDITIONS = {
         ) select id from tree))""",
     "is_featured": "t.is_featured = %(is_featured)s",
 }
-_PRICED_THERE = {
+# What a listing knows itself.
+_CONDITIONS_THERE = {
+    "status": "n.status = %(status)s",
     "min_price": "n.price >= %(min_price)s",
     "max_price": "n.price <= %(max_price)s",
 }
@@ -351,16 +362,36 @@ async def products(
 ) -> tuple[bytes, float | None]:
     """A page of products as JSON, and in a channel until when it is true; URLs of uploads begin
     with `media`."""
-    where = ["t.tenant_id = %(tenant)s"]
-    params: dict[str, Any] = {"tenant": tenant, "media": media, **window.params()}
-    conditions = _CONDITIONS if offer is None else _CONDITIONS | _PRICED_THERE
-    for name, condition in conditions.items():
+    if offer is None:
+        sql, params = _list(tenant, wanted, window)
+        return await conn.json(sql, params | {"media": media}), None
+    body = until = b""
+    for listed in (_AS_MADE, _AT_ANY_TIME):
+        sql, params = _list(tenant, wanted, window, listed)
+        row = await conn.raw_row(sql, params | offer.params() | {"media": media})
+        if row is not None:
+            body, until, has_changed = row
+            if has_changed == b"f":
+                break
+    return body, _moment(until)
+
+
+def _list(
+    tenant: UUID, wanted: ProductFilter, window: Window, listed: str | None = None
+) -> tuple[str, dict[str, Any]]:
+    """The statement of a list and its parameters; in a channel, of products that are `listed`."""
+    where, there = [_ITS_OWN], [listed or ""]
+    params: dict[str, Any] = {"tenant": tenant, **window.params()}
+    for name, condition in _CONDITIONS.items():
         value = getattr(wanted, name)
         if value is not None and value != ():
-            where.append(condition)
             params[name] = list(value) if isinstance(value, tuple) else value
+            if listed and name in _CONDITIONS_THERE:
+                there.append(_CONDITIONS_THERE[name])
+            else:
+                where.append(condition)
     if wanted.inventory_status is not None:
-        for_sale = _FOR_SALE.format(there="" if offer is None else _THERE)
+        for_sale = _FOR_SALE.format(there=_FROM_THERE if listed else "")
         where.append(for_sale if wanted.inventory_status == "in_stock" else f"not {for_sale}")
     if wanted.is_featured:
         where.append("t.is_featured")  # as in the partial index's condition
@@ -371,18 +402,21 @@ async def products(
         ranked = [f"{others} and {_CODED}", f"{others} and {_WORDED} and not {_CODED}"]
         where.append(f"({_CODED} or {_WORDED})")
     keys, given = KEYS[wanted.sort], _SOUGHT if wanted.q is not None else ""
-    joined = more = also = ""
-    if offer is not None:
+    joined = more = also = counting = ""
+    if listed:
+        now = " and ".join(there)
+        if where == [_ITS_OWN]:  # then their number is known without the products
+            counting = f"channel_listing n where {now} order by n.price, n.product_id"
         keys = _IN_CHANNEL_KEYS.get(wanted.sort, keys)
         given = _CHANNEL + given
-        joined, also = _LISTED, _UNTIL
+        joined = f"join channel_listing n on {_LISTED} and {now}"
+        also = _UNTIL + _HAS_CHANGED
         more = ", n.price as channel_price, n.compare_at_price as channel_compare_at"
-        params |= offer.params()
     sql = list_sql(
         name="products",
         table="product",
         where=" and ".join(where),
-        row=_ROW if offer is None else _ROW_IN_CHANNEL,
+        row=_ROW_IN_CHANNEL if listed else _ROW,
         keys=keys,
         descending=wanted.descending,
         window=window,
@@ -391,11 +425,9 @@ async def products(
         joined=joined,
         more=more,
         also=also,
+        counting=counting,
     )
-    if offer is None:
-        return await conn.json(sql, params), None
-    row = await conn.raw_row(sql, params)
-    return (row[0], _moment(row[1])) if row else (b"", None)
+    return sql, params
 
 
 async def priced(conn: Connection, tenant: UUID, variants: list[UUID]) -> list[Priced]:

@@ -165,6 +165,26 @@ async def list_products(
     )
 
 
+async def with_old_listings(conn: Connection) -> list[UUID]:
+    """Tenants of this shard with listings that began or ended since they were made."""
+    rows = await conn.all(
+        """
+        select p.tenant_id from tenant_placement p
+         where p.state = 'active' and (
+            (select min(l.starts_at) from channel_listing l
+              where l.tenant_id = p.tenant_id and l.is_to_come) <= now()
+            or (select min(l.ends_at) from channel_listing l
+                 where l.tenant_id = p.tenant_id and l.ends_at < 'infinity') <= now())
+        """
+    )
+    return [row[0] for row in rows]
+
+
+async def renew_listings(conn: Connection, tenant: UUID) -> None:
+    """Removes a shop's listings that have ended; those that have begun are no longer to come."""
+    await conn.execute("select renew_listings(%(tenant)s)", {"tenant": tenant})
+
+
 async def begin_channel(conn: Connection, tenant: UUID) -> None:
     """Waits for transactions that change variants and have seen no channel; those that begin later
     see the new one."""

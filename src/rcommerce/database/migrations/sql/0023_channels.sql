@@ -157,11 +157,19 @@ create table channel_listing (
     ends_at timestamptz not null,
     price numeric not null,
     compare_at_price numeric,
+    -- The product's: a list is found, sorted and counted without it.
+    status text not null,
+    -- When it was made, it had not started yet. So what counts later stands in no page's way.
+    is_to_come boolean not null,
     primary key (tenant_id, product_id, channel_id, starts_at),
     check (starts_at < ends_at)
 );
 create index channel_listing_price on channel_listing
-    (tenant_id, channel_id, price, product_id) include (starts_at, ends_at);
+    (tenant_id, channel_id, status, price, product_id) where not is_to_come;
+create index channel_listing_to_come on channel_listing
+    (tenant_id, starts_at, channel_id) where is_to_come;
+create index channel_listing_ends on channel_listing
+    (tenant_id, ends_at) where ends_at < 'infinity';
 
 alter table cart add column channel_id uuid;
 alter table cart add constraint cart_channel_fkey foreign key (tenant_id, channel_id, currency)
@@ -301,7 +309,8 @@ create function list_products(tenant uuid, channels uuid[], products uuid[]) ret
            and (channels is null or l.channel_id = any(channels))
            and (products is null or l.product_id = any(products));
         insert into channel_listing
-            (tenant_id, channel_id, product_id, starts_at, ends_at, price, compare_at_price)
+            (tenant_id, channel_id, product_id, starts_at, ends_at, price, compare_at_price, status,
+             is_to_come)
         with bound as (
             select c.id as channel_id, c.currency, c.listed, b.at
               from channel c
@@ -316,7 +325,7 @@ create function list_products(tenant uuid, channels uuid[], products uuid[]) ret
                    lead(at, 1, 'infinity') over (partition by channel_id order by at) as ends_at
               from bound
         ), priced as (
-            select s.channel_id, p.id as product_id,
+            select s.channel_id, p.id as product_id, p.status,
                    greatest(s.starts_at, m.available_from) as starts_at,
                    least(s.ends_at, m.available_until) as ends_at,
                    lowest.amount, lowest.compare_at
@@ -347,28 +356,43 @@ create function list_products(tenant uuid, channels uuid[], products uuid[]) ret
                        partition by channel_id, product_id order by starts_at) as number
               from marked
         )
-        select tenant, channel_id, product_id, min(starts_at), max(ends_at), amount, compare_at
+        select tenant, channel_id, product_id, min(starts_at), max(ends_at), amount, compare_at,
+               status, min(starts_at) > now()
           from joined
-         group by channel_id, product_id, number, amount, compare_at;
+         group by channel_id, product_id, number, amount, compare_at, status;
     end
     $$;
 
--- A variant's price is new. At the end of its transaction, so that no row is locked after the listings are.
-create function list_product_of_variant() returns trigger
+-- Tidies the listings up after their times: they mean the same before and after it.
+create function renew_listings(tenant uuid) returns void
+    language plpgsql
+    as $$
+    begin
+        perform pg_advisory_xact_lock(hashtextextended('listings ' || tenant, 0));
+        delete from channel_listing where tenant_id = tenant and ends_at <= now();
+        update channel_listing set is_to_come = false
+         where tenant_id = tenant and is_to_come and starts_at <= now();
+    end
+    $$;
+
+-- A product's status is new, or the price of one of its variants. At the end of the transaction, so that no row is locked after the listings are.
+create function list_changed_product() returns trigger
     language plpgsql
     as $$
     declare
-        its variant := coalesce(new, old);
+        its record := coalesce(new, old);
+        changed uuid;
     begin
+        if tg_table_name = 'product' then changed := its.id; else changed := its.product_id; end if;
         -- With begin_channel, either this sees a new channel, or the channel's listings see this.
         perform pg_advisory_xact_lock_shared(hashtextextended('channels ' || its.tenant_id, 0));
         if exists (select from channel where tenant_id = its.tenant_id)
            -- Nor is it listed again for each of its variants.
            and not exists (select from channel_listing l
-                            where (l.tenant_id, l.product_id) = (its.tenant_id, its.product_id)
+                            where (l.tenant_id, l.product_id) = (its.tenant_id, changed)
                               and l.xmin = pg_current_xact_id()::xid)
         then
-            perform list_products(its.tenant_id, null, array[its.product_id]);
+            perform list_products(its.tenant_id, null, array[changed]);
             perform invalidate(its.tenant_id, array['prices']);
         end if;
         return null;
@@ -376,12 +400,15 @@ create function list_product_of_variant() returns trigger
     $$;
 create constraint trigger list_new after insert or delete on variant
     deferrable initially deferred
-    for each row execute function list_product_of_variant();
+    for each row execute function list_changed_product();
 create constraint trigger list_changed after update on variant
     deferrable initially deferred
     for each row when ((old.price, old.compare_at_price, old.currency)
                        is distinct from (new.price, new.compare_at_price, new.currency))
-    execute function list_product_of_variant();
+    execute function list_changed_product();
+create constraint trigger list_changed after update on product
+    deferrable initially deferred
+    for each row when (old.status <> new.status) execute function list_changed_product();
 
 -- What is for sale in a channel, and for how much, is new.
 create function invalidate_channels() returns trigger
