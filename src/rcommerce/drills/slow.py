@@ -15,8 +15,7 @@ from typing import Self
 from rcommerce.bench.setup import python
 
 DRIP_EVERY_S = 2.0
-OPENING_S = 0.02  # seconds between two batches: all are open before the first is closed, and the
-# server accepts them as they come
+OPENING_S = 0.02  # seconds between two batches: the server accepts them as they come
 BEGIN = b"GET /api/v1/products HTTP/1.1\r\nHost: slow\r\nX-Drip: "
 
 
@@ -24,7 +23,9 @@ class SlowClients:
     """So many connections to a port; closed ones are opened again. Use it as a context manager."""
 
     def __init__(self, port: int, count: int) -> None:
-        self.most = 0  # open at the same time; known at the end
+        # Known at the end.
+        self.opened = 0
+        self.most = 0  # open at the same time
         self.ended = 0  # by the server
         self._command = python("rcommerce.drills.slow", str(port), str(count))
 
@@ -44,13 +45,14 @@ class SlowClients:
 
     def __exit__(self, *_: object) -> None:
         told, _nothing = self._process.communicate()  # closes its input, which ends it
-        self.most, self.ended = json.loads(told.splitlines()[-1])
+        self.opened, self.most, self.ended = json.loads(told.splitlines()[-1])
 
 
 class _Dripping:
     """What that process does, until `ending` is set."""
 
     def __init__(self, port: int, count: int, ending: threading.Event) -> None:
+        self.opened = 0
         self.most = 0
         self.ended = 0
         self._port = port
@@ -85,6 +87,7 @@ class _Dripping:
             with contextlib.suppress(OSError):
                 made.send(BEGIN)
             self._open[made.fileno()] = made
+            self.opened += 1
             poll.register(made, select.EPOLLIN)
 
     def _read(self, poll: select.epoll, number: int) -> None:
@@ -110,4 +113,4 @@ if __name__ == "__main__":
     sys.stdin.read()
     over.set()
     thread.join()
-    sys.stdout.write(json.dumps([dripping.most, dripping.ended]))
+    sys.stdout.write(json.dumps([dripping.opened, dripping.most, dripping.ended]))
