@@ -8,11 +8,13 @@ from uuid import UUID
 import msgspec
 
 from rcommerce.commerce.pricing.rules import Promotion, Reason
+from rcommerce.commerce.pricing.taxes import Kind, Rule, Taxation
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
     """Units of a variant at a price. `groups` are the ids of its product and of what that is in:
-    collections, categories. A gift card is not `is_discountable`."""
+    collections, categories. A gift card is not `is_discountable`, and a `is_voucher`: it is taxed
+    when it is redeemed. `tax` is how the variant is taxed."""
 
     id: UUID
     variant_id: UUID
@@ -20,6 +22,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     unit_price: Decimal
     groups: frozenset[UUID] = frozenset()
     is_discountable: bool = True
+    is_voucher: bool = False
+    tax: Kind = Kind()
 
 
 class Buyer(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +44,8 @@ class GiftCard(msgspec.Struct, frozen=True):
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be quoted. `moment` is the time, in the shop's time zone. `shipping` is what the
     chosen rate costs; None where nothing is shipped, or not yet known where to. `gifts` are the
-    prices of variants that promotions may give away, and that can be sold now."""
+    prices of variants that promotions may give away, and that can be sold now. Without `taxation`
+    nothing is taxed."""
 
     currency: str
     items: Sequence[Item]
@@ -52,6 +57,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     shipping: Decimal | None = None
     gifts: Mapping[UUID, Decimal] = {}
     gift_cards: Sequence[GiftCard] = ()
+    taxation: Taxation | None = None
 
 
 class Discount(msgspec.Struct, frozen=True):
@@ -61,18 +67,22 @@ class Discount(msgspec.Struct, frozen=True):
     amount: Decimal
 
 
-class Tax(msgspec.Struct, frozen=True):
-    """The tax of a rate on an amount."""
+class Tax(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rate makes of an amount, and by which rule and zone."""
 
     rate_id: UUID
+    name: str
     rate: Decimal  # per cent
+    rule: Rule
+    zone_id: UUID | None
     taxable: Decimal
     amount: Decimal
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """A line: `total` is `subtotal`, which is unit price times quantity, less `discount`. A gift
-    has the id of its promotion, and costs nothing."""
+    """A line: `total` is `subtotal`, which is unit price times quantity, less `discount`. `taxable`
+    is what is taxed: `total`, without the `tax` where prices include it. A gift has the id of its
+    promotion, and costs nothing."""
 
     id: UUID
     variant_id: UUID
@@ -85,6 +95,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     taxable: Decimal
     tax: Decimal
     taxes: tuple[Tax, ...] = ()
+    tax_rule: Rule | None = None
     is_gift: bool = False
 
 
@@ -94,6 +105,7 @@ class Shipping(msgspec.Struct, frozen=True, kw_only=True):
     price: Decimal
     discount: Decimal
     total: Decimal
+    taxable: Decimal
     tax: Decimal
     taxes: tuple[Tax, ...] = ()
 
@@ -121,8 +133,9 @@ class Payment(msgspec.Struct, frozen=True):
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
-    """What everything costs. `subtotal - discount + shipping - shipping_discount + tax` is `total`;
-    gift cards pay a part of it, and `due` is left."""
+    """What everything costs. `subtotal - discount + shipping_total - shipping_discount` is `total`,
+    with `tax` added unless `prices_include_tax`; gift cards pay a part of it, and `due` is left.
+    `taxes` are those of lines and shipping, by rate."""
 
     currency: str
     lines: tuple[Line, ...]
@@ -132,6 +145,9 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     shipping_total: Decimal
     shipping_discount: Decimal
     tax: Decimal
+    taxes: tuple[Tax, ...]
+    prices_include_tax: bool
+    is_tax_estimated: bool
     total: Decimal
     payments: tuple[Payment, ...]
     due: Decimal
