@@ -38,7 +38,7 @@ class SlowClients:
         return self
 
     def wait(self, seconds: float) -> None:
-        """Waits until most have been hung up on, so long at most."""
+        """Waits until all have been opened and most hung up on, so long at most."""
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         if select.select([self._process.stdout], [], [], seconds)[0]:
             self._process.stdout.readline()
@@ -64,8 +64,12 @@ class _Dripping:
         """Opens, drips and reads."""
         poll = select.epoll()
         dripped = time.monotonic()
+        is_told = False
         while not self._ending.is_set():
             self._connect(poll)
+            if not is_told and self.opened >= self._count and self.ended > self._count / 2:
+                is_told = True
+                print(flush=True)  # noqa: T201 - the drill waits for it
             self.most = max(self.most, len(self._open))
             is_full = len(self._open) == self._count
             for number, _ in poll.poll(0.05 if is_full else OPENING_S, self._count):
@@ -100,8 +104,6 @@ class _Dripping:
         poll.unregister(number)
         self._open.pop(number).close()
         self.ended += 1
-        if self.ended == self._count // 2 + 1:
-            print(flush=True)  # noqa: T201 - the drill waits for it
 
 
 if __name__ == "__main__":
