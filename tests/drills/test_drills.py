@@ -34,6 +34,7 @@ SHORT = {
     "drills.pressure.OVERLOAD_S": 5.0,
     "drills.pressure.QUICK_S": 6.0,
     "drills.pressure.SHARE": 1 / 6,
+    "drills.pressure.SLOW": 4_000,  # are open before nginx hangs up on the first
     "drills.selling.CROWD": 400,
     "drills.sales.WITHIN_S": 0.75,
 }

@@ -111,9 +111,9 @@ def slowloris(stage: Stage) -> Outcome:
         "slowloris",
         f"{SLOW:,} slow connections keep nobody else waiting",
         [
-            # On a slow machine the first are hung up on before the last are opened.
             Check("so many were opened", opened >= SLOW, f"{opened:,}"),
-            Check("and most of them open at once", most > SLOW / 2, f"{most:,}"),
+            # On a slow machine the first are hung up on before the last are opened.
+            Check("and open at once", most >= 0.9 * SLOW, f"{most:,}"),
             Check("and most were hung up on", ended > SLOW / 2, f"{ended:,}"),
             found.no_read_failed(),
             Check("orders are placed meanwhile", sold > 0, f"{sold}"),
